@@ -1,0 +1,162 @@
+//! What the stages hand to each other.
+//!
+//! A line becomes a [`Failure`], a failure may become a [`Ban`], and a ban
+//! becomes an [`Order`] to the kernel. Stages know these words and nothing else
+//! of each other.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::Addr;
+use crate::time::Time;
+
+/// A jail's name, as written in `jail.conf`. Cheap to clone.
+pub type JailName = Arc<str>;
+
+/// One failed request, as a filter read it from one line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The jail whose filter matched.
+    pub jail: JailName,
+    /// Who failed.
+    pub ip: IpAddr,
+    /// When, by the line's own date (never in the future).
+    pub time: Time,
+    /// Which line form: the place of the failregex that hit, counted from 0.
+    /// One failed try may write several lines, each of another form.
+    pub form: u16,
+    /// The line, cut to a bounded length: the evidence.
+    pub line: Box<str>,
+}
+
+/// What APIBAN says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It attacks others too.
+    Listed,
+    /// It is not on the list now.
+    NotListed,
+    /// No answer could be had; it decides nothing.
+    NoAnswer,
+}
+
+/// Why an address was banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It failed `maxretry` times within `findtime`.
+    MaxRetry,
+    /// It failed, and APIBAN lists it.
+    Listed,
+    /// An operator said so.
+    Operator,
+}
+
+impl Reason {
+    /// The word for logs and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::MaxRetry => "maxretry",
+            Reason::Listed => "apiban",
+            Reason::Operator => "operator",
+        }
+    }
+
+    /// Back from the word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Reason::MaxRetry, Reason::Listed, Reason::Operator]
+            .into_iter()
+            .find(|reason| reason.word() == word)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// One address held off by one jail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ban {
+    /// The jail that holds it.
+    pub jail: JailName,
+    /// Whom.
+    pub addr: Addr,
+    /// Since when: the time of the last failure.
+    pub since: Time,
+    /// Until when; `None` is for ever.
+    pub until: Option<Time>,
+    /// Why.
+    pub reason: Reason,
+    /// How many tries convicted it.
+    pub tries: u32,
+    /// How often this jail has banned it, this time included.
+    pub count: u32,
+}
+
+/// The longest time-out that the kernel takes for an entry of a set, in seconds
+/// (libipset's own ceiling). Longer bans are laid on for this long and renewed.
+pub const KERNEL_TIMEOUT_SECS_MAX: u32 = 2_147_483;
+
+/// One entry of a kernel set and how long it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whom.
+    pub addr: Addr,
+    /// Seconds from now, at most [`KERNEL_TIMEOUT_SECS_MAX`]; 0 is until removed.
+    pub timeout_secs: u32,
+}
+
+impl Entry {
+    /// An entry that lasts for `span`, rounded up, and clamped to what the kernel takes.
+    pub fn lasting(addr: Addr, span: Duration) -> Self {
+        let secs = span
+            .as_secs()
+            .saturating_add(u64::from(span.subsec_nanos() > 0));
+        let timeout_secs = u32::try_from(secs)
+            .unwrap_or(u32::MAX)
+            .clamp(1, KERNEL_TIMEOUT_SECS_MAX);
+        Entry { addr, timeout_secs }
+    }
+}
+
+/// A set of ours in the kernel. It stands for two: IPv4 and IPv6.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Set {
+    /// Addresses that pass whatever any list says.
+    Allow,
+    /// The bans of one jail.
+    Jail(JailName),
+    /// APIBAN's list.
+    List,
+}
+
+/// What the firewall is told to do. To do one twice is harmless.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Put an entry in, or renew its time-out.
+    Block {
+        /// Where.
+        set: Set,
+        /// Whom and for how long.
+        entry: Entry,
+    },
+    /// Take an address out, if it is there.
+    Unblock {
+        /// Where.
+        set: Set,
+        /// Whom.
+        addr: Addr,
+    },
+    /// Put many entries in; the outcome is reported under `page`.
+    Load {
+        /// Where.
+        set: Set,
+        /// Which page of the feed this was.
+        page: u64,
+        /// Whom and for how long.
+        entries: Arc<[Entry]>,
+    },
+}
