@@ -1,0 +1,312 @@
+//! A filter at work on one log: fail2ban's algorithm, line by line.
+//!
+//! 1. With far fewer ignoreregexes than failregexes, those are asked first.
+//! 2. The prefregex must match; what it captures as content is all that is seen then.
+//! 3. The failregexes are tried in their order. The first that matches decides, unless
+//!    an ignoreregex matches as well.
+//! 4. Groups are merged: the prefregex's, the failregex's, and those of earlier lines
+//!    of the same connection.
+//! 5. The groups say who failed.
+//!
+//! A filter for several lines (`maxlines`) is tried on the last lines together; lines
+//! that were part of a match are not seen again, except those that it skipped.
+//!
+//! The [`Follower`] holds all that changes from line to line. It is told the time.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Filter;
+use super::connection::Connections;
+use super::groups::{Form, Groups};
+use super::matched::{self, Evidence, Match};
+use super::pattern::{Found, StepLimit};
+use crate::time::Time;
+
+/// A line as a filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    /// Without its date, one newline behind.
+    pub(super) text: &'a str,
+    /// As it stands in the log.
+    pub(super) line: &'a str,
+    /// When it counts.
+    pub(super) time: Time,
+    /// The present.
+    pub(super) now: Time,
+}
+
+/// Which failregexes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Until one matches, as the daemon does.
+    First,
+    /// All, and matches that are pending or no failure are given too: for tests.
+    All,
+}
+
+/// A filter and what it remembers of one log.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    filter: Arc<Filter>,
+    connections: Connections,
+    /// The last lines, for a filter that looks at several.
+    lines: VecDeque<Kept>,
+    /// Searches that were given up because of their steps.
+    given_up: u64,
+}
+
+/// A line that waits for others.
+#[derive(Clone, Debug)]
+struct Kept {
+    text: Box<str>,
+    line: Box<str>,
+}
+
+/// What a prefregex found.
+#[derive(Debug, Default)]
+struct Before {
+    groups: Groups,
+    /// What the failregexes see instead of the line, if it captured that.
+    content: Option<String>,
+}
+
+impl Before {
+    /// A failregex's groups, laid upon these.
+    fn with(&self, form: &Form, found: &Found<'_>) -> Groups {
+        let mut groups = self.groups.clone();
+        groups.overlay(form.groups(found));
+        groups
+    }
+}
+
+impl Follower {
+    /// A filter at the start of a log.
+    pub fn new(filter: Arc<Filter>) -> Follower {
+        Follower {
+            filter,
+            connections: Connections::default(),
+            lines: VecDeque::new(),
+            given_up: 0,
+        }
+    }
+
+    /// Its filter.
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    /// Another filter from the next line on, after a reload.
+    pub fn replace(&mut self, filter: Arc<Filter>) {
+        self.filter = filter;
+    }
+
+    /// How many searches were given up because a line needs too many steps. Such a
+    /// line counts as not matched.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// Gives each match to `each`.
+    pub(super) fn line(&mut self, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
+        let filter = Arc::clone(&self.filter);
+        match filter.maxlines {
+            0 | 1 => self.single(&filter, seen, ask, each),
+            _ => self.several(&filter, seen, ask, each),
+        }
+    }
+
+    fn single(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
+        if filter.ignores_first() && self.ignored(filter, seen.text) {
+            return;
+        }
+        let Some(before) = self.before(filter, seen.text) else {
+            return;
+        };
+        let text = before.content.as_deref().unwrap_or(seen.text);
+        for (place, form) in filter.failregex.iter().enumerate() {
+            let Some(found) = self.answer(form.find(text)) else {
+                continue;
+            };
+            if self.ignored(filter, text) {
+                return;
+            }
+            let mut evidence = Evidence::default();
+            evidence.push(seen.line);
+            let groups = before.with(form, &found);
+            give(
+                self.judge(filter, place, groups, evidence, seen, ask),
+                ask,
+                each,
+            );
+            if ask == Ask::First {
+                return;
+            }
+        }
+    }
+
+    fn several(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
+        while self.lines.len() >= filter.maxlines {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Kept {
+            text: seen.text.into(),
+            line: seen.line.into(),
+        });
+        let mut text = self.joined();
+        if filter.ignores_first() && self.ignored(filter, &text) {
+            return;
+        }
+        let Some(before) = self.before(filter, &text) else {
+            return;
+        };
+        if let Some(content) = &before.content {
+            self.lines = VecDeque::from([Kept {
+                text: content.as_str().into(),
+                line: seen.line.into(),
+            }]);
+            text.clone_from(content);
+        }
+        for (place, form) in filter.failregex.iter().enumerate() {
+            let Some(found) = self.answer(form.find(&text)) else {
+                continue;
+            };
+            let (matched, rest) = self.part(&text, &found);
+            let groups = before.with(form, &found);
+            self.lines = rest;
+            let matched_text: String = matched.iter().map(|kept| &*kept.text).collect();
+            if !self.ignored(filter, &matched_text) {
+                let mut evidence = Evidence::default();
+                matched.iter().for_each(|kept| evidence.push(&kept.line));
+                give(
+                    self.judge(filter, place, groups, evidence, seen, ask),
+                    ask,
+                    each,
+                );
+            }
+            if ask == Ask::First {
+                return;
+            }
+            text = self.joined();
+        }
+    }
+
+    fn joined(&self) -> String {
+        self.lines.iter().map(|kept| &*kept.text).collect()
+    }
+
+    /// The lines that a match covers, and all others. Lines that it skipped are no
+    /// part of it.
+    fn part(&self, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
+        let span = found.span();
+        let newlines = |end: usize| {
+            let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
+            head.iter().filter(|byte| **byte == b'\n').count()
+        };
+        let first = newlines((span.start + 1).min(text.len()));
+        let end = newlines(span.end.saturating_sub(1)) + 1;
+        let mut skipped: VecDeque<&str> = found
+            .groups()
+            .filter(|(name, _)| name.starts_with("skiplines"))
+            .flat_map(|(_, lines)| lines.split_inclusive('\n'))
+            .collect();
+        let mut matched = Vec::new();
+        let mut rest = VecDeque::new();
+        for (place, kept) in self.lines.iter().enumerate() {
+            let inside = (first..end).contains(&place);
+            if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
+                skipped.pop_front();
+                rest.push_back(kept.clone());
+            } else if inside {
+                matched.push(kept.clone());
+            } else {
+                rest.push_back(kept.clone());
+            }
+        }
+        (matched, rest)
+    }
+
+    /// What the prefregex says; `None` if it does not match.
+    fn before(&mut self, filter: &Filter, text: &str) -> Option<Before> {
+        let Some(form) = &filter.prefregex else {
+            return Some(Before::default());
+        };
+        let found = self.answer(form.find(text))?;
+        let mut groups = form.groups(&found);
+        let content = groups.take("content");
+        let content = content.filter(|content| !content.is_empty());
+        Some(Before {
+            groups,
+            content: content.map(|content| content.into_string() + "\n"),
+        })
+    }
+
+    /// Makes a match of the groups; `None` if they blame nobody.
+    fn judge(
+        &mut self,
+        filter: &Filter,
+        place: usize,
+        groups: Groups,
+        evidence: Evidence,
+        seen: Seen<'_>,
+        ask: Ask,
+    ) -> Option<Match> {
+        let connection = groups.text("mlfid").map(Box::<str>::from);
+        let mut made = Match {
+            form: u16::try_from(place).unwrap_or(u16::MAX),
+            id: None,
+            host: None,
+            time: seen.time,
+            nofail: groups.full("nofail").is_some(),
+            groups,
+            users: BTreeSet::new(),
+            evidence,
+        };
+        if let Some(id) = &connection {
+            let joined = self
+                .connections
+                .join(id, made.groups, &made.evidence, seen.now);
+            made.nofail = joined.nofail;
+            made.groups = joined.groups;
+            made.users = joined.users;
+            made.evidence = joined.failed;
+        }
+        made.id = made.groups.full("fid").map(Box::from);
+        made.host = matched::host(&made.groups, filter.names).ok()?;
+        if made.is_pending() {
+            let connection = connection.as_deref()?;
+            // A quiet line does not wait, unless fail2ban tests: it has it so.
+            if ask == Ask::All || !made.nofail {
+                self.connections.wait(connection);
+            }
+        }
+        Some(made)
+    }
+
+    fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
+        filter
+            .ignoreregex
+            .iter()
+            .any(|form| self.answer(form.find(text)).is_some())
+    }
+
+    /// A search that was given up has found nothing.
+    fn answer<'t>(&mut self, found: Result<Option<Found<'t>>, StepLimit>) -> Option<Found<'t>> {
+        found.unwrap_or_else(|_| {
+            self.given_up += 1;
+            None
+        })
+    }
+}
+
+fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
+    // Outside of connections, fail2ban does not heed that a line is no failure.
+    let quiet = |made: &Match| made.nofail && made.groups.text("mlfid").is_some();
+    let counts = |made: &Match| ask == Ask::All || !(quiet(made) || made.is_pending());
+    if let Some(made) = made.filter(counts) {
+        each(made);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,440 @@
+//! A log's filters, and what they do with a block of its lines.
+//!
+//! However many jails follow a log, its blocks are searched once: the gate finds
+//! candidate lines, each gets its date cut out, and then every filter sees what is
+//! left. A filter that must see every line ([`Filter::exact`]) does, the others are
+//! spared. What the daemon does with a live log is what `scan` and `examine` do with an
+//! old one; they differ in [`Mode`] and [`Ask`] only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use memchr::memrchr;
+
+use super::Filter;
+use super::date::Detector;
+use super::follow::{Ask, Follower, Seen};
+use super::gate::Gate;
+use super::literals::Literal;
+use super::matched::{self, Match};
+use crate::ticket::{Failure, JailName};
+use crate::time::Time;
+
+/// A live line whose date is further from now than this counts as written now:
+/// its clock or its zone is wrong, and it is new all the same. fail2ban's figure.
+const CLOCK_TRUST: Duration = Duration::from_secs(60);
+
+/// How many lines are looked back for the date of a line that has none.
+const LOOK_BACK_LINES: usize = 100;
+
+/// Bytes of a line that are kept as evidence.
+const EVIDENCE_BYTES_MAX: usize = 512;
+
+/// How a line's date is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The line was written just now.
+    Live,
+    /// The line was written before we started; what is older than `findtime` is past.
+    CatchingUp,
+    /// An old log is played again: every line counts at its own time.
+    Replay,
+    /// As in a replay, but a line without a date counts now: for tests of a filter.
+    Trusting,
+}
+
+/// One jail's part in a log.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The jail.
+    pub jail: JailName,
+    /// Its filter.
+    pub filter: Arc<Filter>,
+    /// Its `findtime`: older lines are past while catching up.
+    pub findtime: Duration,
+}
+
+/// All filters on one log.
+#[derive(Debug)]
+pub struct Lineup {
+    places: Vec<Place>,
+    cutters: Vec<Cutter>,
+    gate: Gate,
+    zone: TimeZone,
+    log: u16,
+    /// Dates that were too far from the present to be believed, since the start.
+    pub clock_doubts: u64,
+}
+
+/// One jail at work on the log.
+#[derive(Debug)]
+struct Place {
+    jail: JailName,
+    findtime: Duration,
+    follower: Follower,
+    /// Must it see every line?
+    exact: bool,
+    /// Which cutter shows it the lines.
+    cutter: usize,
+}
+
+/// Cuts dates out, for all filters with the same patterns of dates.
+#[derive(Debug)]
+struct Cutter {
+    datepattern: Option<String>,
+    detector: Detector,
+    /// Are there no dates in this log (`{NONE}`)? Then a line counts when it is read.
+    dateless: bool,
+    /// Does it see every line?
+    every_line: bool,
+    /// The date of the last line before the block, or of the last one that was seen.
+    last: Option<Time>,
+    /// The line at hand without its date, one newline behind; `None` if it was not
+    /// looked at yet.
+    shown: Option<Shown>,
+    text: String,
+}
+
+/// What a line says of its time.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    own: Option<Time>,
+    /// The date of the nearest line before that has one.
+    before: Option<Time>,
+}
+
+/// How a block is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// How dates are taken.
+    pub mode: Mode,
+    /// The present.
+    pub now: Time,
+    /// Which failregexes are asked.
+    pub ask: Ask,
+}
+
+impl Lineup {
+    /// The filters of log number `log`. One try may be written to several logs, so a
+    /// line form is known by its log and its pattern.
+    pub fn new(attached: Vec<Attached>, log: u16, zone: TimeZone) -> Lineup {
+        let mut lineup = Lineup {
+            places: Vec::new(),
+            cutters: Vec::new(),
+            gate: Gate::open(),
+            zone,
+            log,
+            clock_doubts: 0,
+        };
+        lineup.replace(attached);
+        lineup
+    }
+
+    /// Another set of filters after a reload; the place in the log stays, and what
+    /// the jails that stay remember of it.
+    pub fn replace(&mut self, attached: Vec<Attached>) {
+        let last = self.cutters.iter().find_map(|cutter| cutter.last);
+        let mut old = std::mem::take(&mut self.places);
+        self.cutters.clear();
+        for attached in attached {
+            let known = old.iter().position(|place| place.jail == attached.jail);
+            let follower = match known {
+                Some(known) => {
+                    let mut follower = old.swap_remove(known).follower;
+                    follower.replace(Arc::clone(&attached.filter));
+                    follower
+                }
+                None => Follower::new(Arc::clone(&attached.filter)),
+            };
+            let exact = attached.filter.exact().is_some();
+            let cutter = self.cutter(attached.filter.datepattern(), exact, last);
+            self.places.push(Place {
+                jail: attached.jail,
+                findtime: attached.findtime,
+                follower,
+                exact,
+                cutter,
+            });
+        }
+        self.gate = gate(&self.places);
+    }
+
+    /// From now on every filter looks at every line, as if there were no gate. That
+    /// finds the same, more slowly.
+    pub fn open_gate(&mut self) {
+        self.places.iter_mut().for_each(|place| place.exact = true);
+        self.cutters
+            .iter_mut()
+            .for_each(|cutter| cutter.every_line = true);
+    }
+
+    /// How many searches were given up because a line needs too many steps.
+    pub fn given_up(&self) -> u64 {
+        let given_up = |place: &Place| place.follower.given_up();
+        self.places.iter().map(given_up).sum()
+    }
+
+    /// The last line as the first filter saw it, without its date and its newline;
+    /// `None` if the gate spared it that line.
+    pub fn shown(&self) -> Option<&str> {
+        let cutter = self.cutters.get(self.places.first()?.cutter)?;
+        cutter.shown?;
+        cutter.text.strip_suffix('\n')
+    }
+
+    /// Lets the filters see a block of whole lines, the last byte a newline.
+    pub fn block(&mut self, block: &[u8], mode: Mode, now: Time, mut each: impl FnMut(Failure)) {
+        let ask = Ask::First;
+        let log = u32::from(self.log) << 16;
+        self.matches(block, Reading { mode, now, ask }, |jail, line, found| {
+            if let Some(ip) = found.ip() {
+                each(Failure {
+                    jail: jail.clone(),
+                    ip,
+                    time: found.time,
+                    form: log | u32::from(found.form),
+                    line: matched::cut(line, EVIDENCE_BYTES_MAX).into(),
+                });
+            }
+        });
+    }
+
+    /// The same, with all that was found: calls `each` with the jail, the line and
+    /// the match.
+    pub fn matches(
+        &mut self,
+        block: &[u8],
+        reading: Reading,
+        mut each: impl FnMut(&JailName, &str, Match),
+    ) {
+        let gate = std::mem::replace(&mut self.gate, Gate::open());
+        if self.places.iter().any(|place| place.exact) {
+            let mut start = 0;
+            for line in block.split_inclusive(|byte| *byte == b'\n') {
+                let candidate = gate.lets_through(line);
+                self.line(block, start, line, candidate, reading, &mut each);
+                start += line.len();
+            }
+        } else {
+            self.forget();
+            gate.candidates(block, |start, line| {
+                self.line(block, start, line, true, reading, &mut each);
+            });
+        }
+        self.gate = gate;
+        for cutter in self.cutters.iter_mut().filter(|cutter| !cutter.every_line) {
+            cutter.last = cutter
+                .date_before(block, block.len(), reading.now, &self.zone)
+                .or(cutter.last);
+        }
+    }
+
+    /// Lets the filters see an entry of a journal: its time is known, and no date is
+    /// looked for in its text.
+    pub fn entry(
+        &mut self,
+        text: &str,
+        written: Time,
+        reading: Reading,
+        mut each: impl FnMut(&JailName, &str, Match),
+    ) {
+        for cutter in &mut self.cutters {
+            cutter.text.clear();
+            cutter.text.push_str(text);
+            cutter.text.push('\n');
+            cutter.last = Some(written);
+            cutter.shown = Some(Shown {
+                own: Some(written),
+                before: None,
+            });
+        }
+        self.show(text, true, reading, &mut each);
+    }
+
+    fn line(
+        &mut self,
+        block: &[u8],
+        start: usize,
+        line: &[u8],
+        candidate: bool,
+        reading: Reading,
+        each: &mut dyn FnMut(&JailName, &str, Match),
+    ) {
+        self.forget();
+        let ends = |byte: &u8| !b"\r\n".contains(byte);
+        let end = line.iter().rposition(ends).map_or(0, |last| last + 1);
+        let line = String::from_utf8_lossy(line.get(..end).unwrap_or(line));
+        for cutter in &mut self.cutters {
+            if candidate || cutter.every_line {
+                cutter.look(block, start, &line, reading, &self.zone);
+            }
+        }
+        self.show(&line, candidate, reading, each);
+    }
+
+    fn forget(&mut self) {
+        self.cutters
+            .iter_mut()
+            .for_each(|cutter| cutter.shown = None);
+    }
+
+    /// Lets the filters see what their cutters show.
+    fn show(
+        &mut self,
+        line: &str,
+        candidate: bool,
+        reading: Reading,
+        each: &mut dyn FnMut(&JailName, &str, Match),
+    ) {
+        let Reading { mode, now, ask } = reading;
+        for place in &mut self.places {
+            let Some(cutter) = self.cutters.get(place.cutter) else {
+                continue;
+            };
+            let Some(shown) = cutter.shown.filter(|_| candidate || place.exact) else {
+                continue;
+            };
+            let Some(time) = policy(shown, now, mode, place.findtime) else {
+                continue;
+            };
+            let text = &cutter.text;
+            let seen = Seen {
+                text,
+                line,
+                time,
+                now,
+            };
+            let (jail, doubts) = (&place.jail, &mut self.clock_doubts);
+            let doubted = mode == Mode::Live && shown.own.is_some_and(|date| doubtful(date, now));
+            place.follower.line(seen, ask, &mut |found| {
+                *doubts += u64::from(doubted);
+                each(jail, line, found);
+            });
+        }
+    }
+
+    /// The cutter for these patterns of dates.
+    fn cutter(&mut self, datepattern: Option<&str>, exact: bool, last: Option<Time>) -> usize {
+        let same = |cutter: &Cutter| cutter.datepattern.as_deref() == datepattern;
+        if let Some(known) = self.cutters.iter().position(same) {
+            if let Some(cutter) = self.cutters.get_mut(known) {
+                cutter.every_line |= exact;
+            }
+            return known;
+        }
+        // The filter's patterns were compiled before, so they can be again.
+        let detector = Detector::new(datepattern).or_else(|_| Detector::new(Some("{NONE}")));
+        if let Ok(detector) = detector {
+            self.cutters.push(Cutter {
+                datepattern: datepattern.map(str::to_owned),
+                dateless: datepattern.is_some_and(|pattern| pattern.trim() == "{NONE}"),
+                detector,
+                every_line: exact,
+                last,
+                shown: None,
+                text: String::new(),
+            });
+        }
+        self.cutters.len().saturating_sub(1)
+    }
+}
+
+impl Cutter {
+    /// Looks at a line, which starts at `start` in its block.
+    fn look(&mut self, block: &[u8], start: usize, line: &str, reading: Reading, zone: &TimeZone) {
+        let Reading { mode, now, .. } = reading;
+        let found = self.detector.find(line);
+        let own = found.as_ref().and_then(|found| found.stamp.time(now, zone));
+        let before = match own {
+            Some(_) => None,
+            None if self.every_line => self.last,
+            None => self.date_before(block, start, now, zone).or(self.last),
+        };
+        // What looks like a date and is none (Feb 30) is cut out all the same, unless the
+        // line takes the date of one before: fail2ban's way.
+        let known = is_fresh(before, now) || (mode == Mode::Live && before.is_some());
+        let takes = own.is_none() && known;
+        let span = found.filter(|_| !takes).map_or(0..0, |found| found.span);
+        let (head, tail) = (line.get(..span.start), line.get(span.end..));
+        self.text.clear();
+        self.text.push_str(head.unwrap_or_default());
+        self.text.push_str(tail.unwrap_or(line));
+        self.text.push('\n');
+        if self.every_line {
+            self.last = own.or(self.last);
+        }
+        let own = own.or((self.dateless && mode != Mode::Replay).then_some(now));
+        self.shown = Some(Shown { own, before });
+    }
+
+    /// The date of the nearest line before `end` that has one.
+    fn date_before(
+        &mut self,
+        block: &[u8],
+        end: usize,
+        now: Time,
+        zone: &TimeZone,
+    ) -> Option<Time> {
+        let mut rest = block.get(..end)?;
+        for _ in 0..LOOK_BACK_LINES {
+            rest = rest.strip_suffix(b"\n")?;
+            let start = memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
+            let (before, line) = rest.split_at_checked(start)?;
+            let found = self.detector.find(&String::from_utf8_lossy(line));
+            if let Some(time) = found.and_then(|found| found.stamp.time(now, zone)) {
+                return Some(time);
+            }
+            rest = before;
+        }
+        None
+    }
+}
+
+/// The gate of all filters together that do not see every line anyway.
+fn gate(places: &[Place]) -> Gate {
+    let literals: Vec<&Literal> = places
+        .iter()
+        .filter(|place| !place.exact)
+        .filter_map(|place| place.follower.filter().literals())
+        .flatten()
+        .collect();
+    if literals.is_empty() {
+        return Gate::open();
+    }
+    let ignore_case = literals.iter().any(|literal| literal.fold);
+    Gate::new(
+        literals.iter().map(|literal| literal.bytes.as_slice()),
+        ignore_case,
+    )
+}
+
+/// Is the date of an earlier line so young that one without a date can take it?
+fn is_fresh(date: Option<Time>, now: Time) -> bool {
+    date.is_some_and(|date| now.since(date) < CLOCK_TRUST)
+}
+
+fn doubtful(date: Time, now: Time) -> bool {
+    date.since(now) > CLOCK_TRUST || now.since(date) > CLOCK_TRUST
+}
+
+/// At what time a line counts; `None` if it is past or its time cannot be known.
+fn policy(shown: Shown, now: Time, mode: Mode, findtime: Duration) -> Option<Time> {
+    let written = shown.own.or(shown.before);
+    match mode {
+        Mode::Live => Some(
+            written
+                .filter(|date| !doubtful(*date, now))
+                .unwrap_or(now)
+                .min(now),
+        ),
+        Mode::CatchingUp => written
+            .filter(|date| *date + findtime > now)
+            .map(|date| date.min(now)),
+        Mode::Replay => written,
+        Mode::Trusting => {
+            let fresh = shown.before.filter(|_| is_fresh(shown.before, now));
+            Some(shown.own.or(fresh).unwrap_or(now))
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a filter found in a line: who failed, when, by which pattern.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Names;
+use super::groups::Groups;
+use crate::addr::Addr;
+use crate::time::Time;
+
+/// Lines that are kept of one failure. Jails keep five unless told otherwise.
+const EVIDENCE_LINES_MAX: usize = 20;
+
+/// Bytes of a line that are kept as evidence.
+const EVIDENCE_BYTES_MAX: usize = 512;
+
+/// The longest character in UTF-8.
+const CHAR_BYTES_MAX: usize = 4;
+
+/// Something that a filter found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match {
+    /// Which failregex hit, counted from 0.
+    pub form: u16,
+    /// The id that the pattern gives by `<F-ID>`; it goes before the host.
+    pub id: Option<Box<str>>,
+    /// The host that it names. Without id and host the match is pending: a later line
+    /// of the same connection may name somebody.
+    pub host: Option<Host>,
+    /// When.
+    pub time: Time,
+    /// Does its pattern say that it is no failure by itself? In a connection such a match
+    /// is given only where all are asked for; elsewhere fail2ban counts it all the same.
+    pub nofail: bool,
+    /// What was captured, on this line and on earlier ones of the same connection.
+    pub groups: Groups,
+    /// All users that the connection named.
+    pub users: BTreeSet<Box<str>>,
+    /// The lines that report it.
+    pub evidence: Evidence,
+}
+
+/// The host that a match names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Host {
+    /// An address or prefix.
+    Addr(Addr),
+    /// A name that must be looked up first.
+    Name(Box<str>),
+    /// A text that counts as it is written (`usedns = raw`).
+    Raw(Box<str>),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Addr(addr) => addr.fmt(f),
+            Host::Name(name) | Host::Raw(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why no host can be taken from a match that captured something as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nobody;
+
+impl Match {
+    /// Does it name nobody yet?
+    pub fn is_pending(&self) -> bool {
+        self.id.is_none() && self.host.is_none()
+    }
+
+    /// What the failure is counted for, as text; `None` while it is pending.
+    pub fn failure_id(&self) -> Option<String> {
+        let host = || self.host.as_ref().map(ToString::to_string);
+        self.id.as_deref().map(str::to_owned).or_else(host)
+    }
+
+    /// The one address that it blames: its host, else its id if that is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.host {
+            Some(Host::Addr(addr)) => addr.is_host().then(|| addr.ip()),
+            Some(_) => None,
+            None => self.id.as_deref()?.parse().ok(),
+        }
+    }
+}
+
+/// Whom the groups name. [`Nobody`] is: what looks like an address and is none
+/// (`192.0.2.256`), unless names count as they are written; a prefix that holds
+/// everybody; a name where names are of no account.
+pub(super) fn host(groups: &Groups, names: Names) -> Result<Option<Host>, Nobody> {
+    let address = groups.full("ip4").or_else(|| groups.full("ip6"));
+    if let Some(address) = address {
+        let Ok(ip) = address.parse::<IpAddr>() else {
+            return match names {
+                Names::Raw => Ok(Some(Host::Raw(address.into()))),
+                Names::Lookup | Names::No => Err(Nobody),
+            };
+        };
+        let addr = match groups.full("cidr") {
+            None => Addr::host(ip),
+            Some(bits) => match bits.parse() {
+                Ok(0) => return Err(Nobody),
+                Ok(bits) => Addr::prefix(ip, bits),
+                Err(_) => Addr::host(ip),
+            },
+        };
+        return Ok(Some(Host::Addr(addr)));
+    }
+    match (groups.full("dns"), names) {
+        (None, _) => Ok(None),
+        (Some(_), Names::No) => Err(Nobody),
+        (Some(name), Names::Lookup) => Ok(Some(Host::Name(name.into()))),
+        (Some(name), Names::Raw) => Ok(Some(Host::Raw(name.into()))),
+    }
+}
+
+/// Lines that report a failure: how many, and the last of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    count: u32,
+    last: VecDeque<Box<str>>,
+}
+
+impl Evidence {
+    /// How many lines there were.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The last lines, oldest first, each cut to a bounded length.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.last.iter().map(|line| &**line)
+    }
+
+    pub(super) fn push(&mut self, line: &str) {
+        self.keep(cut(line, EVIDENCE_BYTES_MAX).into());
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Puts `later` behind these.
+    pub(super) fn append(&mut self, later: &Evidence) {
+        self.count = self.count.saturating_add(later.count);
+        later.last.iter().cloned().for_each(|line| self.keep(line));
+    }
+
+    fn keep(&mut self, line: Box<str>) {
+        if self.last.len() == EVIDENCE_LINES_MAX {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+}
+
+/// The first `bytes` bytes of a text, or a few less where a character would be split.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    let fits = (0..=bytes.min(text.len())).rev();
+    fits.take(CHAR_BYTES_MAX)
+        .find_map(|end| text.get(..end))
+        .unwrap_or_default()
+}

@@ -1,0 +1,259 @@
+//! A filter turns a line into a failure: gate, date, prefregex, failregex,
+//! ignoreregex, in fail2ban's dialect and by fail2ban's algorithm.
+//!
+//! A [`Filter`] is compiled once and never changes; what a log's earlier lines mean
+//! for later ones is kept by a [`follow::Follower`]. Nothing here does I/O: a host name
+//! is handed on as it is, and the daemon looks it up.
+
+mod backtrack;
+mod connection;
+pub mod date;
+pub mod dialect;
+pub mod follow;
+pub mod gate;
+pub mod groups;
+pub mod lines;
+pub mod literals;
+pub mod matched;
+pub mod pattern;
+mod tags;
+
+use date::{DatePatternError, Detector};
+use groups::Form;
+use literals::{Cut, Literal};
+use pattern::PatternError;
+
+/// The most lines that a pattern may span; stock filters have ten at most.
+pub const LINES_MAX: u32 = 1_000;
+
+/// What a host name means where a pattern has `<HOST>`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// It is looked up by the daemon (`usedns` is `yes` or `warn`).
+    #[default]
+    Lookup,
+    /// Nothing (`usedns = no`).
+    No,
+    /// It is an id as it stands (`usedns = raw`).
+    Raw,
+}
+
+/// The texts of a filter, as its file and its jail give them: expanded, but with
+/// `<HOST>` and its like still in them.
+#[derive(Clone, Debug, Default)]
+pub struct FilterText {
+    /// The pattern that every line must match, if there is one.
+    pub prefregex: Option<String>,
+    /// The patterns of failures.
+    pub failregex: Vec<String>,
+    /// The patterns of lines that are none after all.
+    pub ignoreregex: Vec<String>,
+    /// How many lines a pattern may span; 0 is 1.
+    pub maxlines: u32,
+    /// The patterns of the date, one a line; `None` is fail2ban's own list.
+    pub datepattern: Option<String>,
+    /// What a host name means.
+    pub names: Names,
+}
+
+/// A filter that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// A pattern cannot be understood.
+    #[error("{option}: {error}")]
+    Pattern {
+        /// `failregex 3`, say.
+        option: String,
+        /// What is wrong with it.
+        error: PatternError,
+    },
+    /// The pattern of the date cannot be understood.
+    #[error("datepattern: {0}")]
+    Date(#[from] DatePatternError),
+    /// A failregex that names nobody.
+    #[error("{option}: no address in it; write <HOST> or <ADDR> where it stands")]
+    NoAddress {
+        /// `failregex 3`, say.
+        option: String,
+    },
+    /// No failregex at all.
+    #[error("no failregex")]
+    Empty,
+    /// More lines than anybody needs.
+    #[error("maxlines = {lines}: write a number up to {LINES_MAX}")]
+    Lines {
+        /// What was written.
+        lines: u32,
+    },
+}
+
+/// Why every line of a log must be looked at for a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exact {
+    /// Its patterns span several lines.
+    SeveralLines,
+    /// Its dates may stand anywhere in a line, and where the last one stood counts.
+    UnanchoredDates,
+    /// There are no literals without which none of its patterns can match.
+    NoLiterals,
+}
+
+impl std::fmt::Display for Exact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Exact::SeveralLines => "its patterns span several lines (maxlines)",
+            Exact::UnanchoredDates => {
+                "its datepattern may hit anywhere; write {^LN-BEG} or ^ before each line of it"
+            }
+            Exact::NoLiterals => "a failregex has no word that its lines must hold",
+        })
+    }
+}
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Filter {
+    prefregex: Option<Form>,
+    failregex: Vec<Form>,
+    ignoreregex: Vec<Form>,
+    maxlines: usize,
+    datepattern: Option<String>,
+    names: Names,
+    literals: Option<Vec<Literal>>,
+}
+
+/// Groups that can say who failed, or which connection it was.
+const WHO_GROUPS: [&str; 5] = ["fid", "ip4", "ip6", "dns", "mlfid"];
+
+impl Filter {
+    /// Compiles a filter's patterns.
+    pub fn compile(text: &FilterText) -> Result<Filter, FilterError> {
+        if text.maxlines > LINES_MAX {
+            let lines = text.maxlines;
+            return Err(FilterError::Lines { lines });
+        }
+        let dns = text.names != Names::No;
+        let several = text.maxlines > 1;
+        let prefregex = text.prefregex.iter();
+        let prefregex = compile_all("prefregex", prefregex, dns, false)?.pop();
+        let failregex = compile_all("failregex", text.failregex.iter(), dns, several)?;
+        let ignoreregex = compile_all("ignoreregex", text.ignoreregex.iter(), dns, false)?;
+        if failregex.is_empty() {
+            return Err(FilterError::Empty);
+        }
+        Detector::new(text.datepattern.as_deref())?;
+        let named = |form: &Form| form.has_any(&WHO_GROUPS);
+        if !prefregex.as_ref().is_some_and(named)
+            && let Some(place) = failregex.iter().position(|form| !named(form))
+        {
+            return Err(FilterError::NoAddress {
+                option: format!("failregex {}", place + 1),
+            });
+        }
+        let cut = match text.datepattern.as_deref().map(str::trim) {
+            Some("{NONE}") => Cut::Nothing,
+            _ => Cut::Anywhere,
+        };
+        let literals = required(prefregex.as_ref(), &failregex, cut);
+        Ok(Filter {
+            prefregex,
+            failregex,
+            ignoreregex,
+            maxlines: text.maxlines.max(1) as usize,
+            datepattern: text.datepattern.clone(),
+            names: text.names,
+            literals,
+        })
+    }
+
+    /// Why it must see every line; `None` if the gate may choose.
+    pub fn exact(&self) -> Option<Exact> {
+        if self.maxlines > 1 {
+            return Some(Exact::SeveralLines);
+        }
+        let anchored = |pattern: &str| {
+            let pattern = pattern.trim();
+            let stock = pattern.is_empty() || ["{DEFAULT}", "{NONE}"].contains(&pattern);
+            stock || pattern.starts_with('^') || pattern.starts_with("{^LN-BEG}")
+        };
+        if !self.datepattern().unwrap_or_default().lines().all(anchored) {
+            return Some(Exact::UnanchoredDates);
+        }
+        match &self.literals {
+            Some(_) => None,
+            None => Some(Exact::NoLiterals),
+        }
+    }
+
+    /// Literals of which every line that can match holds one; `None` if there are
+    /// no such literals, so that every line must be looked at.
+    pub fn literals(&self) -> Option<&[Literal]> {
+        self.literals.as_deref()
+    }
+
+    /// The patterns of the date, as they were given.
+    pub fn datepattern(&self) -> Option<&str> {
+        self.datepattern.as_deref()
+    }
+
+    /// Has it a prefregex?
+    pub fn has_prefregex(&self) -> bool {
+        self.prefregex.is_some()
+    }
+
+    /// How many ignoreregexes it has.
+    pub fn ignoreregexes(&self) -> usize {
+        self.ignoreregex.len()
+    }
+
+    /// How many lines it looks at together; at least 1.
+    pub fn maxlines(&self) -> usize {
+        self.maxlines
+    }
+
+    /// How many failregexes it has.
+    pub fn len(&self) -> usize {
+        self.failregex.len()
+    }
+
+    /// Has it none? (A compiled filter has one at least.)
+    pub fn is_empty(&self) -> bool {
+        self.failregex.is_empty()
+    }
+
+    /// Are so few ignoreregexes there that it pays to ask them first?
+    fn ignores_first(&self) -> bool {
+        !self.ignoreregex.is_empty() && self.ignoreregex.len() + 3 <= self.failregex.len()
+    }
+}
+
+fn compile_all<'t>(
+    option: &str,
+    regexes: impl Iterator<Item = &'t String>,
+    dns: bool,
+    multiline: bool,
+) -> Result<Vec<Form>, FilterError> {
+    let one = |(place, regex): (usize, &String)| {
+        Form::compile(&pattern::expand(regex, dns), multiline).map_err(|error| {
+            FilterError::Pattern {
+                option: format!("{option} {}", place + 1),
+                error,
+            }
+        })
+    };
+    regexes.enumerate().map(one).collect()
+}
+
+/// The failregexes' literals, which are the rarer ones; else the prefregex's.
+fn required(prefregex: Option<&Form>, failregex: &[Form], cut: Cut) -> Option<Vec<Literal>> {
+    let of =
+        |form: &Form| literals::required(&dialect::parse(form.pattern.as_str(), false).ok()?, cut);
+    let of_failures = failregex
+        .iter()
+        .map(of)
+        .try_fold(Vec::new(), |mut all, literals| {
+            all.extend(literals?);
+            Some(all)
+        });
+    of_failures.or_else(|| of(prefregex?))
+}
