@@ -24,9 +24,9 @@ pub struct Failure {
     pub ip: IpAddr,
     /// When, by the line's own date (never in the future).
     pub time: Time,
-    /// Which line form: the place of the failregex that hit, counted from 0.
+    /// Which line form: the log and the failregex that hit.
     /// One failed try may write several lines, each of another form.
-    pub form: u16,
+    pub form: u32,
     /// The line, cut to a bounded length: the evidence.
     pub line: Box<str>,
 }
@@ -92,8 +92,6 @@ pub struct Ban {
     pub reason: Reason,
     /// How many tries convicted it.
     pub tries: u32,
-    /// How often this jail has banned it, this time included.
-    pub count: u32,
 }
 
 /// The longest time-out that the kernel takes for an entry of a set, in seconds

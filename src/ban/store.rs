@@ -1,0 +1,625 @@
+//! The store: what must outlive the daemon, in SQLite.
+//!
+//! Bans lie in fail2ban's own tables (schema version 4), so that tools which read
+//! its database find them; what fail2ban has no place for (positions in logs,
+//! APIBAN's list and cursor) lies in tables whose names begin with `ringfence_`.
+//! Many records are written in one transaction. A position is written in the same
+//! transaction as the bans that the lines before it caused, or after it, never before.
+//!
+//! The store decides nothing. It is used by one thread.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::{Connection, Transaction, params};
+use serde_json::{Value, json};
+
+use crate::addr::Addr;
+use crate::ticket::{Ban, JailName, Reason};
+use crate::time::{BanTime, Time};
+
+/// fail2ban's schema version that we keep to.
+const FAIL2BAN_VERSION: i64 = 4;
+
+/// The version of our own tables.
+const RINGFENCE_VERSION: i64 = 1;
+
+/// How long the history of bans is kept, unless somebody says otherwise.
+const HISTORY_KEPT: Duration = Duration::from_secs(86_400);
+
+/// Rows of the past that are loaded: as many addresses as the engine remembers.
+const HISTORY_MAX: u32 = 32_768;
+
+/// How long another program's lock on the file is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS fail2banDb(version INTEGER);
+    CREATE TABLE IF NOT EXISTS jails(
+        name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
+    CREATE TABLE IF NOT EXISTS logs(
+        jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
+        FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE,
+        UNIQUE(jail, path), UNIQUE(jail, path, firstlinemd5));
+    CREATE TABLE IF NOT EXISTS bans(
+        jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
+        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
+        FOREIGN KEY(jail) REFERENCES jails(name));
+    CREATE INDEX IF NOT EXISTS bans_jail_timeofban_ip ON bans(jail, timeofban);
+    CREATE INDEX IF NOT EXISTS bans_jail_ip ON bans(jail, ip);
+    CREATE INDEX IF NOT EXISTS bans_ip ON bans(ip);
+    CREATE TABLE IF NOT EXISTS bips(
+        ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
+        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
+        PRIMARY KEY(ip, jail), FOREIGN KEY(jail) REFERENCES jails(name));
+    CREATE INDEX IF NOT EXISTS bips_timeofban ON bips(timeofban);
+    CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
+    CREATE TABLE IF NOT EXISTS ringfence_positions(
+        path TEXT NOT NULL, inode INTEGER NOT NULL,
+        head_len INTEGER NOT NULL, head_hash INTEGER NOT NULL, offset INTEGER NOT NULL, modified INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ringfence_list(ip TEXT PRIMARY KEY, expires INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ringfence_facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
+";
+
+/// Where reading of one log stopped: everything before `offset` was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The path under which it was followed.
+    pub path: PathBuf,
+    /// Its inode.
+    pub inode: u64,
+    /// How many of its first bytes the fingerprint covers.
+    pub head_len: u8,
+    /// The fingerprint of its first bytes, by which a reused inode is told.
+    pub head_hash: u64,
+    /// The first byte that was not yet judged.
+    pub offset: u64,
+    /// When it had last been written to, in nanoseconds since 1970.
+    pub modified: i64,
+}
+
+/// One thing to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A ban, and the line that convicted.
+    Ban {
+        /// The ban.
+        ban: Ban,
+        /// The convicting line; empty if there is none.
+        line: Box<str>,
+        /// Which one of this address by this jail it is, as fail2ban counts.
+        count: u32,
+    },
+    /// A ban that is written down already lasts longer.
+    Prolonged(Ban),
+    /// An address was pardoned by a jail: its ban, if there is one, and its past are void.
+    Unban {
+        /// By which jail it was held.
+        jail: JailName,
+        /// Whom it held.
+        addr: Addr,
+    },
+    /// All logs were read up to here; what was known of places before is void.
+    Places(Vec<Place>),
+    /// Entries of the list are in force until then.
+    Listed(Vec<(Addr, Time)>),
+    /// A named fact, as JSON: the list's cursor, the times of its requests.
+    Fact(String, String),
+}
+
+/// A ban as the database has it; its jail's rules say what is left of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OldBan {
+    /// The jail that laid it on.
+    pub jail: JailName,
+    /// Whom it holds.
+    pub addr: Addr,
+    /// Since when, in whole seconds.
+    pub since: Time,
+    /// How long it lasts; unknown if a fail2ban before 0.11 wrote it (`-2`).
+    pub bantime: Option<BanTime>,
+    /// Why.
+    pub reason: Reason,
+    /// How many tries convicted it.
+    pub tries: u32,
+}
+
+/// That an address was banned before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastBan {
+    /// By which jail.
+    pub jail: JailName,
+    /// Whom.
+    pub addr: Addr,
+    /// How often.
+    pub count: u32,
+    /// Since when the last time, in whole seconds.
+    pub latest: Time,
+}
+
+/// What the last run left.
+#[derive(Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Bans that have not ended, as far as the database can tell.
+    pub bans: Vec<OldBan>,
+    /// The newest bans of each address and jail, ended or not, the oldest of them first.
+    pub history: Vec<PastBan>,
+    /// Where reading stopped.
+    pub places: Vec<Place>,
+    /// Entries of the list that have not expired.
+    pub listed: Vec<(Addr, Time)>,
+}
+
+/// Something wrong with the database.
+#[derive(Debug, thiserror::Error)]
+#[error("the database {}: {source}", path.display())]
+pub struct StoreError {
+    path: PathBuf,
+    source: rusqlite::Error,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database, and creates it with its tables where they are missing.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let wrap = |source| StoreError {
+            path: path.to_owned(),
+            source,
+        };
+        let connection = Connection::open(path).map_err(wrap)?;
+        prepare(&connection).map_err(wrap)?;
+        Ok(Store {
+            connection,
+            path: path.to_owned(),
+        })
+    }
+
+    /// What is kept from before and still holds at `now`.
+    pub fn load(&self, now: Time) -> Result<Kept, StoreError> {
+        (|| {
+            Ok(Kept {
+                bans: load_bans(&self.connection, now)?,
+                history: load_history(&self.connection)?,
+                places: load_places(&self.connection)?,
+                listed: load_listed(&self.connection, now)?,
+            })
+        })()
+        .map_err(|source| self.error(source))
+    }
+
+    /// The facts whose names begin so, as JSON, by name.
+    pub fn facts(&self, beginning: &str) -> Result<Vec<String>, StoreError> {
+        (|| {
+            let mut select = self.connection.prepare(
+                "SELECT value FROM ringfence_facts WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+            )?;
+            let values = select.query_map([beginning], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok(values)
+        })()
+        .map_err(|source| self.error(source))
+    }
+
+    /// Writes all records in one transaction: all of them are kept, or none.
+    pub fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let written = (|| {
+            let transaction = self.connection.transaction()?;
+            for record in records {
+                write_one(&transaction, record)?;
+            }
+            transaction.commit()
+        })();
+        written.map_err(|source| self.error(source))
+    }
+
+    /// Forgets what is over: entries of the list that have expired, the history of bans
+    /// after fail2ban's own `dbpurgeage` of a day, and the latest bans of addresses that
+    /// have been silent for a day after three times their ban.
+    pub fn purge(&mut self, now: Time) -> Result<(), StoreError> {
+        let before = (now - HISTORY_KEPT).as_secs();
+        (|| {
+            self.connection.execute("DELETE FROM ringfence_list WHERE expires <= ?1", [now.as_secs()])?;
+            self.connection.execute("DELETE FROM bans WHERE timeofban <= ?1", [before])?;
+            self.connection.execute(
+                "DELETE FROM bips WHERE bantime >= 0 AND timeofban <= ?1 AND timeofban + 3 * bantime <= ?1",
+                [before],
+            )
+        })()
+        .map(|_| ())
+        .map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: rusqlite::Error) -> StoreError {
+        StoreError {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(LOCK_WAIT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -512)?; // KiB; the daemon writes rows and reads none
+    connection.execute_batch(SCHEMA)?;
+    let known: i64 =
+        connection.query_row("SELECT count(*) FROM fail2banDb", [], |row| row.get(0))?;
+    if known == 0 {
+        connection.execute(
+            "INSERT INTO fail2banDb(version) VALUES(?1)",
+            [FAIL2BAN_VERSION],
+        )?;
+    }
+    connection.execute(
+        "INSERT OR IGNORE INTO ringfence_facts(name, value) VALUES('version', ?1)",
+        [RINGFENCE_VERSION.to_string()],
+    )?;
+    Ok(())
+}
+
+fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
+    match record {
+        Record::Ban { ban, line, count } => write_ban(transaction, ban, line, *count),
+        Record::Prolonged(ban) => transaction
+            .prepare_cached(
+                "UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2",
+            )?
+            .execute(params![
+                ban.addr.to_string(),
+                ban.jail.as_ref(),
+                rounded(ban.since).as_secs(),
+                BanSecs(ban)
+            ])
+            .map(|_| ()),
+        Record::Unban { jail, addr } => {
+            for statement in [
+                "DELETE FROM bips WHERE ip = ?1 AND jail = ?2",
+                "DELETE FROM bans WHERE ip = ?1 AND jail = ?2",
+            ] {
+                transaction
+                    .prepare_cached(statement)?
+                    .execute(params![addr.to_string(), jail.as_ref()])?;
+            }
+            Ok(())
+        }
+        Record::Places(places) => {
+            transaction.execute("DELETE FROM ringfence_positions", [])?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO ringfence_positions(path, inode, head_len, head_hash, offset, modified)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for place in places {
+                insert.execute(params![
+                    place.path.to_string_lossy(),
+                    place.inode.cast_signed(),
+                    place.head_len,
+                    place.head_hash.cast_signed(),
+                    place.offset.cast_signed(),
+                    place.modified
+                ])?;
+            }
+            Ok(())
+        }
+        Record::Listed(entries) => {
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO ringfence_list(ip, expires) VALUES(?1, ?2)",
+            )?;
+            for (addr, expires) in entries {
+                insert.execute(params![addr.to_string(), expires.as_secs()])?;
+            }
+            Ok(())
+        }
+        Record::Fact(name, value) => transaction
+            .prepare_cached("INSERT OR REPLACE INTO ringfence_facts(name, value) VALUES(?1, ?2)")?
+            .execute(params![name, value])
+            .map(|_| ()),
+    }
+}
+
+/// The latest ban of an address by a jail.
+const LATEST: &str = "
+    INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data)
+    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// One ban more in the history.
+const HISTORY: &str = "
+    INSERT INTO bans(ip, jail, timeofban, bantime, bancount, data)
+    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+
+fn write_ban(
+    transaction: &Transaction<'_>,
+    ban: &Ban,
+    line: &str,
+    count: u32,
+) -> rusqlite::Result<()> {
+    let jail = ban.jail.as_ref();
+    let ip = ban.addr.to_string();
+    let matches: &[&str] = if line.is_empty() { &[] } else { &[line] };
+    let data = json!({ "matches": matches, "failures": ban.tries, "ringfence": ban.reason.word() })
+        .to_string();
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?
+        .execute([jail])?;
+    let since = rounded(ban.since).as_secs();
+    for statement in [LATEST, HISTORY] {
+        let row = params![ip, jail, since, BanSecs(ban), count, data];
+        transaction.prepare_cached(statement)?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// A time as fail2ban writes it: to the nearest second, halves to the even one.
+pub fn rounded(time: Time) -> Time {
+    Time::from_secs(time.as_secs_f64().round_ties_even() as i64)
+}
+
+/// The length of a ban as fail2ban writes it: a whole number where it is one, -1 for ever.
+struct BanSecs<'a>(&'a Ban);
+
+impl ToSql for BanSecs<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let Ban { since, until, .. } = *self.0;
+        Ok(match until.map(|until| until.since(since)) {
+            None => (-1i64).into(),
+            Some(span) if span.subsec_nanos() == 0 => span.as_secs().cast_signed().into(),
+            Some(span) => span.as_secs_f64().into(),
+        })
+    }
+}
+
+fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>> {
+    let mut select = connection.prepare(
+        "SELECT jail, ip, timeofban, bantime, data FROM bips
+         WHERE bantime IN (-1, -2) OR timeofban + bantime > ?1",
+    )?;
+    let rows = select.query_map([now.as_secs_f64()], |row| {
+        let (jail, ip): (String, String) = (row.get(0)?, row.get(1)?);
+        // A ban with a random part has a fraction of a second in fail2ban's file.
+        let (since, bantime): (f64, f64) = (row.get(2)?, row.get(3)?);
+        let data = row.get_ref(4)?.as_str_or_null().ok().flatten();
+        let data: Value = serde_json::from_str(data.unwrap_or("")).unwrap_or_default();
+        Ok(ip.parse().ok().map(|addr| OldBan {
+            jail: jail.into(),
+            addr,
+            since: Time::from_secs_f64(since),
+            bantime: match bantime {
+                -2.0 => None,
+                -1.0 => Some(BanTime::Forever),
+                secs => Some(BanTime::For(
+                    Duration::try_from_secs_f64(secs).unwrap_or(Duration::ZERO),
+                )),
+            },
+            reason: data["ringfence"]
+                .as_str()
+                .and_then(Reason::from_word)
+                .unwrap_or(Reason::MaxRetry),
+            tries: data["failures"]
+                .as_u64()
+                .and_then(|tries| u32::try_from(tries).ok())
+                .unwrap_or(0),
+        }))
+    })?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
+    let mut select = connection.prepare(
+        "SELECT jail, ip, bancount, timeofban FROM bips ORDER BY timeofban DESC LIMIT ?1",
+    )?;
+    let rows = select.query_map([HISTORY_MAX], |row| {
+        let (jail, ip): (String, String) = (row.get(0)?, row.get(1)?);
+        let (count, latest): (i64, f64) = (row.get(2)?, row.get(3)?);
+        Ok(ip.parse().ok().map(|addr| PastBan {
+            jail: jail.into(),
+            addr,
+            count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),
+            latest: Time::from_secs_f64(latest),
+        }))
+    })?;
+    let mut history: Vec<PastBan> = rows
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    history.reverse();
+    Ok(history)
+}
+
+fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
+    let mut select =
+        connection.prepare("SELECT path, inode, head_len, head_hash, offset, modified FROM ringfence_positions ORDER BY rowid")?;
+    let rows = select.query_map([], |row| {
+        Ok(Place {
+            path: PathBuf::from(row.get::<_, String>(0)?),
+            inode: row.get::<_, i64>(1)?.cast_unsigned(),
+            head_len: row.get(2)?,
+            head_hash: row.get::<_, i64>(3)?.cast_unsigned(),
+            offset: row.get::<_, i64>(4)?.cast_unsigned(),
+            modified: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr, Time)>> {
+    let mut select =
+        connection.prepare("SELECT ip, expires FROM ringfence_list WHERE expires > ?1")?;
+    let rows = select.query_map([now.as_secs()], |row| {
+        let (ip, expires): (String, i64) = (row.get(0)?, row.get(1)?);
+        Ok(ip.parse().ok().map(|addr| (addr, Time::from_secs(expires))))
+    })?;
+    rows.filter_map(Result::transpose).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(addr: &str, since: i64, until: Option<i64>) -> Ban {
+        Ban {
+            jail: "asterisk".into(),
+            addr: addr.parse().unwrap(),
+            since: Time::from_secs(since),
+            until: until.map(Time::from_secs),
+            reason: Reason::Listed,
+            tries: 5,
+        }
+    }
+
+    fn old(ban: &Ban, bantime: Option<BanTime>) -> OldBan {
+        OldBan {
+            jail: ban.jail.clone(),
+            addr: ban.addr,
+            since: ban.since,
+            bantime,
+            reason: ban.reason,
+            tries: ban.tries,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_there_after_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.sqlite3");
+        let place = Place {
+            path: "/var/log/kamailio.log".into(),
+            inode: u64::MAX,
+            head_len: 6,
+            head_hash: u64::MAX,
+            offset: 99,
+            modified: -1,
+        };
+        let bans = [
+            ban("192.0.2.1", 100, Some(700)),
+            ban("2001:db8::/64", 100, None),
+            ban("192.0.2.2", 100, Some(150)), // ended by then
+            ban("192.0.2.3", 100, Some(900)), // pardoned
+        ];
+        let past = |ban: &Ban| PastBan {
+            jail: ban.jail.clone(),
+            addr: ban.addr,
+            count: 7,
+            latest: ban.since,
+        };
+        let kept = Kept {
+            bans: vec![
+                old(&bans[0], Some(BanTime::For(Duration::from_secs(600)))),
+                old(&bans[1], Some(BanTime::Forever)),
+            ],
+            history: vec![past(&bans[2]), past(&bans[1]), past(&bans[0])],
+            places: vec![place.clone()],
+            listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
+        };
+        let mut store = Store::open(&path).unwrap();
+        let ban_record = |ban: &Ban| Record::Ban {
+            ban: ban.clone(),
+            line: "the line".into(),
+            count: 7,
+        };
+        store
+            .write(&[
+                ban_record(&bans[0]),
+                ban_record(&bans[1]),
+                ban_record(&bans[2]),
+                ban_record(&bans[3]),
+                Record::Unban {
+                    jail: "asterisk".into(),
+                    addr: "192.0.2.3".parse().unwrap(),
+                },
+                Record::Places(vec![place]),
+                Record::Listed(kept.listed.clone()),
+                Record::Listed(vec![(
+                    "198.51.100.2".parse().unwrap(),
+                    Time::from_secs(150),
+                )]),
+                Record::Fact("cursor".to_owned(), "\"100\"".to_owned()),
+            ])
+            .unwrap();
+        drop(store);
+        let mut store = Store::open(&path).unwrap();
+        let mut found = store.load(Time::from_secs(200)).unwrap();
+        found.history.sort_by_key(|past| past.addr);
+        let mut kept = kept;
+        kept.history.sort_by_key(|past| past.addr);
+        assert_eq!(found, kept);
+        assert_eq!(store.facts("cur").unwrap(), ["\"100\""]);
+        assert!(store.facts("other").unwrap().is_empty());
+        store.purge(Time::from_secs(200)).unwrap();
+        let listed: i64 = store
+            .connection
+            .query_row("SELECT count(*) FROM ringfence_list", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(listed, 1);
+    }
+
+    #[test]
+    fn the_latest_ban_is_kept_beside_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("state.sqlite3")).unwrap();
+        for (since, count) in [(100, 1), (800, 2), (1_500, 3)] {
+            let ban = ban("192.0.2.1", since, Some(since + 600));
+            let line = "".into();
+            store.write(&[Record::Ban { ban, line, count }]).unwrap();
+        }
+        let mut longer = ban("192.0.2.1", 1_500, Some(2_600));
+        longer.since = Time::from_secs(1_600);
+        store.write(&[Record::Prolonged(longer.clone())]).unwrap();
+        let counts: (i64, i64) = store
+            .connection
+            .query_row(
+                "SELECT (SELECT count(*) FROM bans), (SELECT bancount FROM bips)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        assert_eq!(counts, (3, 3));
+        let kept = store.load(Time::from_secs(2_200)).unwrap();
+        let whole = Some(BanTime::For(Duration::from_secs(1_000)));
+        assert_eq!(kept.bans, [old(&longer, whole)]);
+    }
+
+    #[test]
+    fn rows_of_fail2ban_are_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.sqlite3")).unwrap();
+        store
+            .connection
+            .execute_batch(
+                r#"INSERT INTO jails(name) VALUES('sshd');
+                   INSERT INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES
+                     ('192.0.2.1', 'sshd', 100, 600.75, 2, '{"matches":[["","","x"]],"failures":4}'),
+                     ('192.0.2.2', 'sshd', 100, -2, 1, NULL),
+                     ('192.0.2.3', 'sshd', 100, -1, 1, '{}'),
+                     ('192.0.2.4', 'sshd', 100, -7, 1, '{}'),
+                     ('a.name', 'sshd', 100, 600, 1, '{}');"#,
+            )
+            .unwrap();
+        let kept = store.load(Time::from_secs(200)).unwrap();
+        let bantimes: Vec<_> = kept.bans.iter().map(|ban| ban.bantime).collect();
+        let fraction = BanTime::For(Duration::from_millis(600_750));
+        assert_eq!(bantimes, [Some(fraction), None, Some(BanTime::Forever)]);
+        assert_eq!(kept.bans[0].tries, 4);
+        assert_eq!(kept.history.len(), 4);
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.sqlite3");
+        std::fs::write(
+            &path,
+            "this is no database, and it is longer than a header ".repeat(40),
+        )
+        .unwrap();
+        let error = Store::open(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("state.sqlite3") && error.contains("not a database"),
+            "{error}"
+        );
+    }
+}

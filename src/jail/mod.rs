@@ -1,0 +1,137 @@
+//! A jail judges failures: it counts the tries of each offender and says when
+//! they are enough.
+//!
+//! A jail knows nothing of logs, filters, bans in force or the kernel, and it
+//! does no I/O; time and APIBAN's verdict are told to it.
+
+pub mod bantime;
+pub mod formula;
+pub mod history;
+pub mod protect;
+pub mod window;
+
+use std::time::Duration;
+
+use crate::addr::Addr;
+use crate::ticket::{Failure, JailName, Reason, Verdict};
+use crate::time::{BanTime, Time};
+use bantime::Increment;
+use history::Past;
+use window::Window;
+
+/// What `jail.conf` says of a jail's judgement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Its name.
+    pub name: JailName,
+    /// Tries that are too many.
+    pub maxretry: u32,
+    /// Within how long.
+    pub findtime: Duration,
+    /// How long a ban lasts.
+    pub bantime: BanTime,
+    /// How bans of those grow who were banned before. Our own jails leave it off.
+    pub increment: Increment,
+    /// Is APIBAN asked about its offenders? (`apiban = true`)
+    pub apiban: bool,
+    /// Are IPv6 offenders counted and banned by /64? Our own jails do; fail2ban does not.
+    pub by_prefix: bool,
+}
+
+/// What a jail says of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Not yet enough; so many tries are on the account.
+    Tries(u32),
+    /// Enough: ban.
+    Ban {
+        /// Why.
+        reason: Reason,
+        /// After so many tries.
+        tries: u32,
+        /// From the time of the last of them.
+        since: Time,
+    },
+}
+
+/// One jail: its rules and its window.
+#[derive(Debug)]
+pub struct Jail {
+    /// Its rules; a reload replaces them and keeps the window.
+    pub rules: Rules,
+    window: Window,
+    /// Failures seen since the start.
+    pub failures_total: u64,
+}
+
+impl Jail {
+    /// A jail in which nobody has failed yet.
+    pub fn new(rules: Rules) -> Self {
+        Jail {
+            rules,
+            window: Window::default(),
+            failures_total: 0,
+        }
+    }
+
+    /// Counts a failure for `offender` and judges it. `past` is what this jail knows of
+    /// the offender.
+    pub fn judge(
+        &mut self,
+        failure: &Failure,
+        offender: Addr,
+        verdict: Verdict,
+        past: Option<Past>,
+        now: Time,
+    ) -> Judgement {
+        let Rules {
+            maxretry, findtime, ..
+        } = self.rules;
+        self.failures_total += 1;
+        self.window.forget_silent(&offender, now, findtime);
+        let mut tries = self
+            .window
+            .add(offender, failure.form, failure.time, findtime);
+        if self.rules.increment.enabled && tries < maxretry {
+            let more = bantime::weight(past, failure.time, maxretry) - 1;
+            tries = self.window.raise(&offender, failure.form, more, findtime);
+        }
+        let since = self.window.last(&offender).unwrap_or(failure.time);
+        let reason = match verdict {
+            Verdict::Listed => Reason::Listed,
+            _ if tries >= maxretry => Reason::MaxRetry,
+            _ => return Judgement::Tries(tries),
+        };
+        self.window.forget(&offender);
+        Judgement::Ban {
+            reason,
+            tries,
+            since,
+        }
+    }
+
+    /// The tries of an offender that count at `now`.
+    pub fn tries(&self, offender: &Addr, now: Time) -> u32 {
+        self.window.tries(offender, now, self.rules.findtime)
+    }
+
+    /// Forgets what an offender did.
+    pub fn forget(&mut self, offender: &Addr) {
+        self.window.forget(offender);
+    }
+
+    /// Forgets what all offenders inside `addr` did.
+    pub fn forget_inside(&mut self, addr: &Addr) {
+        self.window.forget_inside(addr);
+    }
+
+    /// Forgets those who were silent for `findtime`.
+    pub fn expire(&mut self, now: Time) {
+        self.window.expire(now, self.rules.findtime);
+    }
+
+    /// Offenders under watch now.
+    pub fn failing(&self) -> usize {
+        self.window.len()
+    }
+}

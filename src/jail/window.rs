@@ -1,0 +1,260 @@
+//! The window: how often somebody failed lately.
+//!
+//! A [`Counter`] counts as fail2ban does: neither a sliding nor a fixed window,
+//! but a count that is scaled to a rate as soon as its first failure is older
+//! than `findtime`, so an old burst decays and no time stamps are kept.
+//!
+//! One failed try may write several lines, each of another form (a NOTICE and a
+//! SecurityEvent, say), so every form has a counter of its own and the tries of
+//! an offender are the largest of them. Counting lines would ban an honest person
+//! at a half or a third of the tries that the operator allowed; counting distinct
+//! Call-IDs would let scanners through that reuse one.
+
+use std::time::Duration;
+
+use lru::LruCache;
+
+use crate::addr::Addr;
+use crate::time::Time;
+
+/// Offenders that one jail remembers; the one that was silent longest is
+/// forgotten first. 65,536 of them take about 10 MB, and a botnet that is larger
+/// than this and fails less often than that many others is APIBAN's business.
+pub const OFFENDERS_MAX: usize = 65_536;
+
+/// Line forms told apart for one offender; more share the last counter.
+const FORMS_MAX: usize = 64;
+
+/// fail2ban's failure count: see the module's header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counter {
+    count: u32,
+    first: Time,
+    last: Time,
+}
+
+impl Counter {
+    /// The count after a first failure at `time`.
+    fn new(time: Time) -> Self {
+        Counter {
+            count: 1,
+            first: time,
+            last: time,
+        }
+    }
+
+    /// One more failure at `time`.
+    fn add(&mut self, time: Time, findtime: Duration) {
+        if time > self.last {
+            let start = time - findtime;
+            if self.first < start {
+                let span = time.since(self.first).as_secs_f64();
+                let rate = f64::from(self.count) / span * findtime.as_secs_f64();
+                self.count = rate.round_ties_even() as u32;
+                self.first = start;
+            }
+            self.last = time;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+/// One offender's counters, by line form.
+#[derive(Debug)]
+struct Tries {
+    forms: Vec<(u32, Counter)>,
+    last: Time,
+}
+
+impl Tries {
+    /// The largest count of the forms that were seen within `findtime` before `time`.
+    fn count(&self, time: Time, findtime: Duration) -> u32 {
+        let start = time - findtime;
+        let recent = self
+            .forms
+            .iter()
+            .filter(|(_, counter)| counter.last > start || counter.last == time);
+        recent.map(|(_, counter)| counter.count).max().unwrap_or(0)
+    }
+}
+
+/// The offenders of one jail.
+#[derive(Debug)]
+pub struct Window {
+    offenders: LruCache<Addr, Tries>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window {
+            offenders: LruCache::unbounded(),
+        }
+    }
+}
+
+impl Window {
+    /// Counts one failure and returns the tries of this offender so far.
+    pub fn add(&mut self, offender: Addr, form: u32, time: Time, findtime: Duration) -> u32 {
+        if self.offenders.len() >= OFFENDERS_MAX && !self.offenders.contains(&offender) {
+            self.offenders.pop_lru();
+        }
+        let tries = self.offenders.get_or_insert_mut(offender, || Tries {
+            forms: Vec::with_capacity(2),
+            last: time,
+        });
+        tries.last = tries.last.max(time);
+        match tries.forms.iter().position(|(known, _)| *known == form) {
+            Some(place) => tries.forms[place].1.add(time, findtime),
+            None if tries.forms.len() < FORMS_MAX => tries.forms.push((form, Counter::new(time))),
+            None => tries.forms[FORMS_MAX - 1].1.add(time, findtime),
+        }
+        tries.count(time, findtime)
+    }
+
+    /// Counts `more` for the failure that was added last, of this form; returns the tries.
+    pub fn raise(&mut self, offender: &Addr, form: u32, more: u32, findtime: Duration) -> u32 {
+        let Some(tries) = self.offenders.peek_mut(offender) else {
+            return 0;
+        };
+        let place = tries.forms.iter().position(|(known, _)| *known == form);
+        if let Some((_, counter)) = tries.forms.get_mut(place.unwrap_or(FORMS_MAX - 1)) {
+            counter.count = counter.count.saturating_add(more);
+        }
+        tries.count(tries.last, findtime)
+    }
+
+    /// The time of an offender's last failure.
+    pub fn last(&self, offender: &Addr) -> Option<Time> {
+        self.offenders.peek(offender).map(|tries| tries.last)
+    }
+
+    /// The tries of an offender that count at `now`.
+    pub fn tries(&self, offender: &Addr, now: Time, findtime: Duration) -> u32 {
+        match self.offenders.peek(offender) {
+            Some(tries) if tries.last > now - findtime => tries.count(tries.last, findtime),
+            _ => 0,
+        }
+    }
+
+    /// Forgets an offender whose last failure is older than `findtime`.
+    pub fn forget_silent(&mut self, offender: &Addr, now: Time, findtime: Duration) {
+        if self
+            .last(offender)
+            .is_some_and(|last| last <= now - findtime)
+        {
+            self.forget(offender);
+        }
+    }
+
+    /// Forgets an offender, since it is banned or pardoned now.
+    pub fn forget(&mut self, offender: &Addr) {
+        self.offenders.pop(offender);
+    }
+
+    /// Forgets all offenders inside `addr`.
+    pub fn forget_inside(&mut self, addr: &Addr) {
+        let offenders = self.offenders.iter().map(|(offender, _)| *offender);
+        let inside: Vec<Addr> = offenders
+            .filter(|offender| addr.contains(offender))
+            .collect();
+        for offender in inside {
+            self.offenders.pop(&offender);
+        }
+    }
+
+    /// Forgets those whose last failure is older than `findtime`.
+    pub fn expire(&mut self, now: Time, findtime: Duration) {
+        let start = now - findtime;
+        while self
+            .offenders
+            .peek_lru()
+            .is_some_and(|(_, tries)| tries.last <= start)
+        {
+            self.offenders.pop_lru();
+        }
+    }
+
+    /// Offenders remembered now.
+    pub fn len(&self) -> usize {
+        self.offenders.len()
+    }
+
+    /// Does nobody fail?
+    pub fn is_empty(&self) -> bool {
+        self.offenders.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINDTIME: Duration = Duration::from_secs(600);
+
+    fn offender() -> Addr {
+        "192.0.2.7".parse().unwrap()
+    }
+
+    /// The counts after failures at these seconds, all of one form.
+    fn counts(times: &[i64]) -> Vec<u32> {
+        let mut window = Window::default();
+        times
+            .iter()
+            .map(|secs| window.add(offender(), 0, Time::from_secs(*secs), FINDTIME))
+            .collect()
+    }
+
+    #[test]
+    fn counts_as_fail2ban_does() {
+        // The first row was measured on fail2ban itself.
+        assert_eq!(counts(&[100, 200, 700, 1300]), [1, 2, 3, 3]);
+        assert_eq!(counts(&[0, 0, 0, 0]), [1, 2, 3, 4]);
+        assert_eq!(counts(&[0, 600, 601]), [1, 2, 3]);
+        assert_eq!(counts(&[0, 5_000]), [1, 1]);
+        assert_eq!(counts(&[100, 50, 60]), [1, 2, 3]); // an older line counts, and ages nothing
+    }
+
+    #[test]
+    fn lines_of_other_forms_are_the_same_tries() {
+        let mut window = Window::default();
+        let mut add = |form, secs| window.add(offender(), form, Time::from_secs(secs), FINDTIME);
+        assert_eq!(
+            [add(0, 0), add(1, 0), add(0, 1), add(1, 1), add(2, 1)],
+            [1, 1, 2, 2, 2]
+        );
+        assert_eq!(add(2, 2_000), 1); // the other forms' tries are long past
+    }
+
+    #[test]
+    fn the_silent_are_forgotten() {
+        let mut window = Window::default();
+        for host in 0..100u8 {
+            let addr = Addr::host([192, 0, 2, host].into());
+            window.add(addr, 0, Time::from_secs(i64::from(host)), FINDTIME);
+        }
+        window.expire(Time::from_secs(650), FINDTIME);
+        assert_eq!(window.len(), 49);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut window = Window::default();
+        for number in 0..(OFFENDERS_MAX as u32 + 10) {
+            window.add(
+                Addr::host(std::net::IpAddr::V4(number.into())),
+                0,
+                Time::from_secs(0),
+                FINDTIME,
+            );
+        }
+        assert_eq!(window.len(), OFFENDERS_MAX);
+        let mut window = Window::default();
+        for form in 0..1_000 {
+            window.add(offender(), form, Time::from_secs(0), FINDTIME);
+        }
+        assert_eq!(
+            window.offenders.peek(&offender()).unwrap().forms.len(),
+            FORMS_MAX
+        );
+    }
+}
