@@ -1,0 +1,165 @@
+//! What can be wrong with the firewall, in words that say what to do.
+
+use crate::addr::Addr;
+
+/// Why the firewall did not do something. The sentence is for the operator, the
+/// parts are for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// We may not change the firewall.
+    #[error(
+        "no permission to {doing}; run as root, or give the service {capability} (systemd: `AmbientCapabilities={capability}`)"
+    )]
+    Permission {
+        /// What was tried.
+        doing: String,
+        /// The capability that is missing.
+        capability: &'static str,
+    },
+    /// The kernel has no ipset.
+    #[error(
+        "the kernel has no ipset; load it with `modprobe ip_set`, or on a container do so on its host"
+    )]
+    NoIpset,
+    /// The kernel's ipset speaks other versions than we do.
+    #[error(
+        "the kernel's ipset speaks protocol {min} to {max}, and ringfence speaks 6 and 7; use Linux 3.2 or later"
+    )]
+    Protocol {
+        /// Its lowest version.
+        min: u8,
+        /// Its highest version.
+        max: u8,
+    },
+    /// The kernel lacks a kind of set, or has it too old.
+    #[error(
+        "the kernel has no sets of the type {kind} with counters; load it with `modprobe {module}`, which needs Linux 3.10 or later"
+    )]
+    NoSetType {
+        /// As ipset writes it.
+        kind: &'static str,
+        /// The module that has it.
+        module: &'static str,
+    },
+    /// A set can take no more.
+    #[error(
+        "the set {name} is full ({maxelem} entries); change `{setting}` in ringfence.toml and restart"
+    )]
+    Full {
+        /// The kernel's name of it.
+        name: String,
+        /// How many entries it can hold.
+        maxelem: u32,
+        /// The setting that decides it.
+        setting: &'static str,
+    },
+    /// Something of our name is there and is not ours.
+    #[error(
+        "there is already an ipset {name}, and it is a {found} where ringfence needs a {wanted}; remove it with `ipset destroy {name}`, or rename whatever made it"
+    )]
+    Foreign {
+        /// The name.
+        name: String,
+        /// What is there, as in `hash:ip inet`.
+        found: String,
+        /// What we need, as in `hash:net inet6`.
+        wanted: String,
+    },
+    /// A set is gone.
+    #[error("the set {name} is not there; somebody destroyed it, reload to have it back")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// A set cannot go, since a rule or another set refers to it.
+    #[error(
+        "the set {name} is in use by a rule that is not ringfence's; find it with `iptables-save | grep {name}`"
+    )]
+    InUse {
+        /// The name.
+        name: String,
+    },
+    /// An address that no set can hold.
+    #[error(
+        "a set cannot hold {addr}; write it as two halves, as in `0.0.0.0/1` and `128.0.0.0/1`"
+    )]
+    Entry {
+        /// The address.
+        addr: Addr,
+    },
+    /// The kernel refused for a reason that we have no better word for.
+    #[error("the kernel refused to {doing}: {reason} (error {code})")]
+    Kernel {
+        /// What was tried.
+        doing: String,
+        /// The error number; ipset's own begin at 4096.
+        code: i32,
+        /// What it means.
+        reason: String,
+    },
+    /// The netlink socket failed.
+    #[error("could not {doing} the socket to the kernel's firewall: {reason}")]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system says.
+        reason: String,
+    },
+    /// The kernel's answer makes no sense.
+    #[error(
+        "the kernel's answer to `{doing}` could not be read; please report this with the output of `uname -r`"
+    )]
+    Reply {
+        /// What was tried.
+        doing: String,
+    },
+    /// A program is not installed.
+    #[error(
+        "{program} was not found in /usr/sbin, /sbin or /usr/bin; install iptables (`apt install iptables`, `dnf install iptables-nft`)"
+    )]
+    NoProgram {
+        /// Which one.
+        program: &'static str,
+    },
+    /// iptables cannot match sets.
+    #[error(
+        "{program} cannot match sets ({said}); load it with `modprobe xt_set`, or on a container do so on its host"
+    )]
+    NoSetMatch {
+        /// Which program.
+        program: &'static str,
+        /// What it printed.
+        said: String,
+    },
+    /// The kernel has no raw table.
+    #[error(
+        "{program} finds no table `raw` ({said}); load it with `modprobe {module}`, or on a container do so on its host"
+    )]
+    NoRawTable {
+        /// Which program.
+        program: &'static str,
+        /// The module that has it.
+        module: &'static str,
+        /// What it printed.
+        said: String,
+    },
+    /// iptables refused a rule for another reason.
+    #[error("`{command}` failed: {said}")]
+    Rule {
+        /// The command, as one would type it.
+        command: String,
+        /// What it printed.
+        said: String,
+    },
+}
+
+impl Error {
+    /// Would another address fare the same? True of a lost set, right or socket, not of
+    /// a full set or of an address that no set can hold.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            Error::Full { .. } | Error::Entry { .. } | Error::Kernel { .. }
+        )
+    }
+}
