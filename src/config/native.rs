@@ -1,0 +1,481 @@
+//! `ringfence.toml`: the daemon's own settings.
+//!
+//! Every key is optional. A key that is not known, a value that cannot be, is an
+//! error with its file and line; nothing is guessed. Files in `ringfence.d` are
+//! read after `ringfence.toml`, in byte order, and replace what they name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::addr::Addr;
+
+/// The folder in which our configuration lies unless another is named.
+pub const CONFIG_DIR: &str = "/etc/ringfence";
+
+/// Settings as they hold: defaults, and what the files say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Where state is kept (the database).
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Addresses that are never banned, beside our own, gateways and resolvers.
+    pub protect: Vec<Addr>,
+    /// APIBAN.
+    pub apiban: Apiban,
+    /// The kernel's sets.
+    pub firewall: Firewall,
+}
+
+/// The table `[apiban]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apiban {
+    /// Is it used at all?
+    pub enabled: bool,
+    /// The file that holds the key, and nothing else.
+    pub key_file: PathBuf,
+    /// The service.
+    pub url: String,
+    /// Which list: `sip`, `http` or `all`.
+    pub set: String,
+    /// Are offenders that are not on the list looked up one by one?
+    pub check: bool,
+    /// How often the list is asked for news.
+    pub poll: Duration,
+    /// Requests in any 120 seconds.
+    pub rate_limit: u32,
+    /// How long an entry stays, instead of 7 days from its listing.
+    pub entry_ttl: Option<Duration>,
+    /// Entries of the list that are taken at most.
+    pub max_entries: u32,
+    /// Is the whole list walked again once a day?
+    pub reconcile: bool,
+    /// A certificate authority that is trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// For laboratories: plain HTTP is accepted.
+    pub insecure_http: bool,
+    /// For laboratories: private and documentation addresses are accepted.
+    pub accept_reserved: bool,
+}
+
+/// The table `[firewall]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Firewall {
+    /// Bans that one jail can hold.
+    pub max_bans: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            state_dir: PathBuf::from("/var/lib/ringfence"),
+            socket: PathBuf::from("/run/ringfence/ringfence.sock"),
+            protect: Vec::new(),
+            apiban: Apiban {
+                enabled: true,
+                key_file: Path::new(CONFIG_DIR).join("apiban.key"),
+                url: "https://apiban.org/".to_owned(),
+                set: "sip".to_owned(),
+                check: true,
+                poll: Duration::from_secs(300),
+                rate_limit: 10,
+                entry_ttl: None,
+                max_entries: 200_000,
+                reconcile: true,
+                ca_file: None,
+                insecure_http: false,
+                accept_reserved: false,
+            },
+            firewall: Firewall { max_bans: 65_536 },
+        }
+    }
+}
+
+/// Something wrong in a settings file.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Its text cannot be understood.
+    #[error("{}:{line}: {message}", path.display())]
+    Text {
+        /// Which file.
+        path: PathBuf,
+        /// The line in it, counted from 1.
+        line: usize,
+        /// What is wrong there, and what would be accepted.
+        message: String,
+    },
+}
+
+impl Settings {
+    /// Reads `ringfence.toml` and `ringfence.d/*.toml` of a folder; neither need exist.
+    pub fn load(folder: &Path) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        settings.apiban.key_file = key_file(folder);
+        for path in files(folder)? {
+            let text = fs::read_to_string(&path).map_err(|source| SettingsError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            settings.merge(&text).map_err(|wrong| {
+                let before = wrong
+                    .span
+                    .map_or("", |span| text.get(..span.start).unwrap_or(""));
+                let line = before.matches('\n').count() + 1;
+                SettingsError::Text {
+                    path: path.clone(),
+                    line,
+                    message: wrong.message,
+                }
+            })?;
+        }
+        Ok(settings)
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.state_dir.join("ringfence.sqlite3")
+    }
+
+    fn merge(&mut self, text: &str) -> Result<(), Wrong> {
+        let file: File = toml::from_str(text)?;
+        let apiban = file.apiban.unwrap_or_default();
+        let firewall = file.firewall.unwrap_or_default();
+        replace(&mut self.state_dir, file.state_dir);
+        replace(&mut self.socket, file.socket);
+        if let Some(texts) = file.protect {
+            self.protect = texts.into_iter().map(addr).collect::<Result<_, _>>()?;
+        }
+        replace(&mut self.apiban.enabled, apiban.enabled);
+        replace(&mut self.apiban.key_file, apiban.key_file);
+        replace(&mut self.apiban.url, apiban.url);
+        replace(
+            &mut self.apiban.set,
+            apiban.set.map(|set| set.word().to_owned()),
+        );
+        replace(&mut self.apiban.check, apiban.check);
+        replace(
+            &mut self.apiban.poll,
+            within(apiban.poll, "poll", 60..=86_400)?,
+        );
+        replace(
+            &mut self.apiban.rate_limit,
+            apiban.rate_limit.map(|Limit(limit)| limit),
+        );
+        if let Some(ttl) = within(apiban.entry_ttl, "entry_ttl", 3_600..=604_800)? {
+            self.apiban.entry_ttl = Some(ttl);
+        }
+        replace(
+            &mut self.apiban.max_entries,
+            apiban.max_entries.map(|Count(count)| count),
+        );
+        replace(&mut self.apiban.reconcile, apiban.reconcile);
+        if let Some(path) = apiban.ca_file {
+            self.apiban.ca_file = Some(path);
+        }
+        replace(&mut self.apiban.insecure_http, apiban.insecure_http);
+        replace(&mut self.apiban.accept_reserved, apiban.accept_reserved);
+        replace(
+            &mut self.firewall.max_bans,
+            firewall.max_bans.map(|Count(count)| count),
+        );
+        Ok(())
+    }
+}
+
+/// Where the key lies unless the settings say otherwise: among systemd's credentials
+/// (`LoadCredential=apiban.key`), else in the folder.
+fn key_file(folder: &Path) -> PathBuf {
+    let credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("apiban.key"));
+    credential
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| folder.join("apiban.key"))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, SettingsError> {
+    let mut paths = Vec::new();
+    let main = folder.join("ringfence.toml");
+    if main.exists() {
+        paths.push(main);
+    }
+    let extra = folder.join("ringfence.d");
+    if extra.is_dir() {
+        let wrap = |source| SettingsError::Read {
+            path: extra.clone(),
+            source,
+        };
+        let entries = fs::read_dir(&extra)
+            .map_err(wrap)?
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(wrap)?;
+        let mut found: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+        found.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        });
+        found.sort();
+        paths.append(&mut found);
+    }
+    Ok(paths)
+}
+
+fn replace<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+/// What is wrong, and where in the text.
+struct Wrong {
+    message: String,
+    span: Option<std::ops::Range<usize>>,
+}
+
+impl From<toml::de::Error> for Wrong {
+    fn from(error: toml::de::Error) -> Self {
+        Wrong {
+            message: error.message().to_owned(),
+            span: error.span(),
+        }
+    }
+}
+
+/// An address or prefix. (An element of an array loses its place in an error of
+/// serde's, so it is read as text first.)
+fn addr(text: toml::Spanned<String>) -> Result<Addr, Wrong> {
+    let span = text.span();
+    let parsed = text.into_inner().parse();
+    parsed.map_err(|error: crate::addr::AddrError| Wrong {
+        message: error.to_string(),
+        span: Some(span),
+    })
+}
+
+fn within(
+    span: Option<toml::Spanned<Span>>,
+    key: &str,
+    secs: std::ops::RangeInclusive<u64>,
+) -> Result<Option<Duration>, Wrong> {
+    let Some(span) = span else { return Ok(None) };
+    let place = span.span();
+    let Span(value) = span.into_inner();
+    if secs.contains(&value.as_secs()) {
+        return Ok(Some(value));
+    }
+    let [least, most] =
+        [*secs.start(), *secs.end()].map(|secs| crate::time::human(Duration::from_secs(secs)));
+    Err(Wrong {
+        message: format!("`{key}` lies between {least} and {most}"),
+        span: Some(place),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    state_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    protect: Option<Vec<toml::Spanned<String>>>,
+    apiban: Option<ApibanFile>,
+    firewall: Option<FirewallFile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApibanFile {
+    enabled: Option<bool>,
+    key_file: Option<PathBuf>,
+    url: Option<String>,
+    set: Option<ListSet>,
+    check: Option<bool>,
+    poll: Option<toml::Spanned<Span>>,
+    rate_limit: Option<Limit>,
+    entry_ttl: Option<toml::Spanned<Span>>,
+    max_entries: Option<Count>,
+    reconcile: Option<bool>,
+    ca_file: Option<PathBuf>,
+    insecure_http: Option<bool>,
+    accept_reserved: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirewallFile {
+    max_bans: Option<Count>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ListSet {
+    Sip,
+    Http,
+    All,
+}
+
+impl ListSet {
+    fn word(&self) -> &'static str {
+        match self {
+            ListSet::Sip => "sip",
+            ListSet::Http => "http",
+            ListSet::All => "all",
+        }
+    }
+}
+
+/// Requests in 120 seconds; APIBAN allows 11 for one key.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+struct Limit(u32);
+
+impl TryFrom<u32> for Limit {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (2..=11).contains(&number) {
+            Ok(Limit(number))
+        } else {
+            Err("`rate_limit` lies between 2 and 11")
+        }
+    }
+}
+
+/// A number of entries that a kernel set can be made for.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+struct Count(u32);
+
+impl TryFrom<u32> for Count {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (1..=4_000_000).contains(&number) {
+            Ok(Count(number))
+        } else {
+            Err("a number of entries lies between 1 and 4000000")
+        }
+    }
+}
+
+/// A duration: `"5m"`, `"1d 12h"`, or a number of seconds.
+#[derive(Deserialize)]
+#[serde(try_from = "SpanText")]
+struct Span(Duration);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SpanText {
+    Secs(u64),
+    Text(String),
+}
+
+impl TryFrom<SpanText> for Span {
+    type Error = String;
+
+    fn try_from(value: SpanText) -> Result<Self, String> {
+        match value {
+            SpanText::Secs(secs) => Ok(Span(Duration::from_secs(secs))),
+            SpanText::Text(text) => {
+                let span = text
+                    .parse::<jiff::SignedDuration>()
+                    .ok()
+                    .and_then(|span| span.try_into().ok());
+                let written = text.chars().take(40).collect::<String>();
+                span.map(Span).ok_or_else(|| {
+                    format!("`{written}` is not a duration; write seconds, or units as in \"5m\" or \"1h 30m\"")
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(files: &[(&str, &str)]) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("ringfence.d")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let error = |error: SettingsError| {
+            error
+                .to_string()
+                .replace(&format!("{}/", folder.path().display()), "")
+        };
+        Settings::load(folder.path()).map_err(error)
+    }
+
+    #[test]
+    fn later_files_replace_what_they_name() {
+        let settings = load(&[
+            (
+                "ringfence.toml",
+                "protect = ['192.0.2.0/24']\n[apiban]\npoll = '10m'\nset = 'all'\n",
+            ),
+            ("ringfence.d/20.toml", "[apiban]\npoll = 90\n"),
+            (
+                "ringfence.d/10.toml",
+                "[apiban]\npoll = 100\ncheck = false\n",
+            ),
+            ("ringfence.d/readme", "not read"),
+        ])
+        .unwrap();
+        assert_eq!(settings.protect, ["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(settings.apiban.poll, Duration::from_secs(90));
+        assert_eq!(
+            (settings.apiban.set.as_str(), settings.apiban.check),
+            ("all", false)
+        );
+        assert!(load(&[]).is_ok());
+    }
+
+    #[test]
+    fn mistakes_name_file_line_and_what_is_accepted() {
+        for (text, message) in [
+            (
+                "\nprotekt = []",
+                "ringfence.toml:2: unknown field `protekt`, expected one of `state_dir`",
+            ),
+            (
+                "protect = [\n'192.0.2.7',\n'sip.example']",
+                "ringfence.toml:3: `sip.example` is not an address",
+            ),
+            (
+                "[apiban]\npoll = '5'",
+                "ringfence.toml:2: `5` is not a duration",
+            ),
+            (
+                "[apiban]\npoll = '5s'",
+                "ringfence.toml:2: `poll` lies between 1m and 1d",
+            ),
+            (
+                "[apiban]\nset = 'sips'",
+                "ringfence.toml:2: unknown variant `sips`, expected one of `sip`",
+            ),
+            (
+                "[apiban]\n\nrate_limit = 50",
+                "ringfence.toml:3: `rate_limit` lies between 2 and 11",
+            ),
+            (
+                "[firewall]\nmax_bans = 0",
+                "ringfence.toml:2: a number of entries lies between",
+            ),
+            ("[apiban", "ringfence.toml:1: "),
+        ] {
+            let error = load(&[("ringfence.toml", text)]).unwrap_err();
+            assert!(error.starts_with(message), "{text}: {error}");
+        }
+    }
+}
