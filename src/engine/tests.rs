@@ -1,0 +1,732 @@
+//! The engine's story in rows: `SECONDS EVENT ...` in, everything that happened out.
+//! Also `nothing` is printed: silence may mean that a row was misread.
+
+use std::fmt::Write;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::feed::{Cursor, Rejections};
+
+const START: i64 = 1_000_000;
+
+fn rules(name: &str) -> Rules {
+    Rules {
+        name: name.into(),
+        maxretry: 3,
+        findtime: Duration::from_secs(600),
+        bantime: BanTime::For(Duration::from_secs(3_600)),
+        increment: Increment::default(),
+        apiban: true,
+        by_prefix: true,
+    }
+}
+
+fn engine() -> Engine {
+    let protected = Protected::new(["192.0.2.99".parse().unwrap()]);
+    let checks = Checks {
+        on: true,
+        accept_reserved: true,
+    };
+    Engine::new(
+        vec![rules("asterisk"), rules("kamailio")],
+        protected,
+        checks,
+        Time::from_secs(START),
+    )
+}
+
+fn check(rows: &str, expected: Expect) {
+    check_with(engine(), rows, expected);
+}
+
+fn check_with(mut engine: Engine, rows: &str, expected: Expect) {
+    let mut shown = String::new();
+    for row in rows.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let mut words = row.split_whitespace();
+        let secs: i64 = words.next().unwrap().parse().expect(row);
+        let now = Time::from_secs(START + secs);
+        let mut effects = Vec::new();
+        play(
+            &mut engine,
+            &words.collect::<Vec<_>>(),
+            now,
+            &mut effects,
+            &mut shown,
+        );
+        if effects.is_empty() {
+            writeln!(shown, "{secs} nothing").unwrap();
+        }
+        for effect in effects {
+            writeln!(shown, "{secs} {}", show(&effect)).unwrap();
+        }
+    }
+    expected.assert_eq(&shown);
+}
+
+fn play(
+    engine: &mut Engine,
+    words: &[&str],
+    now: Time,
+    effects: &mut Vec<Effect>,
+    shown: &mut String,
+) {
+    let ip = |text: &str| text.parse::<IpAddr>().expect(text);
+    match words {
+        ["bad", jail, addr] => engine.handle(failure(jail, ip(addr), 0, now), now, effects),
+        ["bad", jail, addr, form] => engine.handle(
+            failure(jail, ip(addr), form.parse().unwrap(), now),
+            now,
+            effects,
+        ),
+        ["listed", addr] => engine.handle(Event::Answer(ip(addr), Verdict::Listed), now, effects),
+        ["unlisted", addr] => {
+            engine.handle(Event::Answer(ip(addr), Verdict::NotListed), now, effects)
+        }
+        ["page", seq, addrs @ ..] => {
+            let entries = addrs
+                .iter()
+                .map(|addr| (ip(addr), now + Duration::from_secs(86_400)))
+                .collect();
+            engine.handle(
+                Event::Page(page(seq.parse().unwrap(), entries)),
+                now,
+                effects,
+            );
+        }
+        ["loaded", page] => engine.handle(
+            Event::Loaded {
+                page: page.parse().unwrap(),
+                refused: 0,
+            },
+            now,
+            effects,
+        ),
+        ["load-failed", page] => engine.handle(
+            Event::LoadFailed {
+                page: page.parse().unwrap(),
+            },
+            now,
+            effects,
+        ),
+        ["refused", jail, addr] => {
+            let set = Set::Jail((*jail).into());
+            engine.handle(
+                Event::Refused {
+                    set,
+                    addr: addr.parse().unwrap(),
+                },
+                now,
+                effects,
+            );
+        }
+        ["ban", addr] => {
+            if let Err(refusal) = engine.ban(addr.parse().unwrap(), None, None, now, effects) {
+                writeln!(shown, "refusal: {refusal}").unwrap();
+            }
+        }
+        ["unban", addr] => {
+            let pardon = engine.unban(addr.parse().unwrap(), now, effects);
+            writeln!(
+                shown,
+                "pardon: {} lifted, {} wider, {} listed",
+                pardon.lifted.len(),
+                pardon.wider.len(),
+                pardon.listed.len()
+            )
+            .unwrap();
+        }
+        ["protect", addrs @ ..] => {
+            let protected = Protected::new(addrs.iter().map(|addr| addr.parse().unwrap()));
+            engine.handle(Event::Protect(protected), now, effects);
+        }
+        ["only", jail] => {
+            engine.reconfigure(vec![rules(jail)], Checks::default(), now, effects);
+        }
+        ["tick"] => engine.handle(Event::Tick, now, effects),
+        other => panic!("no such event: {other:?}"),
+    }
+}
+
+fn failure(jail: &str, ip: IpAddr, form: u32, time: Time) -> Event {
+    Event::Failure(Failure {
+        jail: jail.into(),
+        ip,
+        time,
+        form,
+        line: "line".into(),
+    })
+}
+
+fn page(seq: u64, entries: Vec<(IpAddr, Time)>) -> Page {
+    let cursor = r#"{"format":1,"id":"1698425647","base_url":"https://apiban.org/","set":"sip","key_digest":"00000000","walked_secs":null}"#;
+    let cursor = Cursor::from_json(cursor).expect("a cursor");
+    Page {
+        seq,
+        entries,
+        cursor,
+        rejected: Rejections::default(),
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    let entry = |entry: &Entry| format!("{} {}s", entry.addr, entry.timeout_secs);
+    let set = |set: &Set| match set {
+        Set::Jail(jail) => jail.to_string(),
+        other => format!("{other:?}"),
+    };
+    match effect {
+        Effect::Order(Order::Block {
+            set: into,
+            entry: what,
+        }) => format!("block {} {}", set(into), entry(what)),
+        Effect::Order(Order::Unblock { set: from, addr }) => {
+            format!("unblock {} {addr}", set(from))
+        }
+        Effect::Order(Order::Load { page, entries, .. }) => {
+            let page = if *page == NO_PAGE {
+                "-".to_owned()
+            } else {
+                page.to_string()
+            };
+            format!(
+                "load {page}: {}",
+                entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Effect::Record(Record::Ban { ban, .. }) => format!("record ban {} {}", ban.jail, ban.addr),
+        Effect::Record(Record::Prolonged(ban)) => {
+            format!("record prolonged {} {}", ban.jail, ban.addr)
+        }
+        Effect::Record(Record::Unban { jail, addr }) => format!("record unban {jail} {addr}"),
+        Effect::Record(Record::Listed(entries)) => format!("record {} listed", entries.len()),
+        Effect::Record(Record::Fact(name, _)) => format!("record {name}"),
+        Effect::Record(Record::Places(places)) => format!("record {} places", places.len()),
+        Effect::Feed(Command::Check(ip)) => format!("ask {ip}"),
+        Effect::Feed(Command::Applied { page, held }) => format!("applied {page}, {held} held"),
+        Effect::Feed(Command::LoadFailed { page }) => format!("load failed {page}"),
+        Effect::Feed(other) => format!("feed {other:?}"),
+        Effect::Tell(Tell::Found {
+            ip,
+            tries,
+            maxretry,
+            ..
+        }) => format!("tell found {ip} {tries}/{maxretry}"),
+        Effect::Tell(Tell::Banned(ban)) => format!(
+            "tell banned {} {} after {}",
+            ban.addr, ban.reason, ban.tries
+        ),
+        Effect::Tell(Tell::Unbanned(ban)) => format!("tell unbanned {}", ban.addr),
+        Effect::Tell(Tell::Restored(ban)) => format!("tell restored {}", ban.addr),
+        Effect::Tell(other) => format!(
+            "tell {}",
+            format!("{other:?}").split([' ', '(']).next().unwrap()
+        ),
+    }
+}
+
+#[test]
+fn maxretry_failures_ban_and_the_ban_ends() {
+    check(
+        "0 bad asterisk 192.0.2.7
+         1 unlisted 192.0.2.7
+         2 bad asterisk 192.0.2.7
+         3 bad asterisk 192.0.2.7
+         4 bad asterisk 192.0.2.7
+         3602 tick
+         3603 tick
+         3604 bad asterisk 192.0.2.7",
+        expect![[r#"
+            0 ask 192.0.2.7
+            0 tell found 192.0.2.7 1/3
+            1 nothing
+            2 tell found 192.0.2.7 2/3
+            3 block asterisk 192.0.2.7 3600s
+            3 record ban asterisk 192.0.2.7
+            3 tell banned 192.0.2.7 maxretry after 3
+            4 nothing
+            3602 nothing
+            3603 unblock asterisk 192.0.2.7
+            3603 tell unbanned 192.0.2.7
+            3604 ask 192.0.2.7
+            3604 tell found 192.0.2.7 1/3
+        "#]],
+    );
+}
+
+#[test]
+fn a_listed_address_is_banned_at_its_first_failure() {
+    check(
+        "0 bad kamailio 192.0.2.7
+         1 bad kamailio 192.0.2.7
+         2 listed 192.0.2.7
+         3 bad asterisk 192.0.2.7
+         4 listed 192.0.2.8",
+        expect![[r#"
+            0 ask 192.0.2.7
+            0 tell found 192.0.2.7 1/3
+            1 tell found 192.0.2.7 2/3
+            2 block kamailio 192.0.2.7 86400s
+            2 record ban kamailio 192.0.2.7
+            2 tell banned 192.0.2.7 apiban after 1
+            3 block asterisk 192.0.2.7 86400s
+            3 record ban asterisk 192.0.2.7
+            3 tell banned 192.0.2.7 apiban after 1
+            4 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn one_try_in_two_forms_is_one_try() {
+    check(
+        "0 bad asterisk 192.0.2.7 0
+         0 bad asterisk 192.0.2.7 65536
+         1 bad asterisk 192.0.2.7 0
+         1 bad asterisk 192.0.2.7 65536
+         2 bad asterisk 192.0.2.7 0
+         2 bad asterisk 192.0.2.7 65536",
+        expect![[r#"
+            0 ask 192.0.2.7
+            0 tell found 192.0.2.7 1/3
+            0 tell found 192.0.2.7 1/3
+            1 tell found 192.0.2.7 2/3
+            1 tell found 192.0.2.7 2/3
+            2 block asterisk 192.0.2.7 3600s
+            2 record ban asterisk 192.0.2.7
+            2 tell banned 192.0.2.7 maxretry after 3
+            2 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn ipv6_is_counted_and_banned_by_64() {
+    check(
+        "0 bad asterisk 2001:db8:1:2::1
+         1 bad asterisk 2001:db8:1:2::2
+         2 bad asterisk 2001:db8:1:2:3::4
+         3 unban 2001:db8:1:2::77",
+        expect![[r#"
+            0 ask 2001:db8:1:2::1
+            0 tell found 2001:db8:1:2::1 1/3
+            1 ask 2001:db8:1:2::2
+            1 tell found 2001:db8:1:2::2 2/3
+            2 block asterisk 2001:db8:1:2::/64 3600s
+            2 record ban asterisk 2001:db8:1:2::/64
+            2 tell banned 2001:db8:1:2::/64 maxretry after 3
+            pardon: 1 lifted, 0 wider, 0 listed
+            3 unblock asterisk 2001:db8:1:2::/64
+            3 record unban asterisk 2001:db8:1:2::/64
+            3 tell unbanned 2001:db8:1:2::/64
+        "#]],
+    );
+}
+
+#[test]
+fn the_protected_are_not_banned_by_anybody() {
+    check(
+        "0 bad asterisk 192.0.2.99
+         1 bad asterisk 192.0.2.99
+         2 bad asterisk 192.0.2.99
+         3 listed 192.0.2.99
+         4 ban 192.0.2.99
+         5 page 1 192.0.2.99 198.51.100.1
+         6 bad asterisk 127.0.0.1
+         7 ban 192.0.2.0/24
+         8 protect 192.0.2.0/24
+         9 ban 192.0.2.99",
+        expect![[r#"
+            0 tell Protected
+            1 tell Protected
+            2 tell Protected
+            3 nothing
+            refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
+            4 nothing
+            5 load 1: 198.51.100.1 86400s
+            6 tell Protected
+            7 block operator 192.0.2.0/24 2147483s
+            7 record ban operator 192.0.2.0/24
+            7 tell banned 192.0.2.0/24 operator after 0
+            8 block Allow 192.0.2.0/24 0s
+            8 unblock Allow 192.0.2.99
+            8 unblock operator 192.0.2.0/24
+            8 record unban operator 192.0.2.0/24
+            8 tell unbanned 192.0.2.0/24
+            refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
+            9 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn a_neighbour_of_somebody_protected_is_banned_alone() {
+    let mut engine = engine();
+    let own = Protected::new(["2001:db8:1::1".parse().unwrap()]);
+    engine.handle(Event::Protect(own), Time::from_secs(START), &mut Vec::new());
+    check_with(
+        engine,
+        "0 bad asterisk 2001:db8:1::77
+         1 bad asterisk 2001:db8:1::77
+         2 bad asterisk 2001:db8:1::77
+         3 bad asterisk 2001:db8:1::78
+         4 bad asterisk ::2
+         5 ban 0.0.0.0/0",
+        expect![[r#"
+            0 ask 2001:db8:1::77
+            0 tell found 2001:db8:1::77 1/3
+            1 tell found 2001:db8:1::77 2/3
+            2 block asterisk 2001:db8:1::77 3600s
+            2 record ban asterisk 2001:db8:1::77
+            2 tell banned 2001:db8:1::77 maxretry after 3
+            3 ask 2001:db8:1::78
+            3 tell found 2001:db8:1::78 1/3
+            4 ask ::2
+            4 tell found ::2 1/3
+            refusal: 0.0.0.0/0 is everybody; ban a longer prefix
+            5 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn a_pardon_forgets_what_was_done_and_answered() {
+    check(
+        "0 bad asterisk 198.51.100.9
+         1 bad asterisk 198.51.100.9
+         2 unban 198.51.100.0/24
+         3 bad asterisk 198.51.100.9
+         4 listed 198.51.100.9
+         5 unban 198.51.100.9
+         6 bad asterisk 198.51.100.9",
+        expect![[r#"
+            0 ask 198.51.100.9
+            0 tell found 198.51.100.9 1/3
+            1 tell found 198.51.100.9 2/3
+            pardon: 0 lifted, 0 wider, 0 listed
+            2 nothing
+            3 tell found 198.51.100.9 1/3
+            4 block asterisk 198.51.100.9 86400s
+            4 record ban asterisk 198.51.100.9
+            4 tell banned 198.51.100.9 apiban after 1
+            pardon: 1 lifted, 0 wider, 0 listed
+            5 unblock asterisk 198.51.100.9
+            5 record unban asterisk 198.51.100.9
+            5 tell unbanned 198.51.100.9
+            6 tell found 198.51.100.9 1/3
+        "#]],
+    );
+}
+
+#[test]
+fn the_list_is_applied_before_its_cursor_is_kept() {
+    check(
+        "0 page 1 198.51.100.1 198.51.100.2
+         1 loaded 1
+         2 loaded 1
+         3 bad asterisk 198.51.100.1
+         4 page 2 198.51.100.3
+         5 load-failed 2
+         6 loaded 2
+         7 bad asterisk 198.51.100.3
+         8 unban 198.51.100.2
+         90000 tick",
+        expect![[r#"
+            0 load 1: 198.51.100.1 86400s, 198.51.100.2 86400s
+            1 record 2 listed
+            1 record apiban.cursor.sip
+            1 applied 1, 2 held
+            1 tell ListLoaded
+            2 nothing
+            3 block asterisk 198.51.100.1 86400s
+            3 record ban asterisk 198.51.100.1
+            3 tell banned 198.51.100.1 apiban after 1
+            4 load 2: 198.51.100.3 86400s
+            5 load failed 2
+            6 nothing
+            7 ask 198.51.100.3
+            7 tell found 198.51.100.3 1/3
+            pardon: 0 lifted, 0 wider, 1 listed
+            8 unblock List 198.51.100.2
+            8 record 1 listed
+            90000 unblock asterisk 198.51.100.1
+            90000 tell unbanned 198.51.100.1
+        "#]],
+    );
+}
+
+#[test]
+fn an_operator_bans_and_pardons() {
+    check(
+        "0 ban 192.0.2.7
+         1 ban 192.0.2.7
+         2 ban 198.51.100.0/24
+         3 unban 198.51.100.5
+         4 unban 198.51.100.0/24
+         5 bad asterisk 203.0.113.1
+         6 bad asterisk 203.0.113.1
+         7 unban 203.0.113.1
+         8 bad asterisk 203.0.113.1",
+        expect![[r#"
+            0 block operator 192.0.2.7 2147483s
+            0 record ban operator 192.0.2.7
+            0 tell banned 192.0.2.7 operator after 0
+            refusal: 192.0.2.7 is banned by jail operator already
+            1 nothing
+            2 block operator 198.51.100.0/24 2147483s
+            2 record ban operator 198.51.100.0/24
+            2 tell banned 198.51.100.0/24 operator after 0
+            pardon: 0 lifted, 1 wider, 0 listed
+            3 nothing
+            pardon: 1 lifted, 0 wider, 0 listed
+            4 unblock operator 198.51.100.0/24
+            4 record unban operator 198.51.100.0/24
+            4 tell unbanned 198.51.100.0/24
+            5 ask 203.0.113.1
+            5 tell found 203.0.113.1 1/3
+            6 tell found 203.0.113.1 2/3
+            pardon: 0 lifted, 0 wider, 0 listed
+            7 nothing
+            8 tell found 203.0.113.1 1/3
+        "#]],
+    );
+}
+
+#[test]
+fn a_ban_that_does_not_hold_is_ordered_again_or_struck_out() {
+    check(
+        "0 ban 192.0.2.7
+         0 bad asterisk 192.0.2.8
+         0 bad asterisk 192.0.2.8
+         0 bad asterisk 192.0.2.8
+         2 bad asterisk 192.0.2.8
+         5 bad asterisk 192.0.2.8
+         5 bad asterisk 192.0.2.8
+         6 refused asterisk 192.0.2.8
+         7 refused asterisk 192.0.2.8
+         8 only kamailio
+         9 only asterisk",
+        expect![[r#"
+            0 block operator 192.0.2.7 2147483s
+            0 record ban operator 192.0.2.7
+            0 tell banned 192.0.2.7 operator after 0
+            0 ask 192.0.2.8
+            0 tell found 192.0.2.8 1/3
+            0 tell found 192.0.2.8 2/3
+            0 block asterisk 192.0.2.8 3600s
+            0 record ban asterisk 192.0.2.8
+            0 tell banned 192.0.2.8 maxretry after 3
+            2 nothing
+            5 block asterisk 192.0.2.8 3595s
+            5 tell StillSeen
+            5 block asterisk 192.0.2.8 3600s
+            5 record prolonged asterisk 192.0.2.8
+            6 record unban asterisk 192.0.2.8
+            6 tell NotInForce
+            7 nothing
+            8 nothing
+            9 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_in_force_goes_on() {
+    let now = Time::from_secs(START);
+    let ban = |jail: &str, addr: &str, until: i64| OldBan {
+        jail: jail.into(),
+        addr: addr.parse().unwrap(),
+        since: Time::from_secs(START - 100),
+        bantime: Some(BanTime::For(Duration::from_secs(
+            (100 + until).unsigned_abs(),
+        ))),
+        reason: Reason::MaxRetry,
+        tries: 3,
+    };
+    let kernel = |jail: &str, addr: &str| {
+        (
+            Set::Jail(jail.into()),
+            Entry {
+                addr: addr.parse().unwrap(),
+                timeout_secs: 500,
+            },
+        )
+    };
+    let list = |addr: &str| {
+        (
+            Set::List,
+            Entry {
+                addr: addr.parse().unwrap(),
+                timeout_secs: 500,
+            },
+        )
+    };
+    let allowed = |addr: &str| {
+        (
+            Set::Allow,
+            Entry {
+                addr: addr.parse().unwrap(),
+                timeout_secs: 0,
+            },
+        )
+    };
+    let before = Before {
+        bans: vec![
+            ban("asterisk", "192.0.2.1", 500),   // in both
+            ban("asterisk", "192.0.2.2", 500),   // not in the kernel: a reboot
+            ban("asterisk", "192.0.2.6", 9_000), // in the kernel for less; cut to the jail's hour
+            ban("asterisk", "192.0.2.3", -1),    // over
+            ban("gone", "192.0.2.4", 500),       // its jail is not configured any more
+            ban("asterisk", "192.0.2.99", 500),  // protected by now
+        ],
+        history: Vec::new(),
+        listed: vec![
+            (
+                "198.51.100.1".parse().unwrap(),
+                Time::from_secs(START + 500),
+            ),
+            (
+                "198.51.100.2".parse().unwrap(),
+                Time::from_secs(START + 500),
+            ),
+        ],
+        kernel: vec![
+            kernel("asterisk", "192.0.2.1"),
+            kernel("asterisk", "192.0.2.3"),
+            kernel("asterisk", "192.0.2.6"),
+            kernel("asterisk", "192.0.2.5"), // killed before it was written down
+            kernel("asterisk", "192.0.2.99"),
+            kernel("gone", "192.0.2.4"),
+            list("198.51.100.1"),
+            list("198.51.100.3"),
+            list("192.0.2.99"),
+            allowed("203.0.113.9"),
+        ],
+    };
+    let mut engine = engine();
+    let mut effects = Vec::new();
+    engine.restore(before, now, &mut effects);
+    let mut shown: Vec<String> = effects.iter().map(show).collect();
+    shown.sort();
+    expect![[r#"
+        block Allow 127.0.0.0/8 0s
+        block Allow 192.0.2.99 0s
+        block Allow ::1 0s
+        block Allow fe80::/10 0s
+        block asterisk 192.0.2.2 500s
+        block asterisk 192.0.2.6 3500s
+        load -: 198.51.100.2 500s
+        record ban asterisk 192.0.2.5
+        tell restored 192.0.2.1
+        tell restored 192.0.2.2
+        tell restored 192.0.2.5
+        tell restored 192.0.2.6
+        unblock Allow 203.0.113.9
+        unblock List 192.0.2.99
+        unblock asterisk 192.0.2.3
+        unblock asterisk 192.0.2.99
+        unblock gone 192.0.2.4
+    "#]]
+    .assert_eq(&(shown.join("\n") + "\n"));
+    assert_eq!((engine.ledger().len(), engine.listed()), (4, 3));
+    check_with(
+        engine,
+        "1 bad asterisk 192.0.2.5\n501 tick",
+        expect![[r#"
+            1 nothing
+            501 unblock asterisk 192.0.2.1
+            501 tell unbanned 192.0.2.1
+            501 unblock asterisk 192.0.2.2
+            501 tell unbanned 192.0.2.2
+            501 unblock asterisk 192.0.2.5
+            501 tell unbanned 192.0.2.5
+        "#]],
+    );
+}
+
+#[test]
+fn old_acquaintances_have_fewer_tries_and_longer_bans() {
+    let mut rules = rules("asterisk");
+    rules.apiban = false;
+    rules.increment.enabled = true;
+    let engine = Engine::new(
+        vec![rules],
+        Protected::default(),
+        Checks::default(),
+        Time::from_secs(START),
+    );
+    check_with(
+        engine,
+        "0 bad asterisk 192.0.2.7
+         0 bad asterisk 192.0.2.7
+         0 bad asterisk 192.0.2.7
+         3600 tick
+         3700 bad asterisk 192.0.2.7
+         3701 bad asterisk 192.0.2.7
+         3702 unban 192.0.2.7
+         3703 unban 192.0.2.7
+         3704 bad asterisk 192.0.2.7",
+        expect![[r#"
+            0 tell found 192.0.2.7 1/3
+            0 tell found 192.0.2.7 2/3
+            0 block asterisk 192.0.2.7 3600s
+            0 record ban asterisk 192.0.2.7
+            0 tell banned 192.0.2.7 maxretry after 3
+            3600 unblock asterisk 192.0.2.7
+            3600 tell unbanned 192.0.2.7
+            3700 tell found 192.0.2.7 2/3
+            3701 block asterisk 192.0.2.7 7200s
+            3701 record ban asterisk 192.0.2.7
+            3701 tell banned 192.0.2.7 maxretry after 3
+            pardon: 1 lifted, 0 wider, 0 listed
+            3702 unblock asterisk 192.0.2.7
+            3702 record unban asterisk 192.0.2.7
+            3702 tell unbanned 192.0.2.7
+            pardon: 0 lifted, 0 wider, 0 listed
+            3703 nothing
+            3704 tell found 192.0.2.7 1/3
+        "#]],
+    );
+}
+
+/// Whatever happens, nobody protected is blocked, and a ban in the ledger that has
+/// not ended was ordered.
+#[test]
+fn the_ledger_and_the_orders_agree() {
+    use proptest::prelude::*;
+    let step = (0u8..9, 0u8..6, 0i64..2_000);
+    proptest!(|(steps in proptest::collection::vec(step, 1..200))| {
+        let mut engine = engine();
+        let mut now = Time::from_secs(START);
+        let mut kernel: HashMap<(Set, Addr), ()> = HashMap::new();
+        for (kind, host, wait) in steps {
+            now = now + Duration::from_secs(wait.unsigned_abs() / 4);
+            let hosts = ["192.0.2.1", "192.0.2.2", "192.0.2.99", "2001:db8::1", "2001:db8::2", "198.51.100.7"];
+            let addr = hosts[usize::from(host)];
+            let words: Vec<&str> = match kind {
+                0..=3 => vec!["bad", "asterisk", addr],
+                4 => vec!["listed", addr],
+                5 => vec!["unlisted", addr],
+                6 => vec!["ban", addr],
+                7 => vec!["unban", addr],
+                _ => vec!["tick"],
+            };
+            let mut effects = Vec::new();
+            play(&mut engine, &words, now, &mut effects, &mut String::new());
+            for effect in effects {
+                match effect {
+                    Effect::Order(Order::Block { set, entry }) => { kernel.insert((set, entry.addr), ()); }
+                    Effect::Order(Order::Unblock { set, addr }) => { kernel.remove(&(set, addr)); }
+                    _ => {}
+                }
+            }
+            let bans: usize = ["asterisk", "kamailio", OPERATOR_JAIL].iter().map(|jail| engine.ledger().len_of(jail)).sum();
+            prop_assert_eq!(bans, kernel.len());
+            for (set, addr) in kernel.keys() {
+                let Set::Jail(jail) = set else { continue };
+                prop_assert!(engine.ledger().get(jail, addr).is_some());
+                prop_assert!(!engine.protected().covers(addr));
+            }
+        }
+    });
+}
