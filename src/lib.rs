@@ -6,6 +6,17 @@
 //! Imports point one way; `ARCHITECTURE.md` has the picture, and
 //! `tests/layers.rs` keeps it true.
 
+pub mod action;
 pub mod addr;
+pub mod ban;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod engine;
+pub mod feed;
+pub mod filter;
+pub mod jail;
 pub mod ticket;
 pub mod time;
+pub mod watch;

@@ -1,3 +1,7 @@
-//! The `ringfence` program.
+//! The `ringfence` program: parses, runs, returns an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringfence::cli::main()
+}

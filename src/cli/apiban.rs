@@ -1,0 +1,53 @@
+//! `ringfence apiban status` and `ringfence apiban check ADDR`.
+
+use clap::{Args, Subcommand};
+
+use super::ask::ask;
+use super::{Common, Output};
+use crate::daemon::verbs::{self, ApibanShown, Checked};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show how the list and the checks are doing
+    Status(StatusArguments),
+    /// Ask whether an address is listed (takes one request of the budget)
+    Check(CheckArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArguments {
+    /// One address; it is sent to apiban.org
+    addr: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(common: &Common, verb: &Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Status(arguments) => {
+            let shown: ApibanShown = ask(common, &verbs::Verb::ApibanStatus)?;
+            arguments.output.print(&shown, |shown| {
+                format!(
+                    "APIBAN: {}\n{} addresses of its list are blocked\n",
+                    shown.summary, shown.listed
+                )
+            })
+        }
+        Verb::Check(arguments) => {
+            let verb = verbs::Verb::ApibanCheck {
+                addr: arguments.addr.clone(),
+            };
+            arguments
+                .output
+                .print(&ask::<Checked>(common, &verb)?, |checked| {
+                    format!("{}: {} ({})\n", checked.addr, checked.verdict, checked.how)
+                })
+        }
+    }
+}

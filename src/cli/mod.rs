@@ -1,0 +1,128 @@
+//! The command line: one file per verb, and exit codes.
+//!
+//! Exit codes: 0 done, 1 it could not be done (a sentence on standard error says
+//! why), 2 the command line could not be understood.
+
+mod apiban;
+mod ask;
+mod ban;
+mod check;
+mod examine;
+mod reload;
+mod run;
+mod scan;
+mod status;
+mod stop;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::native::CONFIG_DIR;
+
+/// A log watcher and reactive blocker for phone servers.
+///
+/// Follows the logs of Asterisk and Kamailio, counts failed logins, asks APIBAN about
+/// who fails, and drops attackers in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args, Clone, Debug)]
+struct Common {
+    /// The configuration folder (ringfence.toml, ringfence.d, jail.d, filter.d)
+    #[arg(long, global = true, value_name = "DIR", default_value = CONFIG_DIR, env = "RINGFENCE_CONFIG_DIR")]
+    config_dir: PathBuf,
+    /// The control socket, if not the one that ringfence.toml names
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon in the foreground (as root)
+    Run(run::Arguments),
+    /// Judge an existing log: who failed how often, who would have been banned
+    Scan(scan::Arguments),
+    /// Let a program drive the filters: JSON on standard input and output
+    Examine(examine::Arguments),
+    /// Say whether the configuration can be used, and what is wrong with it
+    Check(check::Arguments),
+    /// Show how the daemon is: jails, bans, logs, firewall, APIBAN
+    Status(status::Arguments),
+    /// Ban an address or prefix by hand
+    Ban(ban::BanArguments),
+    /// Lift the bans on an address or prefix
+    Unban(ban::UnbanArguments),
+    /// Read the configuration again; bans and counts stay
+    Reload(reload::Arguments),
+    /// End the daemon and take its rules and sets out of the kernel
+    Stop,
+    /// Look at APIBAN, or ask it about an address
+    #[command(subcommand)]
+    Apiban(apiban::Verb),
+}
+
+/// Whether a person or a program reads the answer.
+#[derive(Args, Clone, Copy, Debug)]
+struct Output {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Output {
+    /// Prints an answer: as JSON, or as `people` write it.
+    fn print<T: serde::Serialize>(
+        self,
+        answer: &T,
+        people: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let text = match self.json {
+            true => serde_json::to_string_pretty(answer)? + "\n",
+            false => people(answer),
+        };
+        print(&text)
+    }
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.verb {
+        Verb::Run(arguments) => run::run(&cli.common, arguments),
+        Verb::Scan(arguments) => scan::run(&cli.common, arguments),
+        Verb::Examine(arguments) => examine::run(&cli.common, arguments),
+        Verb::Check(arguments) => check::run(&cli.common, arguments),
+        Verb::Status(arguments) => status::run(&cli.common, arguments),
+        Verb::Ban(arguments) => ban::ban(&cli.common, arguments),
+        Verb::Unban(arguments) => ban::unban(&cli.common, arguments),
+        Verb::Reload(arguments) => reload::run(&cli.common, arguments),
+        Verb::Stop => stop::run(&cli.common),
+        Verb::Apiban(verb) => apiban::run(&cli.common, verb),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell if standard error is gone as well.
+            let _untold = writeln!(io::stderr(), "ringfence: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! `ringfence scan LOG`: what the daemon would have done about an existing log.
+//!
+//! It is the daemon's own reader, filters and engine, fed with the log's own time
+//! instead of the clock. Nothing is banned, and APIBAN is not asked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::{Common, Output};
+use crate::addr::Addr;
+use crate::config::{self, Config, JailConfig};
+use crate::daemon;
+use crate::engine::{Checks, Effect, Engine, Event, Tell};
+use crate::filter::lines::{Attached, Lineup, Mode};
+use crate::ticket::{Ban, Failure};
+use crate::time::{Time, human};
+use crate::watch::{Source, SourceId, Start, Tail};
+
+/// Offenders that are told apart; a log with more is a botnet's, and the rest are
+/// counted together.
+const OFFENDERS_MAX: usize = 1_000_000;
+
+/// Rows of the table for people; `--json` has all.
+const ROWS_SHOWN: usize = 40;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// The log to be judged
+    log: PathBuf,
+    /// Judge by this jail; by default by those that follow this log, else by all
+    #[arg(long, value_name = "JAIL", conflicts_with = "filter")]
+    jail: Option<String>,
+    /// Judge by this filter alone, with the default maxretry, findtime and bantime
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What was found. Times are seconds since 1970.
+#[derive(Serialize)]
+struct Report {
+    log: String,
+    jails: Vec<String>,
+    bytes: u64,
+    lines: u64,
+    failures: u64,
+    offenders: Vec<Offender>,
+    /// Failures of offenders beyond those that are told apart.
+    others: u64,
+}
+
+#[derive(Serialize)]
+struct Offender {
+    addr: String,
+    jail: String,
+    /// Lines that report a failure of this address.
+    failures: u64,
+    /// The most tries on its account at any time.
+    tries: u32,
+    first: i64,
+    last: i64,
+    protected: bool,
+    bans: Vec<BanSeen>,
+}
+
+#[derive(Serialize)]
+struct BanSeen {
+    at: i64,
+    until: Option<i64>,
+    tries: u32,
+    reason: &'static str,
+    line: String,
+}
+
+pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&common.config_dir)?;
+    let jails = chosen(common, arguments, &config)?;
+    let report = Scan::new(&config, &jails).run(&arguments.log)?;
+    arguments.output.print(&report, people)
+}
+
+/// The jails to judge by.
+fn chosen(
+    common: &Common,
+    arguments: &Arguments,
+    config: &Config,
+) -> anyhow::Result<Vec<JailConfig>> {
+    if let Some(name) = &arguments.filter {
+        let filter = config::filter(&common.config_dir, name).map_err(anyhow::Error::msg)?;
+        let mut jail = config
+            .jails
+            .first()
+            .context("no jail to take maxretry from")?
+            .clone();
+        jail.rules.name = name.as_str().into();
+        jail.filter = Arc::new(filter);
+        return Ok(vec![jail]);
+    }
+    if let Some(name) = &arguments.jail {
+        let known: Vec<&str> = config.jails.iter().map(|jail| &*jail.rules.name).collect();
+        let jail = config.jails.iter().find(|jail| *jail.rules.name == **name);
+        let jail = jail.with_context(|| {
+            format!("there is no jail `{name}`; there are: {}", known.join(", "))
+        })?;
+        return Ok(vec![jail.clone()]);
+    }
+    let follows = |jail: &&JailConfig| {
+        jail.logs
+            .iter()
+            .any(|log| glob::Pattern::new(log).is_ok_and(|log| log.matches_path(&arguments.log)))
+    };
+    let following: Vec<JailConfig> = config.jails.iter().filter(follows).cloned().collect();
+    Ok(if following.is_empty() {
+        config.jails.clone()
+    } else {
+        following
+    })
+}
+
+struct Scan {
+    engine: Engine,
+    lineup: Lineup,
+    jails: Vec<String>,
+    found: BTreeMap<(Addr, String), Offender>,
+    failures: u64,
+    others: u64,
+    lines: u64,
+    effects: Vec<Effect>,
+}
+
+impl Scan {
+    fn new(config: &Config, jails: &[JailConfig]) -> Scan {
+        let rules = jails.iter().map(|jail| jail.rules.clone()).collect();
+        let attached = jails.iter().map(|jail| Attached {
+            jail: jail.rules.name.clone(),
+            filter: jail.filter.clone(),
+            findtime: jail.rules.findtime,
+        });
+        let protected = daemon::protected_by(config);
+        Scan {
+            engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
+            lineup: Lineup::new(attached.collect(), 0, TimeZone::system()),
+            jails: jails
+                .iter()
+                .map(|jail| jail.rules.name.to_string())
+                .collect(),
+            found: BTreeMap::new(),
+            failures: 0,
+            others: 0,
+            lines: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    fn run(mut self, log: &Path) -> anyhow::Result<Report> {
+        let named = || format!("{}", log.display());
+        let file = File::open(log).with_context(named)?;
+        anyhow::ensure!(
+            file.metadata().with_context(named)?.is_file(),
+            "{} is not a file",
+            log.display()
+        );
+        let size = file.metadata().with_context(named)?.len();
+        let path = log.canonicalize().with_context(named)?;
+        let bar = bar(size);
+        let pattern = glob::Pattern::escape(&path.to_string_lossy());
+        let mut tail = Tail::new(
+            vec![Source {
+                id: SourceId(0),
+                pattern,
+                start: Start::Head,
+            }],
+            Vec::new(),
+        );
+        let mut end = 0;
+        while end < size {
+            let before = end;
+            tail.read(Instant::now(), &mut |block| {
+                self.block(block.bytes);
+                end = block.offset + block.bytes.len() as u64;
+                bar.set_position(end);
+            });
+            if end == before {
+                break;
+            }
+        }
+        self.last_line(&file, end).with_context(named)?;
+        bar.finish_and_clear();
+        Ok(self.report(log, size))
+    }
+
+    /// The last line of a log that nobody writes to any more may lack its newline.
+    fn last_line(&mut self, file: &File, from: u64) -> io::Result<()> {
+        let mut rest = vec![0; crate::watch::LINE_BYTES_MAX];
+        let bytes = file.read_at(&mut rest, from)?;
+        if bytes > 0 {
+            rest.truncate(bytes);
+            rest.push(b'\n');
+            self.block(&rest);
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, bytes: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let mut failures = Vec::new();
+        self.lineup
+            .block(bytes, Mode::Replay, Time::now(), |failure| {
+                failures.push(failure)
+            });
+        for failure in failures {
+            self.failure(failure);
+        }
+    }
+
+    fn failure(&mut self, failure: Failure) {
+        self.failures += 1;
+        let (time, jail) = (failure.time, failure.jail.to_string());
+        let addr = Addr::host(failure.ip);
+        let (line, offender) = (failure.line.clone(), Addr::offender(failure.ip));
+        let key = (offender, jail.clone());
+        if self.found.len() >= OFFENDERS_MAX && !self.found.contains_key(&key) {
+            self.others += 1;
+            return;
+        }
+        self.engine
+            .handle(Event::Failure(failure), time, &mut self.effects);
+        let seen = self.found.entry(key).or_insert_with(|| Offender {
+            addr: offender.to_string(),
+            jail,
+            failures: 0,
+            tries: 0,
+            first: time.as_secs(),
+            last: time.as_secs(),
+            protected: self.engine.protected().covers(&addr),
+            bans: Vec::new(),
+        });
+        seen.failures += 1;
+        seen.first = seen.first.min(time.as_secs());
+        seen.last = seen.last.max(time.as_secs());
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Tell(Tell::Found { tries, .. }) => seen.tries = seen.tries.max(tries),
+                Effect::Tell(Tell::Banned(ban)) if ban.addr == offender => {
+                    seen.tries = seen.tries.max(ban.tries);
+                    seen.bans.push(ban_seen(&ban, &line));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn report(self, log: &Path, bytes: u64) -> Report {
+        let mut offenders: Vec<Offender> = self.found.into_values().collect();
+        offenders.sort_by_key(|offender| std::cmp::Reverse(offender.failures));
+        Report {
+            log: log.display().to_string(),
+            jails: self.jails,
+            bytes,
+            lines: self.lines,
+            failures: self.failures,
+            offenders,
+            others: self.others,
+        }
+    }
+}
+
+fn ban_seen(ban: &Ban, line: &str) -> BanSeen {
+    BanSeen {
+        at: ban.since.as_secs(),
+        until: ban.until.map(|until| until.as_secs()),
+        tries: ban.tries,
+        reason: ban.reason.word(),
+        line: line.to_owned(),
+    }
+}
+
+fn bar(size: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(size).with_style(style)
+}
+
+fn people(report: &Report) -> String {
+    let mut text = String::new();
+    write_people(&mut text, report).unwrap_or_default(); // writing to a String cannot fail
+    text
+}
+
+fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
+    let banned = report
+        .offenders
+        .iter()
+        .filter(|offender| !offender.bans.is_empty())
+        .count();
+    writeln!(
+        text,
+        "{}: {} lines, {} failures of {} offenders; {banned} would have been banned (jails: {})",
+        report.log,
+        report.lines,
+        report.failures,
+        report.offenders.len(),
+        report.jails.join(", ")
+    )?;
+    if report.offenders.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "{:<40} {:<12} {:>8} {:>6}  ban",
+        "address", "jail", "failures", "tries"
+    )?;
+    for offender in report.offenders.iter().take(ROWS_SHOWN) {
+        let ban = match offender.bans.first() {
+            _ if offender.protected => "never: it is protected".to_owned(),
+            None => "none".to_owned(),
+            Some(ban) => {
+                let at = Time::from_secs(ban.at);
+                let length = match ban.until {
+                    Some(until) => human(Time::from_secs(until).since(at)),
+                    None => "ever".to_owned(),
+                };
+                let again = match offender.bans.len() {
+                    1 => String::new(),
+                    count => format!(", and {} times again", count - 1),
+                };
+                format!("{at} for {length}, after {} tries{again}", ban.tries)
+            }
+        };
+        let Offender {
+            addr,
+            jail,
+            failures,
+            tries,
+            ..
+        } = offender;
+        writeln!(
+            text,
+            "{addr:<40} {jail:<12} {failures:>8} {tries:>6}  {ban}"
+        )?;
+    }
+    match report.offenders.len().saturating_sub(ROWS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(text, "and {more} more; --json shows all"),
+    }
+}

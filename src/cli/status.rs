@@ -1,0 +1,131 @@
+//! `ringfence status`: what a person wants to know at 3 a.m. under attack. What is
+//! wrong stands first.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ask::ask;
+use super::{Common, Output};
+use crate::daemon::verbs::{BanShown, JailShown, Status, Verb};
+use crate::time::{Time, human};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
+    let status: Status = ask(common, &Verb::Status)?;
+    arguments
+        .output
+        .print(&status, |status| people(status, Time::now()))
+}
+
+fn people(status: &Status, now: Time) -> String {
+    let mut text = String::new();
+    write_all(&mut text, status, now).unwrap_or_default(); // writing to a String cannot fail
+    text
+}
+
+fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result {
+    let up = human(now.since(Time::from_secs(status.started)));
+    writeln!(
+        text,
+        "ringfence {}, running for {up} (pid {})",
+        status.version, status.pid
+    )?;
+    for missing in &status.firewall_missing {
+        writeln!(text, "  FIREWALL: {missing}")?;
+    }
+    for problem in &status.problems {
+        writeln!(text, "  PROBLEM: {problem}")?;
+    }
+    if !status.logs.iter().any(|log| log.followed) {
+        writeln!(
+            text,
+            "  NO LOG is followed: nothing is seen, so nobody is banned"
+        )?;
+    }
+    writeln!(
+        text,
+        "Bans:     {} in force, {} laid on since the start",
+        status.banned, status.bans_total
+    )?;
+    writeln!(text, "Firewall: {}", status.firewall)?;
+    writeln!(
+        text,
+        "APIBAN:   {}; {} addresses of its list are blocked",
+        status.apiban.summary, status.apiban.listed
+    )?;
+    for jail in &status.jails {
+        write_jail(text, jail, now)?;
+    }
+    writeln!(text, "Logs:")?;
+    let (there, missing): (Vec<_>, Vec<_>) = status
+        .logs
+        .iter()
+        .partition(|log| log.state != "not there yet");
+    for log in there {
+        let behind = log.size.saturating_sub(log.offset);
+        match behind {
+            0 => writeln!(text, "  {} ({})", log.path, log.state)?,
+            _ => writeln!(
+                text,
+                "  {} ({}, {behind} bytes behind)",
+                log.path, log.state
+            )?,
+        }
+    }
+    if !missing.is_empty() {
+        writeln!(
+            text,
+            "  waiting for {} more that are not there yet",
+            missing.len()
+        )?;
+    }
+    let protected = status
+        .protected
+        .iter()
+        .map(|known| format!("{} ({})", known.addr, known.why));
+    writeln!(
+        text,
+        "Never banned: {}",
+        protected.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Result {
+    writeln!(
+        text,
+        "Jail {}: {} banned, {} failing, {} failures since the start",
+        jail.name, jail.banned, jail.failing, jail.failures_total
+    )?;
+    for ban in &jail.latest {
+        writeln!(text, "  {}", ban_line(ban, now))?;
+    }
+    match jail.banned.saturating_sub(jail.latest.len()) {
+        0 => Ok(()),
+        more => writeln!(text, "  and {more} more"),
+    }
+}
+
+fn ban_line(ban: &BanShown, now: Time) -> String {
+    let ago = human(now.since(Time::from_secs(ban.since)));
+    let left = match ban.until {
+        None => "for ever".to_owned(),
+        Some(until) => {
+            let secs = u64::try_from(until - now.as_secs()).unwrap_or(0);
+            format!("for {} more", human(Duration::from_secs(secs)))
+        }
+    };
+    let why = match ban.reason.as_str() {
+        "maxretry" => format!("{} failures", ban.tries),
+        "apiban" => "listed by APIBAN".to_owned(),
+        "operator" => "by an operator".to_owned(),
+        other => other.to_owned(),
+    };
+    format!("{:<40} since {ago}, {left}: {why}", ban.addr)
+}

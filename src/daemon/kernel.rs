@@ -1,0 +1,157 @@
+//! The kernel as the daemon sees it: the firewall, or nothing in a dry run.
+
+use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
+use crate::addr::Addr;
+use crate::config::Config;
+use crate::engine::Effect;
+use crate::ticket::{Entry, Set};
+use tracing::{debug, error, info, warn};
+
+/// Addresses that the allow set holds at most; people write them by hand.
+const ALLOWED_MAX: u32 = 4_096;
+
+/// Where bans go.
+pub enum Kernel {
+    /// Into the kernel's sets.
+    Firewall {
+        /// The open firewall.
+        firewall: Box<Firewall>,
+        /// The sets in use.
+        sets: Vec<Set>,
+    },
+    /// Into the log only.
+    DryRun,
+}
+
+impl Kernel {
+    /// Puts the sets and rules in place; entries that are there stay.
+    pub fn open(dry_run: bool, config: &Config, sets: &[Set]) -> anyhow::Result<Kernel> {
+        if dry_run {
+            return Ok(Kernel::DryRun);
+        }
+        let sizes = Sizes {
+            jail: config.settings.firewall.max_bans,
+            list: config.settings.apiban.max_entries,
+            allow: ALLOWED_MAX,
+        };
+        let mut firewall = Firewall::open(sizes)?;
+        for note in firewall.ensure(sets)? {
+            match note {
+                Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
+                Note::Enlarged { .. } => info!("{note}"),
+                Note::NoIpv6 { .. } | Note::Stray { .. } => warn!("{note}"),
+            }
+        }
+        remove_strays(&mut firewall, config);
+        Ok(Kernel::Firewall {
+            firewall: Box::new(firewall),
+            sets: sets.to_vec(),
+        })
+    }
+
+    /// What the kernel holds.
+    pub fn entries(&mut self) -> anyhow::Result<Vec<(Set, Entry)>> {
+        let mut entries = Vec::new();
+        if let Kernel::Firewall { firewall, sets } = self {
+            for set in sets.iter().chain([&Set::Allow]) {
+                firewall.list(set, &mut |kept| {
+                    entries.push((
+                        set.clone(),
+                        Entry {
+                            addr: kept.addr,
+                            timeout_secs: kept.timeout_secs,
+                        },
+                    ));
+                })?;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Carries out the orders among `effects` now, and takes them out; says which bans the
+    /// kernel refused.
+    pub fn apply(&mut self, effects: &mut Vec<Effect>) -> Vec<(Set, Addr)> {
+        let mut refused = Vec::new();
+        let is_order = |effect: &mut Effect| matches!(effect, Effect::Order(_));
+        let orders = effects.extract_if(.., is_order);
+        let orders: Vec<_> = orders
+            .filter_map(|effect| match effect {
+                Effect::Order(order) => Some(order),
+                _ => None,
+            })
+            .collect();
+        if let Kernel::Firewall { firewall, .. } = self {
+            firewall.apply(&orders, &mut |outcome| match outcome {
+                Outcome::Loaded { refused: 0, .. } => {}
+                Outcome::Refused { set, addr, error } => {
+                    error!(?set, %addr, %error, "could not be restored");
+                    refused.push((set, addr));
+                }
+                other => error!(?other, "could not be restored"),
+            });
+        }
+        refused
+    }
+
+    /// Where bans go, in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Kernel::Firewall { .. } => {
+                "kernel ipset (sets ringfence-*), dropped in raw PREROUTING by iptables and ip6tables".to_owned()
+            }
+            Kernel::DryRun => "nowhere (dry run): nothing is done in the kernel".to_owned(),
+        }
+    }
+
+    /// Two that carry orders out at the same time: for bans, and for lists.
+    pub fn actions(self) -> anyhow::Result<(Box<dyn Action + Send>, Box<dyn Action + Send>)> {
+        Ok(match self {
+            Kernel::Firewall { firewall, .. } => {
+                let lists = firewall.handle()?;
+                (firewall, Box::new(lists))
+            }
+            Kernel::DryRun => (Box::new(DryRun::logging()), Box::new(DryRun::logging())),
+        })
+    }
+
+    /// A further handle on the firewall, for looking at it and for new sets.
+    pub fn another(&self) -> anyhow::Result<Option<Firewall>> {
+        Ok(match self {
+            Kernel::Firewall { firewall, .. } => Some(firewall.handle()?),
+            Kernel::DryRun => None,
+        })
+    }
+
+    /// Takes away rules and sets, whether or not a daemon made them in this run.
+    pub fn purge() -> anyhow::Result<()> {
+        let mut firewall = Firewall::open(Sizes::default())?;
+        firewall.purge()?;
+        Ok(())
+    }
+}
+
+/// Takes away the sets of jails that are gone, so that nobody stays banned whom no jail
+/// holds. As long as a jail cannot run for a mistake, its set may be one of them: it stays.
+pub fn remove_strays(firewall: &mut Firewall, config: &Config) {
+    if config.broken.is_empty() {
+        match firewall.remove_strays() {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => info!(
+                sets = names.join(" "),
+                "sets of jails that are gone are taken away"
+            ),
+            Err(error) => warn!(%error, "sets of jails that are gone could not be taken away"),
+        }
+    }
+}
+
+/// Says what the kernel lacks; an empty list is good.
+pub fn missing(firewall: &mut Firewall) -> Vec<String> {
+    match firewall.check() {
+        Ok(missing) => missing.iter().map(ToString::to_string).collect(),
+        Err(error) => {
+            warn!(%error, "the firewall cannot be looked at");
+            vec![error.to_string()]
+        }
+    }
+}

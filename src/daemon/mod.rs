@@ -1,0 +1,394 @@
+//! The daemon: wires the parts, runs, reloads and stops them.
+//!
+//! It alone knows threads, channels, the clock and signals. Start: read the
+//! configuration, open the database, put the kernel's sets in place, restore what
+//! was in force, and only then say that we are ready. Stop: the reader first, then
+//! the engine once it has judged what was read, then those who carry out.
+//! SIGTERM leaves sets and rules where they are, so that a restart has no gap.
+
+pub mod bus;
+pub mod intake;
+pub mod kernel;
+pub mod operator;
+pub mod protected;
+pub mod verbs;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc as tokio_mpsc;
+use tracing::{error, info, warn};
+
+use crate::ban::store::Store;
+use crate::config::{self, Config};
+use crate::control;
+use crate::engine::{self, Before, Checks, Engine, Event};
+use crate::feed;
+use crate::jail::protect::Protected;
+use crate::time::Time;
+use bus::{Inbox, Outlets};
+use intake::Intake;
+use kernel::Kernel;
+use operator::Operator;
+use protected::Known;
+
+/// The name under which the times of requests to APIBAN are kept.
+const REQUESTS_FACT: &str = "apiban.requests";
+
+/// How often this machine's own addresses, gateways and resolvers are looked at again.
+const PROTECTED_EVERY: Duration = Duration::from_secs(5);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration folder.
+    pub config_dir: PathBuf,
+    /// The control socket, if not the one that the settings name.
+    pub socket: Option<PathBuf>,
+    /// Do everything but the kernel.
+    pub dry_run: bool,
+}
+
+/// Takes away the rules and sets that a daemon left in the kernel.
+pub fn purge() -> anyhow::Result<()> {
+    Kernel::purge()
+}
+
+/// Runs until it is told to stop.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    end_on_panic();
+    let started = Time::now();
+    let config = Config::load(&options.config_dir)?;
+    if config.jails.is_empty() {
+        anyhow::bail!("no jail can run: {}", config.problems.join("; "));
+    }
+    let feed_settings = config::feed_settings(&config.settings).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // First of all, so that a second daemon changes nothing.
+    let listener = {
+        let _guard = runtime.enter();
+        bind(options.socket.as_ref().unwrap_or(&config.settings.socket))?
+    };
+    let mut store = open_store(options, &config)?;
+    let kept = store.load(started)?;
+    store.purge(started)?;
+
+    let known = gather(&config, &[]).unwrap_or_else(|| {
+        warn!("this machine's own addresses cannot be read yet");
+        named(&config, &[])
+    });
+    let checks = checks(&feed_settings);
+    let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
+    let mut kernel = Kernel::open(options.dry_run, &config, &engine::sets_of(&rules))?;
+    let mut engine = Engine::new(rules, protect(&known), checks, started);
+    let mut effects = Vec::new();
+    let before = Before {
+        bans: kept.bans,
+        history: kept.history,
+        listed: kept.listed,
+        kernel: kernel.entries()?,
+    };
+    engine.restore(before, started, &mut effects);
+    let restored = engine.ledger().len();
+    let memory = memory(&store, engine.listed())?;
+    for (set, addr) in kernel.apply(&mut effects) {
+        engine.handle(Event::Refused { set, addr }, started, &mut effects);
+    }
+
+    let report = report(options, &config, &kernel, &feed_settings, &known, restored);
+    // A report that nobody can read is no reason to protect nobody.
+    let _unread = std::io::stdout().write_all(report.as_bytes());
+    let (inbox, judge) = bus::inbox();
+    let (bans, ban_orders) = channel();
+    let (lists, list_orders) = channel();
+    let (clerk, papers) = channel();
+    let (feed_sender, feed_commands) = tokio_mpsc::unbounded_channel();
+    let outlets = Outlets {
+        bans,
+        lists,
+        clerk,
+        feed: feed_sender.clone(),
+    };
+    outlets.send(&mut effects);
+    let (firewall, another) = (kernel.describe(), kernel.another()?);
+    let (ban_action, list_action) = kernel.actions()?;
+    let threads = vec![
+        bus::carry_out("bans", ban_action, ban_orders, inbox.clone())?,
+        bus::carry_out("lists", list_action, list_orders, inbox.clone())?,
+        bus::clerk(store, papers)?,
+    ];
+    let judge = judge.start(engine, outlets)?;
+    let intake = Intake::start(&config.jails, kept.places, inbox.clone())?;
+
+    let guard = Arc::new(RwLock::new(protect(&known)));
+    let operator = Operator::new(operator::Parts {
+        options: options.clone(),
+        started,
+        firewall,
+        kernel: another,
+        inbox: inbox.clone(),
+        intake,
+        feed: feed_sender,
+        config,
+        known,
+        guard: guard.clone(),
+        requests: memory.requests.clone(),
+    });
+    let stopped =
+        runtime.block_on(operator.serve(listener, feed_settings, memory, feed_commands))?;
+    let purge = finish(stopped, inbox, judge, threads);
+    if purge && !options.dry_run {
+        Kernel::purge()?;
+        info!("rules and sets are taken away");
+    }
+    Ok(())
+}
+
+/// Half a daemon is worse than a restart: the kernel's sets hold meanwhile, and
+/// systemd starts another. The message says where it was.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
+/// The database. A dry run leaves nothing behind that a true run would enforce.
+fn open_store(options: &Options, config: &Config) -> anyhow::Result<Store> {
+    if options.dry_run {
+        return Ok(Store::open(Path::new(":memory:"))?);
+    }
+    let folder = &config.settings.state_dir;
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        error!(%error, folder = %folder.display(), "the state folder cannot be made");
+    }
+    // Protection goes on from memory and kernel, whatever is wrong with the disk.
+    Store::open(&config.settings.database()).or_else(|error| {
+        error!(%error, "the database cannot be used; bans of this run will not outlive a reboot");
+        Ok(Store::open(Path::new(":memory:"))?)
+    })
+}
+
+/// Ends the threads in the order in which they feed each other.
+fn finish(
+    stopped: operator::Stopped,
+    inbox: Inbox,
+    judge: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
+) -> bool {
+    stopped.intake.stop();
+    bus::stop(&inbox);
+    drop(inbox);
+    for thread in [judge].into_iter().chain(threads) {
+        if thread.join().is_err() {
+            warn!("a thread ended in a panic");
+        }
+    }
+    stopped.purge
+}
+
+fn memory(store: &Store, held: usize) -> anyhow::Result<feed::Memory> {
+    let cursors = store.facts(engine::CURSOR_FACTS)?;
+    let requests = store.facts(REQUESTS_FACT)?;
+    let requests: Vec<i64> = requests
+        .iter()
+        .find_map(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
+    Ok(feed::Memory {
+        cursors: cursors
+            .iter()
+            .filter_map(|json| feed::Cursor::from_json(json))
+            .collect(),
+        requests: requests.into_iter().map(Time::from_micros).collect(),
+        last_sync: None,
+        held: u32::try_from(held).unwrap_or(u32::MAX),
+    })
+}
+
+fn checks(settings: &feed::Settings) -> Checks {
+    Checks {
+        on: settings.check && settings.key.is_ok(),
+        accept_reserved: settings.laboratory.accept_reserved,
+    }
+}
+
+/// Everybody who is protected: named in the settings or by a jail, found on this
+/// machine, and APIBAN's own servers. `None` if this machine does not tell.
+fn gather(config: &Config, servers: &[std::net::IpAddr]) -> Option<Vec<Known>> {
+    let mut known = protected::of_this_machine().ok()?;
+    known.append(&mut named(config, servers));
+    known.sort_by_key(|known| known.addr);
+    known.dedup_by_key(|known| known.addr);
+    Some(known)
+}
+
+/// Those who are protected since somebody named them.
+fn named(config: &Config, servers: &[std::net::IpAddr]) -> Vec<Known> {
+    let protect = config
+        .settings
+        .protect
+        .iter()
+        .map(|addr| Known::new(*addr, "protect"));
+    let ignored = config.jails.iter().flat_map(|jail| &jail.ignored);
+    let ignored = ignored.map(|addr| Known::new(*addr, "ignoreip"));
+    let servers = servers.iter().map(|ip| Known::new((*ip).into(), "apiban"));
+    protect.chain(ignored).chain(servers).collect()
+}
+
+/// Who would be protected here under this configuration, for judging an old log.
+pub fn protected_by(config: &Config) -> Protected {
+    protect(&gather(config, &[]).unwrap_or_else(|| named(config, &[])))
+}
+
+fn protect(known: &[Known]) -> Protected {
+    Protected::new(known.iter().map(|known| known.addr))
+}
+
+fn bind(socket: &Path) -> anyhow::Result<control::Listener> {
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the socket's folder {}", folder.display()))?;
+    }
+    Ok(control::bind(socket)?)
+}
+
+/// What is said at start, for a person.
+fn report(
+    options: &Options,
+    config: &Config,
+    kernel: &Kernel,
+    feed: &feed::Settings,
+    known: &[Known],
+    restored: usize,
+) -> String {
+    let mut lines = vec![format!("ringfence {}", env!("CARGO_PKG_VERSION"))];
+    for jail in &config.jails {
+        let rules = &jail.rules;
+        lines.push(format!(
+            "  jail {}: filter {} ({} patterns), {} failures in {} ban for {}",
+            rules.name,
+            jail.filter_name,
+            jail.filter.len(),
+            rules.maxretry,
+            crate::time::human(rules.findtime),
+            match rules.bantime {
+                crate::time::BanTime::For(span) => crate::time::human(span),
+                crate::time::BanTime::Forever => "ever".to_owned(),
+            },
+        ));
+        let (there, later): (Vec<&String>, Vec<&String>) =
+            jail.logs.iter().partition(|log| is_there(log));
+        lines.extend(there.iter().map(|log| format!("    log {log}")));
+        match there.is_empty() {
+            true => lines.push(format!("    no log yet; waiting for {}", join(&later))),
+            false if !later.is_empty() => lines.push(format!(
+                "    and {} more as soon as they appear",
+                later.len()
+            )),
+            false => {}
+        }
+    }
+    lines.push(format!("  bans go to: {}", kernel.describe()));
+    lines.push(match &feed.key {
+        Ok(_) if feed.check => format!("  APIBAN: on (list `{}` and checks)", feed.set),
+        Ok(_) => format!("  APIBAN: on (list `{}`, no checks)", feed.set),
+        Err(_) if !config.settings.apiban.enabled => {
+            "  APIBAN: off (apiban.enabled = false)".to_owned()
+        }
+        Err(why) => format!("  APIBAN: off ({why}); a key is free: https://apiban.org/getkey.html"),
+    });
+    let shown: Vec<String> = known
+        .iter()
+        .map(|known| format!("{} ({})", known.addr, known.why))
+        .collect();
+    lines.push(format!(
+        "  never banned: {}",
+        if shown.is_empty() {
+            "nobody".to_owned()
+        } else {
+            shown.join(", ")
+        }
+    ));
+    lines.push(format!("  bans from before that go on: {restored}"));
+    lines.push(format!(
+        "  settings: {}",
+        options.config_dir.join("ringfence.toml").display()
+    ));
+    lines.extend(
+        config
+            .problems
+            .iter()
+            .map(|problem| format!("  PROBLEM: {problem}")),
+    );
+    lines.join("\n") + "\n"
+}
+
+fn is_there(pattern: &str) -> bool {
+    glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
+}
+
+/// The first few of some paths, and how many more there are.
+fn join(paths: &[&String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = paths.iter().take(SHOWN).map(|path| path.as_str()).collect();
+    match paths.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Waits until the daemon shall end or read its configuration again.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+enum Told {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}
+
+/// Tells the engine who is protected now, if that has changed.
+fn update_protected(
+    inbox: &Inbox,
+    known: &mut Vec<Known>,
+    now_known: Vec<Known>,
+    guard: &RwLock<Protected>,
+) {
+    if *known != now_known {
+        let protected = protect(&now_known);
+        if let Ok(mut guard) = guard.write() {
+            *guard = protected.clone();
+        }
+        inbox.event(Event::Protect(protected));
+        *known = now_known;
+    }
+}

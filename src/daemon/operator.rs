@@ -1,0 +1,536 @@
+//! The side doors, on one asynchronous thread: the control socket, the feed,
+//! signals, and a look at our own addresses now and then.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::bus::Inbox;
+use super::intake::{self, Intake};
+use super::protected::Known;
+use super::verbs::{
+    ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
+};
+use super::{Options, REQUESTS_FACT, Signals, Told, checks, gather, kernel, update_protected};
+use crate::action::Firewall;
+use crate::addr::Addr;
+use crate::config::native::Settings;
+use crate::config::{self, Config};
+use crate::control::{self, Reply, Request};
+use crate::engine::{self, Engine, Event};
+use crate::feed::{self, Command, Report};
+use crate::jail::protect::Protected;
+use crate::ticket::{Ban, Verdict};
+use crate::time::{BanTime, Time};
+
+/// Bans that `status` shows of each jail: a screen, and no flood.
+const LATEST_SHOWN: usize = 10;
+
+/// How long `apiban check` waits for an answer; the feed asks for 5 s at most, but
+/// the rate limit may keep the question for longer.
+const CHECK_PATIENCE: Duration = Duration::from_secs(8);
+
+/// Times of requests to APIBAN that are kept: as many as a window can hold.
+const REQUESTS_KEPT: usize = 16;
+
+/// What the operator's thread is made of.
+pub struct Parts {
+    /// From the command line.
+    pub options: Options,
+    /// When the daemon was started.
+    pub started: Time,
+    /// Where bans go, in words.
+    pub firewall: String,
+    /// A handle on the firewall; none in a dry run.
+    pub kernel: Option<Firewall>,
+    /// The engine.
+    pub inbox: Inbox,
+    /// The reader.
+    pub intake: Intake,
+    /// To the feed.
+    pub feed: mpsc::UnboundedSender<Command>,
+    /// The configuration in force.
+    pub config: Config,
+    /// Who is protected, and why.
+    pub known: Vec<Known>,
+    /// The same for the feed.
+    pub guard: Arc<RwLock<Protected>>,
+    /// When APIBAN was asked lately.
+    pub requests: Vec<Time>,
+}
+
+/// What is left when the daemon shall end.
+pub struct Stopped {
+    /// The reader, still running.
+    pub intake: Intake,
+    /// Shall rules and sets be taken away?
+    pub purge: bool,
+}
+
+struct Changing {
+    kernel: Option<Firewall>,
+    config: Config,
+    known: Vec<Known>,
+    servers: Vec<IpAddr>,
+    requests: Vec<Time>,
+    feed_state: Option<feed::State>,
+    waiting: HashMap<IpAddr, Vec<oneshot::Sender<Verdict>>>,
+    purge: bool,
+}
+
+/// The operator's side of the daemon.
+pub struct Operator {
+    options: Options,
+    started: Time,
+    firewall: String,
+    inbox: Inbox,
+    intake: Intake,
+    feed: mpsc::UnboundedSender<Command>,
+    guard: Arc<RwLock<Protected>>,
+    changing: RefCell<Changing>,
+    stop: Notify,
+}
+
+impl Operator {
+    /// Takes its parts over.
+    pub fn new(parts: Parts) -> Rc<Operator> {
+        let Parts {
+            options,
+            started,
+            firewall,
+            kernel,
+            inbox,
+            intake,
+            feed,
+            config,
+            known,
+            guard,
+            requests,
+        } = parts;
+        let changing = Changing {
+            kernel,
+            config,
+            known,
+            servers: Vec::new(),
+            requests,
+            feed_state: None,
+            waiting: HashMap::new(),
+            purge: false,
+        };
+        let changing = RefCell::new(changing);
+        Rc::new(Operator {
+            options,
+            started,
+            firewall,
+            inbox,
+            intake,
+            feed,
+            guard,
+            changing,
+            stop: Notify::new(),
+        })
+    }
+
+    /// Serves until the daemon shall end.
+    pub async fn serve(
+        self: Rc<Self>,
+        listener: control::Listener,
+        settings: feed::Settings,
+        memory: feed::Memory,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> anyhow::Result<Stopped> {
+        let signals = Signals::new()?;
+        let guard = self.guard.clone();
+        let is_protected =
+            move |ip: IpAddr| guard.read().is_ok_and(|guard| guard.covers(&ip.into()));
+        let reports = {
+            let operator = self.clone();
+            move |report| operator.report(report)
+        };
+        let handler = {
+            let operator = self.clone();
+            move |request| operator.clone().answer(request)
+        };
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            warn!(%error, "systemd could not be told that we are ready");
+        }
+        tokio::select! {
+            served = control::serve(listener, handler, std::future::pending()) => served?,
+            () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
+            () = self.look_after_protected() => {}
+            () = self.obey(signals) => {}
+            () = self.stop.notified() => {}
+        }
+        let _untold = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let purge = self.changing.borrow().purge;
+        // The other holders of this operator were the futures above.
+        let operator = Rc::try_unwrap(self)
+            .map_err(|_| anyhow::anyhow!("the operator's thread is still in use"))?;
+        Ok(Stopped {
+            intake: operator.intake,
+            purge,
+        })
+    }
+
+    async fn obey(&self, mut signals: Signals) {
+        loop {
+            match signals.next().await {
+                Told::Stop => return,
+                Told::Reload => match self.reload().await {
+                    Ok(_) => info!("configuration read again"),
+                    Err(error) => {
+                        error!(%error, "the configuration cannot be used; the one before stays")
+                    }
+                },
+            }
+        }
+    }
+
+    async fn look_after_protected(&self) {
+        let mut turns = tokio::time::interval(super::PROTECTED_EVERY);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            self.renew_protected();
+        }
+    }
+
+    fn renew_protected(&self) {
+        let mut changing = self.changing.borrow_mut();
+        if let Some(now_known) = gather(&changing.config, &changing.servers) {
+            update_protected(&self.inbox, &mut changing.known, now_known, &self.guard);
+        }
+    }
+
+    fn report(&self, report: Report) {
+        match report {
+            Report::Page(page) => self.inbox.event(Event::Page(page)),
+            Report::Answer { ip, verdict } => {
+                self.inbox.event(Event::Answer(ip, verdict));
+                let waiting = self.changing.borrow_mut().waiting.remove(&ip);
+                for sender in waiting.into_iter().flatten() {
+                    let _gone = sender.send(verdict);
+                }
+            }
+            Report::Requesting(time) => {
+                let mut changing = self.changing.borrow_mut();
+                changing.requests.push(time);
+                let surplus = changing.requests.len().saturating_sub(REQUESTS_KEPT);
+                changing.requests.drain(..surplus);
+                let times: Vec<i64> = changing
+                    .requests
+                    .iter()
+                    .map(|time| time.as_micros())
+                    .collect();
+                self.inbox
+                    .event(Event::Fact(REQUESTS_FACT.to_owned(), format!("{times:?}")));
+            }
+            Report::Servers(servers) => {
+                self.changing.borrow_mut().servers = servers;
+                self.renew_protected();
+            }
+            Report::State(state) => self.changing.borrow_mut().feed_state = Some(*state),
+        }
+    }
+
+    async fn answer(self: Rc<Self>, request: Request) -> Reply {
+        match request.native::<Verb>() {
+            None => Reply::error(format!(
+                "`{}` is a command of fail2ban's, which this version does not know yet",
+                request.words.join(" ").chars().take(80).collect::<String>()
+            )),
+            Some(Err(error)) => Reply::error(format!("the request cannot be understood: {error}")),
+            Some(Ok(verb)) => self.carry_out(verb).await,
+        }
+    }
+
+    async fn carry_out(&self, verb: Verb) -> Reply {
+        match verb {
+            Verb::Status => reply(self.status().await),
+            Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs).await),
+            Verb::Unban { addr } => reply(self.unban(&addr).await),
+            Verb::Reload => reply(self.reload().await),
+            Verb::Stop => {
+                self.changing.borrow_mut().purge = true;
+                self.stop.notify_one();
+                reply(Ok(std::process::id()))
+            }
+            Verb::ApibanStatus => reply(self.apiban().await),
+            Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
+        }
+    }
+
+    async fn engine<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine) -> R + Send + 'static,
+    ) -> Result<R, String> {
+        self.inbox
+            .visit(|engine, _, _| look(engine))
+            .await
+            .map_err(|_| "the daemon is stopping".to_owned())
+    }
+
+    async fn status(&self) -> Result<Status, String> {
+        let (jails, banned, bans_total) = self
+            .engine(|engine| (jails(engine), engine.ledger().len(), engine.bans_total()))
+            .await?;
+        let files = self.intake.files().await.unwrap_or_default();
+        let apiban = self.apiban().await?;
+        let mut changing = self.changing.borrow_mut();
+        let changing = &mut *changing;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started.as_secs(),
+            dry_run: self.options.dry_run,
+            firewall: self.firewall.clone(),
+            firewall_missing: changing
+                .kernel
+                .as_mut()
+                .map(kernel::missing)
+                .unwrap_or_default(),
+            banned,
+            bans_total,
+            jails,
+            logs: files
+                .iter()
+                .map(|file| LogShown {
+                    path: file.path.display().to_string(),
+                    state: intake::state(&file.state),
+                    followed: intake::is_followed(&file.state),
+                    offset: file.offset,
+                    size: file.size,
+                })
+                .collect(),
+            apiban,
+            protected: changing.known.clone(),
+            problems: changing.config.problems.clone(),
+        })
+    }
+
+    async fn apiban(&self) -> Result<ApibanShown, String> {
+        let listed = self.engine(Engine::listed).await?;
+        let changing = self.changing.borrow();
+        let state = changing.feed_state.as_ref();
+        Ok(ApibanShown {
+            on: state.is_some_and(|state| state.condition != feed::Condition::Off),
+            summary: state.map_or_else(|| "starting".to_owned(), summary),
+            listed,
+            feed: state
+                .and_then(|state| serde_json::to_value(state).ok())
+                .unwrap_or_default(),
+        })
+    }
+
+    async fn ban(
+        &self,
+        addr: &str,
+        jail: Option<String>,
+        secs: Option<u64>,
+    ) -> Result<BanShown, String> {
+        let addr: Addr = addr
+            .parse()
+            .map_err(|error: crate::addr::AddrError| error.to_string())?;
+        if secs == Some(0) {
+            return Err("a ban of 0 seconds is none; write at least 1".to_owned());
+        }
+        let bantime = secs.map(|secs| BanTime::For(Duration::from_secs(secs)));
+        let ban = self.inbox.visit(move |engine, now, effects| {
+            engine.ban(addr, jail.as_deref(), bantime, now, effects)
+        });
+        let ban = ban.await.map_err(|_| "the daemon is stopping")?;
+        ban.map(|ban| BanShown::from(&ban))
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    async fn unban(&self, addr: &str) -> Result<Pardoned, String> {
+        let addr: Addr = addr
+            .parse()
+            .map_err(|error: crate::addr::AddrError| error.to_string())?;
+        let pardon = self
+            .inbox
+            .visit(move |engine, now, effects| engine.unban(addr, now, effects));
+        let pardon = pardon.await.map_err(|_| "the daemon is stopping")?;
+        let shown = |bans: &[Ban]| bans.iter().map(BanShown::from).collect();
+        Ok(Pardoned {
+            lifted: shown(&pardon.lifted),
+            wider: shown(&pardon.wider),
+            listed: pardon.listed.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Reads the configuration again: all of it is taken, or nothing.
+    async fn reload(&self) -> Result<Reloaded, String> {
+        let config = Config::load(&self.options.config_dir).map_err(|error| error.to_string())?;
+        if config.jails.is_empty() {
+            return Err(format!("no jail could run: {}", config.problems.join("; ")));
+        }
+        let running = self.changing.borrow().config.clone();
+        let is_running =
+            |name: &&String| running.jails.iter().any(|jail| *jail.rules.name == ***name);
+        if let Some(name) = config.broken.iter().find(is_running) {
+            return Err(format!(
+                "jail {name} runs and could not any more: {}",
+                config.problems.join("; ")
+            ));
+        }
+        let feed_settings = config::feed_settings(&config.settings)?;
+        let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
+        if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
+            kernel
+                .ensure(&engine::sets_of(&rules))
+                .map_err(|error| error.to_string())?;
+            kernel::remove_strays(kernel, &config);
+        }
+        let checks = checks(&feed_settings);
+        let done = self
+            .inbox
+            .visit(move |engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        done.await.map_err(|_| "the daemon is stopping")?;
+        self.intake.set_jails(config.jails.clone());
+        let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
+        let reloaded = Reloaded {
+            jails: config
+                .jails
+                .iter()
+                .map(|jail| jail.rules.name.to_string())
+                .collect(),
+            problems: [
+                only_at_start(&running.settings, &config.settings),
+                config.problems.clone(),
+            ]
+            .concat(),
+        };
+        for problem in &config.problems {
+            warn!("{problem}");
+        }
+        self.changing.borrow_mut().config = config;
+        self.renew_protected();
+        Ok(reloaded)
+    }
+
+    async fn check(&self, addr: &str) -> Result<Checked, String> {
+        let ip: IpAddr = addr
+            .parse()
+            .map_err(|_| format!("`{addr}` is not one address; write `192.0.2.7`"))?;
+        let ip = ip.to_canonical();
+        let shown = |verdict: Verdict, how: &str| Checked {
+            addr: ip.to_string(),
+            verdict: match verdict {
+                Verdict::Listed => "listed",
+                Verdict::NotListed => "not listed",
+                Verdict::NoAnswer => "no answer",
+            }
+            .to_owned(),
+            how: how.to_owned(),
+        };
+        if self
+            .engine(move |engine| engine.listed_until(ip))
+            .await?
+            .is_some()
+        {
+            return Ok(shown(Verdict::Listed, "on the list that we hold"));
+        }
+        let apiban = self.apiban().await?;
+        if !apiban.on {
+            return Ok(shown(Verdict::NoAnswer, &apiban.summary));
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.changing
+            .borrow_mut()
+            .waiting
+            .entry(ip)
+            .or_default()
+            .push(sender);
+        let _ended = self.feed.send(Command::Check(ip));
+        let answer = tokio::time::timeout(CHECK_PATIENCE, receiver).await;
+        Ok(match answer {
+            Ok(Ok(verdict)) => shown(verdict, "asked just now"),
+            _ => shown(
+                Verdict::NoAnswer,
+                "nothing came in time; the rate limit or the service keeps it",
+            ),
+        })
+    }
+}
+
+fn reply<T: Serialize>(result: Result<T, String>) -> Reply {
+    match result {
+        Ok(answer) => Reply::native(&answer),
+        Err(error) => Reply::error(error),
+    }
+}
+
+fn summary(state: &feed::State) -> String {
+    let condition = match state.condition {
+        feed::Condition::Off => "off",
+        feed::Condition::Syncing => "on, reading the list",
+        feed::Condition::Current => "on, the list is current",
+        feed::Condition::Trouble => "in trouble",
+        feed::Condition::RateLimited => "waiting, too many requests",
+        feed::Condition::Refused => "the key is refused",
+    };
+    let stale = if state.stale {
+        "; no news for a day"
+    } else {
+        ""
+    };
+    let why = state
+        .why
+        .as_ref()
+        .map_or(String::new(), |why| format!(" ({why})"));
+    format!("{condition}{why}{stale}")
+}
+
+fn jails(engine: &Engine) -> Vec<JailShown> {
+    let shown = engine.jails().map(|jail| {
+        let name = &jail.rules.name;
+        let latest = latest(engine.ledger().of_jail(name));
+        JailShown {
+            name: name.to_string(),
+            failing: jail.failing(),
+            failures_total: jail.failures_total,
+            banned: engine.ledger().len_of(name),
+            latest: latest.iter().map(BanShown::from).collect(),
+        }
+    });
+    shown.collect()
+}
+
+/// The latest bans, newest first. There may be very many to choose from.
+fn latest(bans: impl Iterator<Item = Ban>) -> Vec<Ban> {
+    let mut latest: Vec<Ban> = Vec::with_capacity(LATEST_SHOWN + 1);
+    for ban in bans {
+        let place =
+            latest.partition_point(|other| (other.since, other.addr) > (ban.since, ban.addr));
+        if place < LATEST_SHOWN {
+            latest.truncate(LATEST_SHOWN - 1);
+            latest.insert(place, ban);
+        }
+    }
+    latest
+}
+
+/// What has changed in the settings and counts only after a restart.
+fn only_at_start(before: &Settings, after: &Settings) -> Vec<String> {
+    let changed = [
+        ("state_dir", before.state_dir != after.state_dir),
+        ("socket", before.socket != after.socket),
+        ("firewall.max_bans", before.firewall != after.firewall),
+        (
+            "apiban.max_entries",
+            before.apiban.max_entries != after.apiban.max_entries,
+        ),
+    ];
+    let changed = changed.iter().filter(|(_, has_changed)| *has_changed);
+    changed
+        .map(|(key, _)| format!("`{key}` has changed; it counts after a restart"))
+        .collect()
+}

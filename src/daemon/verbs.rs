@@ -1,0 +1,175 @@
+//! Our own verbs on the control socket, and what they answer. These are the
+//! shapes of `--json`: times are seconds since 1970, durations are seconds.
+
+use serde::{Deserialize, Serialize};
+
+use super::protected::Known;
+use crate::ticket::Ban;
+
+/// What an operator asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Verb {
+    /// How is everything?
+    Status,
+    /// Ban an address.
+    Ban {
+        /// An address or a prefix.
+        addr: String,
+        /// The jail that holds it, if not the operators' own.
+        jail: Option<String>,
+        /// For how long, in seconds, if not for the jail's time.
+        secs: Option<u64>,
+    },
+    /// Lift the bans on an address.
+    Unban {
+        /// An address or a prefix.
+        addr: String,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Take the rules and sets away, and end.
+    Stop,
+    /// How is APIBAN?
+    ApibanStatus,
+    /// What does APIBAN say of an address?
+    ApibanCheck {
+        /// One address.
+        addr: String,
+    },
+}
+
+/// A ban, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BanShown {
+    /// The address or prefix.
+    pub addr: String,
+    /// The jail that holds it.
+    pub jail: String,
+    /// Since when.
+    pub since: i64,
+    /// Until when; null is for ever.
+    pub until: Option<i64>,
+    /// `maxretry`, `apiban` or `operator`.
+    pub reason: String,
+    /// The tries that convicted.
+    pub tries: u32,
+}
+
+impl From<&Ban> for BanShown {
+    fn from(ban: &Ban) -> Self {
+        BanShown {
+            addr: ban.addr.to_string(),
+            jail: ban.jail.to_string(),
+            since: ban.since.as_secs(),
+            until: ban.until.map(|until| until.as_secs()),
+            reason: ban.reason.word().to_owned(),
+            tries: ban.tries,
+        }
+    }
+}
+
+/// A followed log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogShown {
+    /// Its path.
+    pub path: String,
+    /// How it is, in words.
+    pub state: String,
+    /// Is it being read?
+    pub followed: bool,
+    /// The first byte not read yet.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A jail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JailShown {
+    /// Its name.
+    pub name: String,
+    /// Offenders under watch now.
+    pub failing: usize,
+    /// Failures since the start.
+    pub failures_total: u64,
+    /// Addresses it holds now.
+    pub banned: usize,
+    /// The latest of them, newest first, and no more than a screen full.
+    pub latest: Vec<BanShown>,
+}
+
+/// How APIBAN is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ApibanShown {
+    /// Is it used?
+    pub on: bool,
+    /// How it is, in words; if it is off, why.
+    pub summary: String,
+    /// Entries of the list in force.
+    pub listed: usize,
+    /// The feed's own figures.
+    pub feed: serde_json::Value,
+}
+
+/// The answer to [`Verb::Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Our version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it was started.
+    pub started: i64,
+    /// Nothing is done in the kernel.
+    pub dry_run: bool,
+    /// Where bans go, in words.
+    pub firewall: String,
+    /// What is missing in the kernel just now; empty if all is well.
+    pub firewall_missing: Vec<String>,
+    /// Bans in force, of all jails.
+    pub banned: usize,
+    /// Bans laid on since the start.
+    pub bans_total: u64,
+    /// All jails.
+    pub jails: Vec<JailShown>,
+    /// All followed logs.
+    pub logs: Vec<LogShown>,
+    /// APIBAN.
+    pub apiban: ApibanShown,
+    /// Who is never banned.
+    pub protected: Vec<Known>,
+    /// What is wrong with the configuration.
+    pub problems: Vec<String>,
+}
+
+/// The answer to [`Verb::Unban`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pardoned {
+    /// Bans that were lifted.
+    pub lifted: Vec<BanShown>,
+    /// Wider bans that hold the address still.
+    pub wider: Vec<BanShown>,
+    /// Addresses of it that were on APIBAN's list, and may come again.
+    pub listed: Vec<String>,
+}
+
+/// The answer to [`Verb::Reload`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The jails that run now.
+    pub jails: Vec<String>,
+    /// What is wrong with the configuration, jail by jail.
+    pub problems: Vec<String>,
+}
+
+/// The answer to [`Verb::ApibanCheck`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The address.
+    pub addr: String,
+    /// `listed`, `not listed` or `no answer`.
+    pub verdict: String,
+    /// How we know: `list`, `cache`, `asked`; or why there is no answer.
+    pub how: String,
+}

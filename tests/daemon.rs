@@ -1,0 +1,370 @@
+//! The real program in a network namespace of its own, with real kernel sets, a real
+//! database and real packets: what a person would do with it, and what kills do to it.
+
+#[path = "common/namespace.rs"]
+mod namespace;
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use namespace::run;
+use serde_json::Value;
+
+/// A hang becomes a failure after this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A configuration folder, a log, and the daemon that follows it.
+struct Lab {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Lab {
+    fn new(settings: &str, jail: &str) -> Lab {
+        run("ip link set lo up");
+        let folder = tempfile::tempdir().expect("a folder");
+        let lab = Lab {
+            folder,
+            daemon: None,
+        };
+        fs::create_dir(lab.path("jail.d")).unwrap();
+        lab.write("ringfence.toml", settings);
+        let log = lab.path("kamailio.log");
+        lab.write(
+            "jail.d/lab.conf",
+            &format!(
+                "[asterisk]\nenabled = false\n[kamailio]\nlogpath = {}\n{jail}\n",
+                log.display()
+            ),
+        );
+        fs::write(log, "").unwrap();
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let folder = self.folder.path().display();
+        let head = format!("state_dir = '{folder}/state'\nsocket = '{folder}/socket'\n");
+        let text = if name == "ringfence.toml" {
+            head + text
+        } else {
+            text.to_owned()
+        };
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    fn start(&mut self) -> String {
+        self.start_with(&[])
+    }
+
+    fn start_with(&mut self, arguments: &[&str]) -> String {
+        let notify = self.path("notify");
+        let _none = fs::remove_file(&notify);
+        let socket = UnixDatagram::bind(&notify).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut daemon = self
+            .ringfence(&["run"])
+            .args(arguments)
+            .env("NOTIFY_SOCKET", &notify)
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(self.path("log")).unwrap())
+            .spawn()
+            .expect("ringfence");
+        let mut message = [0; 256];
+        let ready = socket
+            .recv(&mut message)
+            .map(|bytes| message[..bytes].to_vec());
+        let ready = ready.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        assert!(
+            ready.starts_with(b"READY=1"),
+            "{}",
+            String::from_utf8_lossy(&ready)
+        );
+        let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+        let mut report = String::new();
+        for line in lines.map_while(Result::ok) {
+            report += &(line.clone() + "\n");
+            if line.starts_with("  settings:") {
+                break;
+            }
+        }
+        self.daemon = Some(daemon);
+        report
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn ringfence(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .args(arguments)
+            .arg("--config-dir")
+            .arg(self.folder.path());
+        command
+    }
+
+    /// What a verb prints; the exit code must be as expected.
+    fn says(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.ringfence(arguments).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {text}\n{}",
+            self.log()
+        );
+        text
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.says(0, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn fail(&self, addr: &str, times: usize) {
+        let mut log = OpenOptions::new()
+            .append(true)
+            .open(self.path("kamailio.log"))
+            .unwrap();
+        for _ in 0..times {
+            log.write_all(line(addr).as_bytes()).unwrap();
+        }
+    }
+
+    fn signal(&mut self, signal: &str) {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        run(&format!("kill -{signal} {}", daemon.id()));
+        daemon.wait().unwrap();
+    }
+
+    fn is_blocked(&self, set: &str, addr: &str) -> bool {
+        Command::new("ipset")
+            .args(["-q", "test", set, addr])
+            .status()
+            .unwrap()
+            .success()
+    }
+
+    fn wait_for_ban(&self, addr: &str) {
+        let set = if addr.contains(':') {
+            "ringfence-kamailio6"
+        } else {
+            "ringfence-kamailio"
+        };
+        wait(
+            &format!("{addr} in {set}"),
+            || self.is_blocked(set, addr),
+            || self.log(),
+        );
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ended = daemon.kill();
+            let _ended = daemon.wait();
+        }
+    }
+}
+
+/// A line of Kamailio's with the present date.
+fn line(addr: &str) -> String {
+    let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+    format!(
+        "{now} sip1 kamailio[7]: NOTICE: {{1 2 REGISTER 4072471650}} <script>: Auth error for 1001@192.0.2.10 from {addr} cause -2\n"
+    )
+}
+
+/// Asks until it is so; the pause keeps the asking from taking the processor.
+fn wait(what: &str, is_so: impl Fn() -> bool, explain: impl Fn() -> String) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited in vain for {what}: {}",
+            explain()
+        );
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Lets a test send from all addresses of a prefix, which are not our own for all that.
+fn may_send_from(prefix: &str) {
+    run(&format!("ip route add local {prefix} dev lo"));
+}
+
+/// Does a packet from this address reach a server on this machine?
+fn reaches(from: &str, server: &UdpSocket) -> bool {
+    let mut packet = [0; 64];
+    let sender = UdpSocket::bind((from, 0)).unwrap();
+    let word = format!("{:?}", Instant::now());
+    sender
+        .send_to(word.as_bytes(), server.local_addr().unwrap())
+        .unwrap();
+    // A packet over loopback has arrived, or not, when the sending is done.
+    server.set_nonblocking(true).unwrap();
+    server
+        .recv(&mut packet)
+        .is_ok_and(|bytes| &packet[..bytes] == word.as_bytes())
+}
+
+namespaced! {
+    fn an_attacker_is_banned_and_an_operator_can_help_it() {
+        let mut lab = Lab::new("protect = ['192.0.2.99']\n", "maxretry = 3");
+        let report = lab.start();
+        for part in ["jail kamailio: filter kamailio", "3 failures in 10m ban for 1h", "kamailio.log",
+            "bans go to: kernel ipset", "APIBAN: off", "192.0.2.99 (protect)"] {
+            assert!(report.contains(part), "{part}: {report}");
+        }
+        may_send_from("192.0.2.0/24");
+        may_send_from("203.0.113.0/24");
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(reaches("192.0.2.7", &server));
+        lab.fail("192.0.2.99", 9);
+        lab.fail("203.0.113.1", 2);
+        lab.fail("192.0.2.7", 3);
+        lab.wait_for_ban("192.0.2.7");
+        assert!(!reaches("192.0.2.7", &server));
+        assert!(reaches("203.0.113.1", &server) && reaches("192.0.2.99", &server));
+        lab.fail("2001:db8:bad:1::5", 3);
+        lab.wait_for_ban("2001:db8:bad:1::77");
+
+        let status = lab.json(&["status"]);
+        let jail = &status["jails"][0];
+        assert_eq!((&jail["name"], &jail["banned"], &jail["failing"]), (&"kamailio".into(), &2.into(), &1.into()));
+        assert_eq!(status["logs"][0]["followed"], true);
+        assert_eq!(status["firewall_missing"], Value::Array(Vec::new()));
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("192.0.2.7") && text.contains("3 failures"), "{text}");
+
+        let text = lab.says(0, &["unban", "192.0.2.7"]);
+        assert!(text.contains("lifted the ban of jail kamailio on 192.0.2.7"), "{text}");
+        wait("the end of the ban", || reaches("192.0.2.7", &server), || lab.log());
+        let text = lab.says(1, &["ban", "192.0.2.99"]);
+        assert!(text.contains("192.0.2.99 is protected"), "{text}");
+        let ban = lab.json(&["ban", "203.0.113.0/24", "--time", "2h"]);
+        assert_eq!((&ban["addr"], &ban["jail"]), (&"203.0.113.0/24".into(), &"operator".into()));
+        wait("the ban", || !reaches("203.0.113.1", &server), || lab.log());
+
+        let text = lab.says(0, &["stop"]);
+        assert!(text.contains("stopped"), "{text}");
+        assert!(lab.daemon.take().unwrap().wait().unwrap().success());
+        assert_eq!(run("ipset list -n"), "");
+        assert!(!run("iptables -t raw -S").contains("ringfence"));
+        let text = lab.says(1, &["status"]);
+        assert!(text.contains("ringfence is not running"), "{text}");
+        assert!(lab.says(0, &["stop"]).contains("no daemon runs"));
+    }
+
+    fn bans_outlive_kills_restarts_and_reboots() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        lab.start();
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        may_send_from("198.51.100.0/24");
+        let addrs: Vec<String> = (1..=20).map(|host| format!("198.51.100.{host}")).collect();
+        for addr in &addrs {
+            lab.fail(addr, 2);
+        }
+        lab.wait_for_ban("198.51.100.20");
+        lab.signal("KILL");
+        assert!(addrs.iter().all(|addr| !reaches(addr, &server)), "the kernel holds them without us");
+        lab.fail("198.51.100.1", 3); // nobody is watching
+        lab.start();
+        let status = lab.json(&["status"]);
+        assert_eq!((&status["banned"], &status["bans_total"]), (&20.into(), &0.into()));
+        wait("the log to be read", || {
+            lab.json(&["status"])["logs"][0]["offset"] == fs::metadata(lab.path("kamailio.log")).unwrap().len()
+        }, || lab.log());
+        assert_eq!(lab.json(&["status"])["bans_total"], 0, "nothing is banned twice");
+
+        lab.signal("TERM");
+        assert!(lab.is_blocked("ringfence-kamailio", "198.51.100.1"), "a restart has no gap");
+        lab.start();
+        assert_eq!(lab.json(&["status"])["banned"], 20);
+
+        lab.signal("TERM");
+        run("iptables -t raw -F");
+        run("ip6tables -t raw -F");
+        // As after a reboot. The kernel lets go of sets a moment after the rules are gone.
+        wait("the sets' end", || {
+            let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
+            Command::new("sh").args(["-c", script]).output().unwrap().stdout.is_empty()
+        }, || run("ipset list -n"));
+        lab.start();
+        assert!((1..=20).all(|host| lab.is_blocked("ringfence-kamailio", &format!("198.51.100.{host}"))));
+        assert!(run("iptables -t raw -S").contains("ringfence"));
+    }
+
+    fn a_log_may_come_later_and_be_rotated() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let log = lab.path("kamailio.log");
+        fs::remove_file(&log).unwrap();
+        let report = lab.start();
+        assert!(report.contains("no log yet; waiting for"), "{report}");
+        fs::write(&log, line("198.51.100.1").repeat(2)).unwrap();
+        lab.wait_for_ban("198.51.100.1");
+        lab.fail("198.51.100.2", 1);
+        fs::rename(&log, lab.path("kamailio.log.1")).unwrap();
+        fs::write(&log, line("198.51.100.2")).unwrap();
+        lab.wait_for_ban("198.51.100.2");
+        let half = line("198.51.100.3");
+        let (first, second) = half.split_at(60);
+        for _ in 0..2 {
+            for part in [first, second] {
+                OpenOptions::new().append(true).open(&log).unwrap().write_all(part.as_bytes()).unwrap();
+            }
+        }
+        lab.wait_for_ban("198.51.100.3");
+    }
+
+    fn reload_takes_all_or_nothing() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        lab.fail("198.51.100.1", 3);
+        lab.wait_for_ban("198.51.100.1");
+        lab.fail("198.51.100.2", 2);
+        lab.write("ringfence.toml", "protekt = []\n");
+        let text = lab.says(1, &["reload"]);
+        assert!(text.contains("ringfence.toml:3: unknown field `protekt`"), "{text}");
+        lab.write("ringfence.toml", "protect = ['198.51.100.9']\n");
+        assert_eq!(lab.json(&["reload"])["jails"][0], "kamailio");
+        wait("the allow set", || lab.is_blocked("ringfence-allow", "198.51.100.9"), || lab.log());
+        lab.fail("198.51.100.2", 1); // counts from before the reload still count
+        lab.wait_for_ban("198.51.100.2");
+        assert!(lab.is_blocked("ringfence-kamailio", "198.51.100.1"));
+        let daemon = lab.daemon.as_ref().unwrap().id();
+        lab.write("ringfence.toml", "protect = ['198.51.100.8']\n");
+        run(&format!("kill -HUP {daemon}"));
+        wait("the reload", || lab.is_blocked("ringfence-allow", "198.51.100.8"), || lab.log());
+    }
+
+    fn a_dry_run_touches_nothing() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let report = lab.start_with(&["--dry-run"]);
+        assert!(report.contains("nowhere (dry run)"), "{report}");
+        lab.fail("198.51.100.1", 2);
+        wait("the judgement", || lab.log().contains("would block"), || lab.log());
+        assert_eq!(lab.json(&["status"])["banned"], 1);
+        assert_eq!(run("ipset list -n"), "");
+    }
+
+    fn a_second_daemon_is_refused_in_words() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        lab.start();
+        let text = lab.says(1, &["run"]);
+        assert!(text.contains("running"), "{text}");
+        assert!(Path::new("/proc").join(lab.daemon.as_ref().unwrap().id().to_string()).exists());
+    }
+}
