@@ -1,0 +1,25 @@
+# `just --list` shows these. CI runs `.ci/run`, which is `just test`.
+
+# Everything that CI does
+test:
+    tests/run
+
+# What CI does, and what is too slow to install for it: docs and dependency rules
+check: test
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+    cargo deny check bans licenses sources
+
+# The figures of the README, measured here (as root; about 20 minutes)
+figures:
+    tests/install
+    cargo build --release --locked --bins --examples --benches
+    tests/lab/figures
+    cargo bench --bench latency
+    cargo bench --bench firewall
+    cargo bench --bench tail
+
+# Fuzz each target for so many seconds (needs a nightly toolchain, or RUSTC_BOOTSTRAP=1)
+fuzz seconds="600":
+    for target in $(cargo fuzz list --fuzz-dir tests/fuzz); do \
+        cargo fuzz run --fuzz-dir tests/fuzz $target -- -max_total_time={{seconds}} || exit 1; \
+    done
