@@ -100,6 +100,8 @@ pub enum Record {
         /// Whom it held.
         addr: Addr,
     },
+    /// An address is pardoned: no jail knows it any more.
+    Forget(Addr),
     /// All logs were read up to here; what was known of places before is void.
     Places(Vec<Place>),
     /// Entries of the list are in force until then.
@@ -286,6 +288,17 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
                 transaction
                     .prepare_cached(statement)?
                     .execute(params![addr.to_string(), jail.as_ref()])?;
+            }
+            Ok(())
+        }
+        Record::Forget(addr) => {
+            for statement in [
+                "DELETE FROM bips WHERE ip = ?1",
+                "DELETE FROM bans WHERE ip = ?1",
+            ] {
+                transaction
+                    .prepare_cached(statement)?
+                    .execute([addr.to_string()])?;
             }
             Ok(())
         }

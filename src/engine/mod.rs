@@ -475,11 +475,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Does the past count in any jail? Else nobody new is kept in memory for it; after a
+    /// reload that changes this it counts from then on, and all of it after a restart.
+    fn bans_grow(&self) -> bool {
+        self.jails.values().any(|jail| jail.rules.increment.enabled)
+    }
+
     /// Remembers a ban, and has it written down.
     fn recorded(&mut self, ban: &Ban, line: &str, count: u32) -> Effect {
         let latest = rounded(ban.since);
-        self.history
-            .put(&ban.jail, ban.addr, Past { count, latest });
+        if self.bans_grow() || self.history.of(&ban.jail, &ban.addr).is_some() {
+            self.history
+                .put(&ban.jail, ban.addr, Past { count, latest });
+        }
         Effect::Record(Record::Ban {
             ban: ban.clone(),
             line: line.into(),
@@ -567,9 +575,10 @@ impl Engine {
             effects.push(Effect::Tell(Tell::Unbanned(ban.clone())));
             self.history.forget_of(&ban.jail, &ban.addr);
         }
-        for addr in [addr, offender] {
-            let known = self.history.forget(&addr).into_iter();
-            effects.extend(known.map(|jail| Effect::Record(Record::Unban { jail, addr })));
+        let both = [addr, offender];
+        for addr in &both[usize::from(addr == offender)..] {
+            self.history.forget(addr);
+            effects.push(Effect::Record(Record::Forget(*addr)));
         }
         for jail in self.jails.values_mut() {
             jail.forget_inside(&addr);

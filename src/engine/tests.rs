@@ -199,6 +199,7 @@ fn show(effect: &Effect) -> String {
             format!("record prolonged {} {}", ban.jail, ban.addr)
         }
         Effect::Record(Record::Unban { jail, addr }) => format!("record unban {jail} {addr}"),
+        Effect::Record(Record::Forget(addr)) => format!("record forget {addr}"),
         Effect::Record(Record::Listed(entries)) => format!("record {} listed", entries.len()),
         Effect::Record(Record::Fact(name, _)) => format!("record {name}"),
         Effect::Record(Record::Places(places)) => format!("record {} places", places.len()),
@@ -319,6 +320,8 @@ fn ipv6_is_counted_and_banned_by_64() {
             3 unblock asterisk 2001:db8:1:2::/64
             3 record unban asterisk 2001:db8:1:2::/64
             3 tell unbanned 2001:db8:1:2::/64
+            3 record forget 2001:db8:1:2::77
+            3 record forget 2001:db8:1:2::/64
         "#]],
     );
 }
@@ -353,6 +356,7 @@ fn the_protected_are_not_banned_by_anybody() {
             8 unblock operator 192.0.2.0/24
             8 record unban operator 192.0.2.0/24
             8 tell unbanned 192.0.2.0/24
+            8 record forget 192.0.2.0/24
             refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
             9 nothing
         "#]],
@@ -404,7 +408,7 @@ fn a_pardon_forgets_what_was_done_and_answered() {
             0 tell found 198.51.100.9 1/3
             1 tell found 198.51.100.9 2/3
             pardon: 0 lifted, 0 wider, 0 listed
-            2 nothing
+            2 record forget 198.51.100.0/24
             3 tell found 198.51.100.9 1/3
             4 block asterisk 198.51.100.9 86400s
             4 record ban asterisk 198.51.100.9
@@ -413,6 +417,7 @@ fn a_pardon_forgets_what_was_done_and_answered() {
             5 unblock asterisk 198.51.100.9
             5 record unban asterisk 198.51.100.9
             5 tell unbanned 198.51.100.9
+            5 record forget 198.51.100.9
             6 tell found 198.51.100.9 1/3
         "#]],
     );
@@ -449,6 +454,7 @@ fn the_list_is_applied_before_its_cursor_is_kept() {
             pardon: 0 lifted, 0 wider, 1 listed
             8 unblock List 198.51.100.2
             8 record 1 listed
+            8 record forget 198.51.100.2
             90000 unblock asterisk 198.51.100.1
             90000 tell unbanned 198.51.100.1
         "#]],
@@ -477,16 +483,17 @@ fn an_operator_bans_and_pardons() {
             2 record ban operator 198.51.100.0/24
             2 tell banned 198.51.100.0/24 operator after 0
             pardon: 0 lifted, 1 wider, 0 listed
-            3 nothing
+            3 record forget 198.51.100.5
             pardon: 1 lifted, 0 wider, 0 listed
             4 unblock operator 198.51.100.0/24
             4 record unban operator 198.51.100.0/24
             4 tell unbanned 198.51.100.0/24
+            4 record forget 198.51.100.0/24
             5 ask 203.0.113.1
             5 tell found 203.0.113.1 1/3
             6 tell found 203.0.113.1 2/3
             pardon: 0 lifted, 0 wider, 0 listed
-            7 nothing
+            7 record forget 203.0.113.1
             8 tell found 203.0.113.1 1/3
         "#]],
     );
@@ -682,8 +689,9 @@ fn old_acquaintances_have_fewer_tries_and_longer_bans() {
             3702 unblock asterisk 192.0.2.7
             3702 record unban asterisk 192.0.2.7
             3702 tell unbanned 192.0.2.7
+            3702 record forget 192.0.2.7
             pardon: 0 lifted, 0 wider, 0 listed
-            3703 nothing
+            3703 record forget 192.0.2.7
             3704 tell found 192.0.2.7 1/3
         "#]],
     );
