@@ -15,6 +15,7 @@ figures:
     cargo build --release --locked --bins --examples --benches
     tests/lab/figures
     cargo bench --bench latency
+    tests/bench/awake cargo bench --bench latency
     cargo bench --bench firewall
     cargo bench --bench tail
 
