@@ -1,17 +1,21 @@
-//! The threads around the engine and the queues between them.
+//! The judge, whom all threads ask, and the threads beside him.
 //!
-//! One thread judges: it owns the [`Engine`]. Its inbox is bounded; a reader that
-//! finds it full waits, since the log is the queue. What the engine wants done goes
-//! to the firewall's threads, to the clerk (database and log) and to the feed; these
-//! queues never make the engine wait, and are bounded by what they stand for: an
-//! order by a ban, a question by a cache entry, a record by either. So no two
-//! queues can wait for each other.
+//! The [`Judge`] is the engine and a handle on the firewall behind one lock. Who brings
+//! an event judges it and carries out what follows, on his own thread: so a line that
+//! convicts is banned by the reader that read it, and no other thread must wake first,
+//! which would take longer than all the rest. A reader that finds the lock taken waits,
+//! since the log is the queue. Whatever takes its time goes elsewhere: lists to a thread
+//! that loads them, records and messages to the clerk (database and log), questions to
+//! the feed. These queues never make anybody wait, and are bounded by what they stand
+//! for: a page by the feed, a question by a cache entry, a record by either. So no two
+//! can wait for each other.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc as tokio_mpsc, oneshot};
+use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{Level, debug, error, info, warn};
 
 use crate::action::{Action, Outcome};
@@ -21,9 +25,8 @@ use crate::feed::Command;
 use crate::ticket::{Order, Set};
 use crate::time::{Time, human};
 
-/// Events that may wait for the engine. Each stands for a line that was read
-/// and not judged; a hundred of them pass in well under a millisecond.
-const INBOX: usize = 1_024;
+/// Orders whose room is kept for the next: more than an attack brings at once.
+const ORDERS_KEPT: usize = 1_024;
 
 /// Records are written together after this long, so that a flood of bans costs a few
 /// transactions a second and a crash loses no more than this.
@@ -46,45 +49,12 @@ const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 /// Positions alone may wait longer: a line judged twice finds its address banned.
 const COMMIT_POSITIONS_EVERY: Duration = Duration::from_secs(1);
 
-/// Something that is done with the engine on its own thread.
-type Visit = Box<dyn FnOnce(&mut Engine, Time, &mut Vec<Effect>) + Send>;
-
-enum Message {
-    Event(Event),
-    Visit(Visit),
-    Stop,
-}
-
-/// Where events for the engine are handed in. Cheap to clone.
-#[derive(Clone)]
-pub struct Inbox(SyncSender<Message>);
-
-impl Inbox {
-    /// Hands an event in; waits while the inbox is full.
-    pub fn event(&self, event: Event) {
-        // Without an engine the daemon is stopping, and nobody is interested any more.
-        let _stopped = self.0.send(Message::Event(event));
-    }
-
-    /// Has something done with the engine, and brings back what it gave.
-    pub fn visit<R: Send + 'static>(
-        &self,
-        visit: impl FnOnce(&mut Engine, Time, &mut Vec<Effect>) -> R + Send + 'static,
-    ) -> oneshot::Receiver<R> {
-        let (sender, receiver) = oneshot::channel();
-        let visit: Visit = Box::new(move |engine, now, effects| {
-            let _gone = sender.send(visit(engine, now, effects)).is_err();
-        });
-        let _stopped = self.0.send(Message::Visit(visit));
-        receiver
-    }
-}
+/// How long the clock sleeps if nothing is due.
+const IDLE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Where the engine's effects go.
 #[derive(Clone)]
 pub struct Outlets {
-    /// To the thread that bans.
-    pub bans: Sender<Order>,
     /// To the thread that loads lists.
     pub lists: Sender<Order>,
     /// To the clerk.
@@ -102,15 +72,19 @@ pub enum Paper {
 }
 
 impl Outlets {
-    /// Sends effects on their ways, in their order.
-    pub fn send(&self, effects: &mut Vec<Effect>) {
+    /// Sends effects on their ways, in their order; orders that the judge carries
+    /// out himself are put into `bans`.
+    pub fn send(&self, effects: &mut Vec<Effect>, bans: &mut Vec<Order>) {
         for effect in effects.drain(..) {
             // A thread that has ended has said why; the others go on.
             let _ended = match effect {
                 Effect::Order(order) if set_of(&order) == &Set::List => {
                     self.lists.send(order).is_err()
                 }
-                Effect::Order(order) => self.bans.send(order).is_err(),
+                Effect::Order(order) => {
+                    bans.push(order);
+                    false
+                }
                 Effect::Record(record) => self.clerk.send(Paper::Record(record)).is_err(),
                 Effect::Feed(command) => self.feed.send(command).is_err(),
                 Effect::Tell(tell) if is_quiet(&tell) => false,
@@ -136,81 +110,174 @@ fn is_quiet(tell: &Tell) -> bool {
     }
 }
 
-/// A place for the engine's events, before there is a thread that takes them.
-pub struct Judge {
-    receiver: Receiver<Message>,
+/// The engine, and the hands that ban. Cheap to clone: all are the same judge.
+#[derive(Clone)]
+pub struct Judge(Arc<Court>);
+
+struct Court {
+    bench: Mutex<Bench>,
+    /// Rung when something is due earlier than the clock believes, and at the end.
+    clock: Condvar,
 }
 
-/// The inbox, and the other end of it.
-pub fn inbox() -> (Inbox, Judge) {
-    let (sender, receiver) = mpsc::sync_channel(INBOX);
-    (Inbox(sender), Judge { receiver })
+/// What the judge has at hand.
+struct Bench {
+    engine: Engine,
+    action: Box<dyn Action + Send>,
+    outlets: Option<Outlets>,
+    effects: Vec<Effect>,
+    bans: Vec<Order>,
+    /// When the clock looks next; none while it does not sleep.
+    alarm: Option<Time>,
 }
 
 impl Judge {
-    /// Starts the thread that judges.
-    pub fn start(self, mut engine: Engine, outlets: Outlets) -> anyhow::Result<JoinHandle<()>> {
-        named("judge", move || {
-            let mut effects = Vec::new();
-            loop {
-                let now = Time::now();
-                let wait = engine
-                    .next_deadline()
-                    .map_or(Duration::from_secs(3_600), |deadline| deadline.since(now));
-                match self.receiver.recv_timeout(wait) {
-                    Ok(Message::Event(event)) => engine.handle(event, Time::now(), &mut effects),
-                    Ok(Message::Visit(visit)) => visit(&mut engine, Time::now(), &mut effects),
-                    Err(RecvTimeoutError::Timeout) => {
-                        engine.handle(Event::Tick, Time::now(), &mut effects)
-                    }
-                    Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                }
-                outlets.send(&mut effects);
+    /// Sets the judge to work.
+    pub fn new(engine: Engine, action: Box<dyn Action + Send>, outlets: Outlets) -> Judge {
+        Judge(Arc::new(Court {
+            bench: Mutex::new(Bench {
+                engine,
+                action,
+                outlets: Some(outlets),
+                effects: Vec::new(),
+                bans: Vec::new(),
+                alarm: None,
+            }),
+            clock: Condvar::new(),
+        }))
+    }
+
+    /// Judges an event, and carries out what follows.
+    pub fn event(&self, event: Event) {
+        self.events([event]);
+    }
+
+    /// Judges events, and carries out together what follows.
+    pub fn events(&self, events: impl IntoIterator<Item = Event>) {
+        self.visit(|engine, _, effects| {
+            for event in events {
+                engine.handle(event, Time::now(), effects);
             }
-        })
+        });
+    }
+
+    /// Has something done with the engine, carries out what follows, and brings back
+    /// what it gave.
+    pub fn visit<R>(&self, visit: impl FnOnce(&mut Engine, Time, &mut Vec<Effect>) -> R) -> R {
+        let mut bench = self.bench();
+        let bench = &mut *bench;
+        let given = visit(&mut bench.engine, Time::now(), &mut bench.effects);
+        bench.carry_out();
+        let due = bench.engine.next_deadline();
+        if due.is_some_and(|due| bench.alarm.is_some_and(|alarm| due < alarm)) {
+            self.0.clock.notify_one();
+        }
+        given
+    }
+
+    fn bench(&self) -> MutexGuard<'_, Bench> {
+        // A panic ends the daemon, so nobody finds the lock poisoned.
+        self.0.bench.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the clock, which brings up what is due. It ends when the judge has closed.
+    pub fn start_clock(&self) -> anyhow::Result<JoinHandle<()>> {
+        let judge = self.clone();
+        named("clock", move || judge.keep_time())
+    }
+
+    fn keep_time(&self) {
+        let mut bench = self.bench();
+        while bench.outlets.is_some() {
+            let now = Time::now();
+            let due = bench.engine.next_deadline();
+            let wait = due.map_or(IDLE_MAX, |due| due.since(now)).min(IDLE_MAX);
+            if wait.is_zero() {
+                let bench = &mut *bench;
+                bench.engine.handle(Event::Tick, now, &mut bench.effects);
+                bench.carry_out();
+                continue;
+            }
+            bench.alarm = Some(now + wait);
+            bench = match self.0.clock.wait_timeout(bench, wait) {
+                Ok((bench, _)) => bench,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            bench.alarm = None;
+        }
+    }
+
+    /// Ends judging: what comes later is judged by nobody, and those who wait for
+    /// records, lists and questions find their queues closed.
+    pub fn close(&self) {
+        self.bench().outlets = None;
+        self.0.clock.notify_one();
     }
 }
 
-/// Ends the thread that judges, once it has judged what was handed in.
-pub fn stop(inbox: &Inbox) {
-    let _stopped = inbox.0.send(Message::Stop);
+impl Bench {
+    /// Carries out what the engine wants. A ban that the kernel refuses is the engine's
+    /// business again; that it then forgets it asks for nothing more.
+    fn carry_out(&mut self) {
+        let Some(outlets) = &self.outlets else {
+            return self.effects.clear();
+        };
+        outlets.send(&mut self.effects, &mut self.bans);
+        while !self.bans.is_empty() {
+            let mut answers = Vec::new();
+            self.action.apply(&self.bans, &mut |outcome| {
+                answers.extend(answer(outcome));
+            });
+            self.bans.clear();
+            self.bans.shrink_to(ORDERS_KEPT);
+            for event in answers {
+                self.engine.handle(event, Time::now(), &mut self.effects);
+            }
+            outlets.send(&mut self.effects, &mut self.bans);
+        }
+    }
 }
 
-/// Starts a thread that carries orders out, all that wait at once.
-pub fn carry_out(
-    name: &'static str,
+/// Starts the thread that loads lists, all pages that wait at once.
+pub fn load_lists(
     mut action: Box<dyn Action + Send>,
     orders: Receiver<Order>,
-    inbox: Inbox,
+    judge: Judge,
 ) -> anyhow::Result<JoinHandle<()>> {
-    named(name, move || {
+    named("lists", move || {
         let mut waiting = Vec::new();
         while let Ok(order) = orders.recv() {
             waiting.push(order);
             waiting.extend(orders.try_iter());
-            action.apply(&waiting, &mut |outcome| report(outcome, &inbox));
+            action.apply(&waiting, &mut |outcome| {
+                if let Some(event) = answer(outcome) {
+                    judge.event(event);
+                }
+            });
             waiting.clear();
-            waiting.shrink_to(INBOX);
+            waiting.shrink_to(ORDERS_KEPT);
         }
     })
 }
 
-fn report(outcome: Outcome, inbox: &Inbox) {
+/// What the engine must know of an outcome. The rest is told to people.
+fn answer(outcome: Outcome) -> Option<Event> {
     match outcome {
-        Outcome::Loaded { page, refused } => inbox.event(Event::Loaded { page, refused }),
+        Outcome::Loaded { page, refused } => return Some(Event::Loaded { page, refused }),
         Outcome::LoadFailed { page, error } => {
             error!(%error, "APIBAN's list could not be loaded into the kernel");
-            inbox.event(Event::LoadFailed { page });
+            return Some(Event::LoadFailed { page });
         }
         Outcome::Refused { set, addr, error } if !error.is_lasting() => {
             debug!(?set, %addr, %error, "the kernel refused an order");
-            inbox.event(Event::Refused { set, addr });
+            return Some(Event::Refused { set, addr });
         }
         Outcome::Refused { set, addr, error } => {
             error!(?set, %addr, %error, "an order could not be carried out; a restart puts rules and sets back");
         }
         Outcome::Full { set, error } => error!(?set, %error, "a kernel set is full"),
     }
+    None
 }
 
 /// Starts the clerk, who writes records down together and tells people.
@@ -234,7 +301,7 @@ pub fn clerk(mut store: Store, papers: Receiver<Paper>) -> anyhow::Result<JoinHa
                     }
                     trouble = false;
                     records.clear();
-                    records.shrink_to(INBOX);
+                    records.shrink_to(ORDERS_KEPT);
                 }
                 Err(error) => {
                     if !trouble || !open {

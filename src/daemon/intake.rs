@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::bus::{self, Inbox};
+use super::bus::{self, Judge};
 use crate::ban::store::Place;
 use crate::config::JailConfig;
 use crate::engine::Event;
@@ -51,7 +51,7 @@ pub struct Intake {
 
 impl Intake {
     /// Starts to follow the logs of these jails, where the last run stopped.
-    pub fn start(jails: &[JailConfig], places: Vec<Place>, inbox: Inbox) -> anyhow::Result<Intake> {
+    pub fn start(jails: &[JailConfig], places: Vec<Place>, judge: Judge) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
         let positions: Vec<Position> = places.into_iter().map(position).collect();
         let tail = Tail::new(sources, positions);
@@ -59,13 +59,14 @@ impl Intake {
         let waker = tail.waker();
         let reader = Reader {
             sent: Vec::new(),
+            failures: Vec::new(),
             positions_due: None,
             tail,
             attached,
             lineups: HashMap::new(),
             numbers: HashMap::new(),
             zone: TimeZone::system(),
-            inbox,
+            judge,
             orders,
         };
         let (opened, is_open) = channel();
@@ -180,9 +181,11 @@ struct Reader {
     /// A log keeps its number over a reload: tries are counted by it.
     numbers: HashMap<PathBuf, u16>,
     sent: Vec<Position>,
+    /// The failures of one block, on their way.
+    failures: Vec<Event>,
     positions_due: Option<Instant>,
     zone: TimeZone,
-    inbox: Inbox,
+    judge: Judge,
     orders: Receiver<Order>,
 }
 
@@ -219,8 +222,9 @@ impl Reader {
             attached,
             lineups,
             numbers,
+            failures,
             zone,
-            inbox,
+            judge,
             positions_due,
             ..
         } = self;
@@ -246,8 +250,11 @@ impl Reader {
             };
             if !block.cut {
                 lineup.block(block.bytes, mode, Time::now(), |failure| {
-                    inbox.event(Event::Failure(failure))
+                    failures.push(Event::Failure(failure));
                 });
+                if !failures.is_empty() {
+                    judge.events(failures.drain(..));
+                }
             }
         });
         for notice in self.tail.notices() {
@@ -264,7 +271,7 @@ impl Reader {
         self.positions_due = None;
         let positions = self.tail.positions();
         if positions != self.sent {
-            self.inbox
+            self.judge
                 .event(Event::Read(positions.iter().cloned().map(place).collect()));
             self.sent = positions;
         }

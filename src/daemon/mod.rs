@@ -32,7 +32,7 @@ use crate::engine::{self, Before, Checks, Engine, Event};
 use crate::feed;
 use crate::jail::protect::Protected;
 use crate::time::Time;
-use bus::{Inbox, Outlets};
+use bus::{Judge, Outlets};
 use intake::Intake;
 use kernel::Kernel;
 use operator::Operator;
@@ -106,27 +106,25 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let report = report(options, &config, &kernel, &feed_settings, &known, restored);
     // A report that nobody can read is no reason to protect nobody.
     let _unread = std::io::stdout().write_all(report.as_bytes());
-    let (inbox, judge) = bus::inbox();
-    let (bans, ban_orders) = channel();
     let (lists, list_orders) = channel();
     let (clerk, papers) = channel();
     let (feed_sender, feed_commands) = tokio_mpsc::unbounded_channel();
     let outlets = Outlets {
-        bans,
         lists,
         clerk,
         feed: feed_sender.clone(),
     };
-    outlets.send(&mut effects);
+    // The bans among them are in the kernel already.
+    outlets.send(&mut effects, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
+    let judge = Judge::new(engine, ban_action, outlets);
     let threads = vec![
-        bus::carry_out("bans", ban_action, ban_orders, inbox.clone())?,
-        bus::carry_out("lists", list_action, list_orders, inbox.clone())?,
+        judge.start_clock()?,
+        bus::load_lists(list_action, list_orders, judge.clone())?,
         bus::clerk(store, papers)?,
     ];
-    let judge = judge.start(engine, outlets)?;
-    let intake = Intake::start(&config.jails, kept.places, inbox.clone())?;
+    let intake = Intake::start(&config.jails, kept.places, judge.clone())?;
 
     let guard = Arc::new(RwLock::new(protect(&known)));
     let operator = Operator::new(operator::Parts {
@@ -134,7 +132,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         started,
         firewall,
         kernel: another,
-        inbox: inbox.clone(),
+        judge: judge.clone(),
         intake,
         feed: feed_sender,
         config,
@@ -144,7 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     });
     let stopped =
         runtime.block_on(operator.serve(listener, feed_settings, memory, feed_commands))?;
-    let purge = finish(stopped, inbox, judge, threads);
+    let purge = finish(stopped, &judge, threads);
     if purge && !options.dry_run {
         Kernel::purge()?;
         info!("rules and sets are taken away");
@@ -179,16 +177,10 @@ fn open_store(options: &Options, config: &Config) -> anyhow::Result<Store> {
 }
 
 /// Ends the threads in the order in which they feed each other.
-fn finish(
-    stopped: operator::Stopped,
-    inbox: Inbox,
-    judge: JoinHandle<()>,
-    threads: Vec<JoinHandle<()>>,
-) -> bool {
+fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> bool {
     stopped.intake.stop();
-    bus::stop(&inbox);
-    drop(inbox);
-    for thread in [judge].into_iter().chain(threads) {
+    judge.close();
+    for thread in threads {
         if thread.join().is_err() {
             warn!("a thread ended in a panic");
         }
@@ -378,7 +370,7 @@ impl Signals {
 
 /// Tells the engine who is protected now, if that has changed.
 fn update_protected(
-    inbox: &Inbox,
+    judge: &Judge,
     known: &mut Vec<Known>,
     now_known: Vec<Known>,
     guard: &RwLock<Protected>,
@@ -388,7 +380,7 @@ fn update_protected(
         if let Ok(mut guard) = guard.write() {
             *guard = protected.clone();
         }
-        inbox.event(Event::Protect(protected));
+        judge.event(Event::Protect(protected));
         *known = now_known;
     }
 }

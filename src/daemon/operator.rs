@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::bus::Inbox;
+use super::bus::Judge;
 use super::intake::{self, Intake};
 use super::protected::Known;
 use super::verbs::{
@@ -51,7 +51,7 @@ pub struct Parts {
     /// A handle on the firewall; none in a dry run.
     pub kernel: Option<Firewall>,
     /// The engine.
-    pub inbox: Inbox,
+    pub judge: Judge,
     /// The reader.
     pub intake: Intake,
     /// To the feed.
@@ -90,7 +90,7 @@ pub struct Operator {
     options: Options,
     started: Time,
     firewall: String,
-    inbox: Inbox,
+    judge: Judge,
     intake: Intake,
     feed: mpsc::UnboundedSender<Command>,
     guard: Arc<RwLock<Protected>>,
@@ -106,7 +106,7 @@ impl Operator {
             started,
             firewall,
             kernel,
-            inbox,
+            judge,
             intake,
             feed,
             config,
@@ -129,7 +129,7 @@ impl Operator {
             options,
             started,
             firewall,
-            inbox,
+            judge,
             intake,
             feed,
             guard,
@@ -183,7 +183,7 @@ impl Operator {
         loop {
             match signals.next().await {
                 Told::Stop => return,
-                Told::Reload => match self.reload().await {
+                Told::Reload => match self.reload() {
                     Ok(_) => info!("configuration read again"),
                     Err(error) => {
                         error!(%error, "the configuration cannot be used; the one before stays")
@@ -205,15 +205,15 @@ impl Operator {
     fn renew_protected(&self) {
         let mut changing = self.changing.borrow_mut();
         if let Some(now_known) = gather(&changing.config, &changing.servers) {
-            update_protected(&self.inbox, &mut changing.known, now_known, &self.guard);
+            update_protected(&self.judge, &mut changing.known, now_known, &self.guard);
         }
     }
 
     fn report(&self, report: Report) {
         match report {
-            Report::Page(page) => self.inbox.event(Event::Page(page)),
+            Report::Page(page) => self.judge.event(Event::Page(page)),
             Report::Answer { ip, verdict } => {
-                self.inbox.event(Event::Answer(ip, verdict));
+                self.judge.event(Event::Answer(ip, verdict));
                 let waiting = self.changing.borrow_mut().waiting.remove(&ip);
                 for sender in waiting.into_iter().flatten() {
                     let _gone = sender.send(verdict);
@@ -229,7 +229,7 @@ impl Operator {
                     .iter()
                     .map(|time| time.as_micros())
                     .collect();
-                self.inbox
+                self.judge
                     .event(Event::Fact(REQUESTS_FACT.to_owned(), format!("{times:?}")));
             }
             Report::Servers(servers) => {
@@ -253,39 +253,33 @@ impl Operator {
 
     async fn carry_out(&self, verb: Verb) -> Reply {
         match verb {
-            Verb::Status => reply(self.status().await),
-            Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs).await),
-            Verb::Unban { addr } => reply(self.unban(&addr).await),
-            Verb::Reload => reply(self.reload().await),
+            Verb::Status => reply(Ok(self.status().await)),
+            Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs)),
+            Verb::Unban { addr } => reply(self.unban(&addr)),
+            Verb::Reload => reply(self.reload()),
             Verb::Stop => {
                 self.changing.borrow_mut().purge = true;
                 self.stop.notify_one();
                 reply(Ok(std::process::id()))
             }
-            Verb::ApibanStatus => reply(self.apiban().await),
+            Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
         }
     }
 
-    async fn engine<R: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Engine) -> R + Send + 'static,
-    ) -> Result<R, String> {
-        self.inbox
-            .visit(|engine, _, _| look(engine))
-            .await
-            .map_err(|_| "the daemon is stopping".to_owned())
+    /// Looks at the engine; nobody is banned meanwhile, so it is brief.
+    fn engine<R>(&self, look: impl FnOnce(&Engine) -> R) -> R {
+        self.judge.visit(|engine, _, _| look(engine))
     }
 
-    async fn status(&self) -> Result<Status, String> {
-        let (jails, banned, bans_total) = self
-            .engine(|engine| (jails(engine), engine.ledger().len(), engine.bans_total()))
-            .await?;
+    async fn status(&self) -> Status {
+        let (jails, banned, bans_total) =
+            self.engine(|engine| (jails(engine), engine.ledger().len(), engine.bans_total()));
         let files = self.intake.files().await.unwrap_or_default();
-        let apiban = self.apiban().await?;
+        let apiban = self.apiban();
         let mut changing = self.changing.borrow_mut();
         let changing = &mut *changing;
-        Ok(Status {
+        Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started.as_secs(),
@@ -312,29 +306,24 @@ impl Operator {
             apiban,
             protected: changing.known.clone(),
             problems: changing.config.problems.clone(),
-        })
+        }
     }
 
-    async fn apiban(&self) -> Result<ApibanShown, String> {
-        let listed = self.engine(Engine::listed).await?;
+    fn apiban(&self) -> ApibanShown {
+        let listed = self.engine(Engine::listed);
         let changing = self.changing.borrow();
         let state = changing.feed_state.as_ref();
-        Ok(ApibanShown {
+        ApibanShown {
             on: state.is_some_and(|state| state.condition != feed::Condition::Off),
             summary: state.map_or_else(|| "starting".to_owned(), summary),
             listed,
             feed: state
                 .and_then(|state| serde_json::to_value(state).ok())
                 .unwrap_or_default(),
-        })
+        }
     }
 
-    async fn ban(
-        &self,
-        addr: &str,
-        jail: Option<String>,
-        secs: Option<u64>,
-    ) -> Result<BanShown, String> {
+    fn ban(&self, addr: &str, jail: Option<String>, secs: Option<u64>) -> Result<BanShown, String> {
         let addr: Addr = addr
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
@@ -342,22 +331,20 @@ impl Operator {
             return Err("a ban of 0 seconds is none; write at least 1".to_owned());
         }
         let bantime = secs.map(|secs| BanTime::For(Duration::from_secs(secs)));
-        let ban = self.inbox.visit(move |engine, now, effects| {
-            engine.ban(addr, jail.as_deref(), bantime, now, effects)
-        });
-        let ban = ban.await.map_err(|_| "the daemon is stopping")?;
+        let ban = self
+            .judge
+            .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
         ban.map(|ban| BanShown::from(&ban))
             .map_err(|refusal| refusal.to_string())
     }
 
-    async fn unban(&self, addr: &str) -> Result<Pardoned, String> {
+    fn unban(&self, addr: &str) -> Result<Pardoned, String> {
         let addr: Addr = addr
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
         let pardon = self
-            .inbox
-            .visit(move |engine, now, effects| engine.unban(addr, now, effects));
-        let pardon = pardon.await.map_err(|_| "the daemon is stopping")?;
+            .judge
+            .visit(|engine, now, effects| engine.unban(addr, now, effects));
         let shown = |bans: &[Ban]| bans.iter().map(BanShown::from).collect();
         Ok(Pardoned {
             lifted: shown(&pardon.lifted),
@@ -367,7 +354,7 @@ impl Operator {
     }
 
     /// Reads the configuration again: all of it is taken, or nothing.
-    async fn reload(&self) -> Result<Reloaded, String> {
+    fn reload(&self) -> Result<Reloaded, String> {
         let config = Config::load(&self.options.config_dir).map_err(|error| error.to_string())?;
         if config.jails.is_empty() {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
@@ -390,10 +377,8 @@ impl Operator {
             kernel::remove_strays(kernel, &config);
         }
         let checks = checks(&feed_settings);
-        let done = self
-            .inbox
-            .visit(move |engine, now, effects| engine.reconfigure(rules, checks, now, effects));
-        done.await.map_err(|_| "the daemon is stopping")?;
+        self.judge
+            .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
         self.intake.set_jails(config.jails.clone());
         let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
         let reloaded = Reloaded {
@@ -431,14 +416,10 @@ impl Operator {
             .to_owned(),
             how: how.to_owned(),
         };
-        if self
-            .engine(move |engine| engine.listed_until(ip))
-            .await?
-            .is_some()
-        {
+        if self.engine(move |engine| engine.listed_until(ip)).is_some() {
             return Ok(shown(Verdict::Listed, "on the list that we hold"));
         }
-        let apiban = self.apiban().await?;
+        let apiban = self.apiban();
         if !apiban.on {
             return Ok(shown(Verdict::NoAnswer, &apiban.summary));
         }

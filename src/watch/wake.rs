@@ -1,30 +1,52 @@
 //! Waking: the kernel's word that a log may have changed, and the bell on which
 //! the reader sleeps.
 //!
-//! `notify` calls us on its own thread. That thread only notes which files are
-//! concerned and rings; it never waits for the reader, and watches are added by
-//! the reader alone (to add one inside the callback would wait for itself). What
-//! is noted is a set, so a reader that is late finds it no longer than the number
-//! of files. Directories are watched, not files: that tells of names as well.
-//! What happens in them to files that nobody follows wakes nobody.
+//! The reader itself listens: it sleeps on inotify and on a bell that other threads
+//! ring, so that a line that was written wakes one thread and no second one. What it
+//! hears is noted as a set, no longer than the number of files. Directories are
+//! watched, not files: that tells of names as well. Where no file is followed, only
+//! names are asked for; a directory in which others write wakes nobody for that.
 //!
 //! All of this only makes things quick. A word that is lost costs one sweep.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use notify::event::{EventKind, ModifyKind};
-use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 
 use super::FileId;
 use super::names::Ear;
 use super::pace::{Pace, REST};
+
+/// Room for what the kernel says at once: some hundred words. More is asked for again.
+const WORDS_BYTES: usize = 8 * 1024;
+
+/// What tells of names.
+const NAMES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// The directory itself went away, and its watch with it or soon.
+const ITSELF: ReadFlags = ReadFlags::DELETE_SELF
+    .union(ReadFlags::MOVE_SELF)
+    .union(ReadFlags::UNMOUNT)
+    .union(ReadFlags::IGNORED);
 
 /// Why [`Tail::wait`](super::Tail::wait) came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +61,15 @@ pub enum Woken {
 
 /// Ends a [`Tail::wait`](super::Tail::wait) from another thread.
 #[derive(Clone)]
-pub struct Waker(Arc<Bell>);
+pub struct Waker(Option<Arc<OwnedFd>>);
 
 impl Waker {
     /// Ends the wait that is on, or the next one.
     pub fn wake(&self) {
-        self.0.lock().called = true;
-        self.0.rung.notify_one();
+        if let Some(bell) = &self.0 {
+            // It fails only if the bell was rung without end, and then it rings.
+            let _full = rustix::io::write(bell, &1_u64.to_ne_bytes());
+        }
     }
 }
 
@@ -66,265 +90,295 @@ impl Hints {
     }
 }
 
+/// One directory in which something matters.
 #[derive(Default)]
-struct Bell {
-    state: Mutex<State>,
-    rung: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    ears: HashMap<PathBuf, Listening>,
-    hints: Hints,
-    called: bool,
-}
-
-/// What is listened for in one directory.
-#[derive(Default)]
-struct Listening {
+struct Dir {
     ear: Ear,
+    /// The files in it that are followed.
     files: HashMap<OsString, FileId>,
+    watch: Watch,
 }
 
-impl Bell {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// How a directory is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Watch {
+    /// Not yet, or not any more.
+    #[default]
+    None,
+    /// That failed, and somebody was told.
+    Failed,
+    /// By the kernel's number, for the directory that was there then; do writes count?
+    Laid {
+        wd: i32,
+        dir: (u64, u64),
+        writes: bool,
+    },
+}
 
-    /// On notify's thread: notes and rings. Says whether it did.
-    fn hear(&self, event: notify::Result<Event>) -> bool {
-        let heard = self.lock().hear(event);
-        if heard {
-            self.rung.notify_one();
+impl Watch {
+    fn wd(self) -> Option<i32> {
+        match self {
+            Watch::Laid { wd, .. } => Some(wd),
+            _ => None,
         }
-        heard
     }
 }
 
-impl State {
-    /// Notes what an event means; says whether it means anything.
-    fn hear(&mut self, event: notify::Result<Event>) -> bool {
-        let Ok(event) = event else {
-            self.hints.all = true;
-            return true;
-        };
-        if event.need_rescan() {
-            self.hints.all = true;
-            return true;
+/// The directories that matter.
+#[derive(Default)]
+struct Dirs(BTreeMap<PathBuf, Dir>);
+
+impl Dirs {
+    /// Notes what a word about `name` in the directory of watch `wd` means.
+    fn hear(&mut self, wd: i32, what: ReadFlags, name: &OsStr, hints: &mut Hints) {
+        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            hints.all = true;
+            return;
         }
-        match event.kind {
-            EventKind::Access(_) => false,
-            EventKind::Modify(ModifyKind::Data(_)) => {
-                event.paths.iter().any(|path| self.hear_data(path))
+        // A directory under two names has one watch.
+        let here = self.0.values_mut().filter(|dir| dir.watch.wd() == Some(wd));
+        for dir in here {
+            if what.intersects(ITSELF) {
+                hints.names = true;
+                hints.all = true;
+                if what.contains(ReadFlags::IGNORED) {
+                    dir.watch = Watch::None;
+                }
+            } else if what.contains(ReadFlags::MODIFY) {
+                hints.files.extend(dir.files.get(name));
+            } else {
+                hints.names |= dir.ear.hears(name) || dir.files.contains_key(name);
             }
-            _ => event.paths.iter().any(|path| self.hear_name(path)),
         }
-    }
-
-    fn hear_data(&mut self, path: &Path) -> bool {
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-            return false;
-        };
-        let file = self.ears.get(dir).and_then(|here| here.files.get(name));
-        if let Some(file) = file {
-            self.hints.files.insert(*file);
-        }
-        file.is_some()
-    }
-
-    fn hear_name(&mut self, path: &Path) -> bool {
-        // A watched directory that is itself removed or renamed.
-        let itself = self.ears.contains_key(path);
-        let inside = path
-            .parent()
-            .zip(path.file_name())
-            .is_some_and(|(dir, name)| {
-                self.ears
-                    .get(dir)
-                    .is_some_and(|here| here.ear.hears(name) || here.files.contains_key(name))
-            });
-        self.hints.names |= itself || inside;
-        self.hints.all |= itself;
-        itself || inside
     }
 }
 
 /// The watches, and the reader's end of the bell.
 pub(super) struct Wake {
-    bell: Arc<Bell>,
-    watcher: Result<RecommendedWatcher, String>,
-    /// The directory behind each path when its watch was laid; `None` if that failed.
-    watched: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    inotify: Result<OwnedFd, String>,
+    /// Without it, others are heard as often as everything is looked at.
+    bell: Option<Arc<OwnedFd>>,
+    dirs: Dirs,
+    hints: Hints,
+    pace: Pace,
 }
 
 impl Wake {
     pub(super) fn new() -> Self {
-        let bell = Arc::new(Bell::default());
-        let heard = Arc::clone(&bell);
-        let mut pace = Pace::new(Instant::now());
-        let watcher = notify::recommended_watcher(move |event| {
-            if heard.hear(event) && pace.is_out_of_breath(Instant::now()) {
-                thread::sleep(REST);
-            }
-            pace.done(Instant::now());
-        })
-        .map_err(|error| why(&error));
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(why);
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(why);
         Wake {
-            bell,
-            watcher,
-            watched: BTreeMap::new(),
+            inotify,
+            bell: bell.map(Arc::new).ok(),
+            dirs: Dirs::default(),
+            hints: Hints::default(),
+            pace: Pace::new(Instant::now()),
         }
     }
 
     pub(super) fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.bell))
+        Waker(self.bell.clone())
     }
 
-    /// Is there a directory of which the kernel tells us nothing?
+    /// Is there something of which the kernel tells us nothing?
     pub(super) fn is_blind(&self) -> bool {
-        self.watched.values().any(Option::is_none)
+        let failed = |dir: &Dir| dir.watch == Watch::Failed;
+        self.bell.is_none() || self.dirs.0.values().any(failed)
     }
 
     /// Sleeps until something is noted or called, at most until `until`.
-    pub(super) fn wait(&self, until: Instant) -> Woken {
-        let mut state = self.bell.lock();
+    pub(super) fn wait(&mut self, until: Instant) -> Woken {
         loop {
-            if std::mem::take(&mut state.called) {
+            if self.is_called() {
                 return Woken::Called;
             }
-            if state.hints.any() {
+            self.listen();
+            if self.hints.any() {
                 return Woken::News;
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Woken::Time;
             }
-            state = match self.bell.rung.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            self.sleep(left);
+        }
+    }
+
+    /// Sleeps until the kernel or another thread has a word for us.
+    fn sleep(&mut self, at_most: Duration) {
+        let both = self.inotify.as_ref().ok().into_iter();
+        let both = both.chain(self.bell.as_deref());
+        let mut both: Vec<PollFd<'_>> = both.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let at_most = Timespec::try_from(at_most).ok();
+        // A signal ends it early, and the caller looks again.
+        let woken = poll(&mut both, at_most.as_ref());
+        if woken.is_ok_and(|woken| woken > 0) && self.pace.is_out_of_breath(Instant::now()) {
+            thread::sleep(REST);
+        }
+    }
+
+    fn is_called(&self) -> bool {
+        let mut rung = [0; 8];
+        let bell = self.bell.as_ref();
+        bell.is_some_and(|bell| rustix::io::read(bell, &mut rung).is_ok())
+    }
+
+    /// Notes all that the kernel has to say.
+    fn listen(&mut self) {
+        let Ok(inotify) = &self.inotify else {
+            return;
+        };
+        let mut room = [MaybeUninit::uninit(); WORDS_BYTES];
+        let mut words = inotify::Reader::new(inotify, &mut room);
+        loop {
+            match words.next() {
+                Ok(word) => {
+                    let name = word.file_name().map_or(&[][..], CStr::to_bytes);
+                    let name = OsStr::from_bytes(name);
+                    self.dirs
+                        .hear(word.wd(), word.events(), name, &mut self.hints);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => {
+                    self.hints.all = true;
+                    return;
+                }
+            }
         }
     }
 
     /// What was noted since the last time.
-    pub(super) fn take(&self) -> Hints {
-        std::mem::take(&mut self.bell.lock().hints)
+    pub(super) fn take(&mut self) -> Hints {
+        self.listen();
+        std::mem::take(&mut self.hints)
     }
 
-    /// Listens in exactly these directories. Says whether a watch is new (what
-    /// happened before it was laid must be looked for), and which directories
-    /// cannot be watched since now. `renew` lays all watches again.
+    /// Listens in exactly these directories, and for these files by their real paths.
+    /// Says whether a watch is new (what happened before it was laid must be looked
+    /// for), and which directories cannot be watched since now. `renew` lays all
+    /// watches again.
     pub(super) fn watch(
         &mut self,
         ears: BTreeMap<PathBuf, Ear>,
+        files: &[(PathBuf, FileId)],
         renew: bool,
     ) -> (bool, Vec<(PathBuf, String)>) {
+        let gone = |dir: &PathBuf| renew || !ears.contains_key(dir);
         let gone: Vec<PathBuf> = self
-            .watched
+            .dirs
+            .0
             .keys()
-            .filter(|dir| renew || !ears.contains_key(*dir))
+            .filter(|dir| gone(dir))
             .cloned()
             .collect();
         for dir in gone {
             self.unwatch(&dir);
-        }
-        let (mut new, mut failed) = (false, Vec::new());
-        for dir in ears.keys() {
-            let was = self.watched.get(dir).copied();
-            let Ok(meta) = fs::metadata(dir) else {
-                self.unwatch(dir); // Gone just now; the next look finds another.
-                continue;
-            };
-            let is = Some((meta.dev(), meta.ino()));
-            if was == Some(is) {
-                continue;
-            }
-            match self.lay(dir) {
-                Ok(()) => {
-                    new = true;
-                    self.watched.insert(dir.clone(), is);
-                }
-                Err(why) => {
-                    if was != Some(None) {
-                        failed.push((dir.clone(), why));
-                    }
-                    self.watched.insert(dir.clone(), None);
-                }
+            if !ears.contains_key(&dir) {
+                self.dirs.0.remove(&dir);
             }
         }
-        self.listen(ears);
-        (new, failed)
-    }
-
-    fn lay(&mut self, dir: &Path) -> Result<(), String> {
-        self.unwatch(dir);
-        match &mut self.watcher {
-            Ok(watcher) => watcher
-                .watch(dir, RecursiveMode::NonRecursive)
-                .map_err(|error| why(&error)),
-            Err(why) => Err(why.clone()),
-        }
-    }
-
-    fn unwatch(&mut self, dir: &Path) {
-        if self.watched.remove(dir).flatten().is_some()
-            && let Ok(watcher) = &mut self.watcher
-        {
-            // It fails if the directory is gone, and then there is nothing to do.
-            drop(watcher.unwatch(dir));
-        }
-    }
-
-    fn listen(&self, ears: BTreeMap<PathBuf, Ear>) {
-        let mut state = self.bell.lock();
-        state.ears.retain(|dir, _| ears.contains_key(dir));
         for (dir, ear) in ears {
-            state.ears.entry(dir).or_default().ear = ear;
-        }
-    }
-
-    /// Which files stand behind which real paths: writing to them is news.
-    pub(super) fn listen_to(&self, files: &[(PathBuf, FileId)]) {
-        let mut state = self.bell.lock();
-        for here in state.ears.values_mut() {
+            let here = self.dirs.0.entry(dir).or_default();
+            here.ear = ear;
             here.files.clear();
         }
         for (path, id) in files {
             if let (Some(dir), Some(name)) = (path.parent(), path.file_name())
-                && let Some(here) = state.ears.get_mut(dir)
+                && let Some(here) = self.dirs.0.get_mut(dir)
             {
                 here.files.insert(name.to_owned(), *id);
             }
+        }
+        self.lay_all()
+    }
+
+    fn lay_all(&mut self) -> (bool, Vec<(PathBuf, String)>) {
+        let (mut new, mut failed) = (false, Vec::new());
+        let dirs: Vec<PathBuf> = self.dirs.0.keys().cloned().collect();
+        for dir in dirs {
+            let Ok(meta) = fs::metadata(&dir) else {
+                self.unwatch(&dir); // Gone just now; the next look finds another.
+                continue;
+            };
+            let Some(here) = self.dirs.0.get_mut(&dir) else {
+                continue;
+            };
+            let id = (meta.dev(), meta.ino());
+            let is_followed = !here.files.is_empty();
+            if matches!(here.watch, Watch::Laid { dir, writes, .. } if dir == id && writes >= is_followed)
+            {
+                continue;
+            }
+            let was = here.watch;
+            self.unwatch(&dir);
+            let watch = match self.lay(&dir, is_followed) {
+                Ok(wd) => {
+                    new = true;
+                    Watch::Laid {
+                        wd,
+                        dir: id,
+                        writes: is_followed,
+                    }
+                }
+                Err(why) => {
+                    if was != Watch::Failed {
+                        failed.push((dir.clone(), why));
+                    }
+                    Watch::Failed
+                }
+            };
+            if let Some(here) = self.dirs.0.get_mut(&dir) {
+                here.watch = watch;
+            }
+        }
+        (new, failed)
+    }
+
+    fn lay(&self, dir: &Path, writes: bool) -> Result<i32, String> {
+        // Under another name the same directory may be watched for more.
+        let mut what = NAMES | WatchFlags::MASK_ADD;
+        what.set(WatchFlags::MODIFY, writes);
+        let inotify = self.inotify.as_ref().map_err(String::clone)?;
+        inotify::add_watch(inotify, dir, what).map_err(why)
+    }
+
+    fn unwatch(&mut self, dir: &Path) {
+        let Some(here) = self.dirs.0.get_mut(dir) else {
+            return;
+        };
+        let wd = std::mem::take(&mut here.watch).wd();
+        let is_shared = self.dirs.0.values().any(|other| other.watch.wd() == wd);
+        if let (Some(wd), Ok(inotify), false) = (wd, &self.inotify, is_shared) {
+            // It fails if the directory is gone, and then there is nothing to do.
+            let _gone = inotify::remove_watch(inotify, wd);
         }
     }
 }
 
 /// What stands in the way of a watch, for the operator.
-fn why(error: &notify::Error) -> String {
-    match &error.kind {
-        ErrorKind::MaxFilesWatch => {
+fn why(error: Errno) -> String {
+    match error {
+        Errno::NOSPC => {
             "all inotify watches are in use; raise fs.inotify.max_user_watches".to_owned()
         }
-        ErrorKind::Io(error) => error.to_string(),
-        _ => error.to_string(),
+        Errno::MFILE => {
+            "all inotify instances are in use; raise fs.inotify.max_user_instances".to_owned()
+        }
+        error => std::io::Error::from(error).to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{
-        AccessKind, AccessMode, CreateKind, DataChange, Flag, MetadataKind, RemoveKind, RenameMode,
-    };
-
     use super::*;
     use crate::watch::SourceId;
     use crate::watch::names::{Found, Pattern};
 
-    /// What one event on one path does: `file`, `names`, `all` or nothing.
-    fn heard(kind: EventKind, path: &Path, state: &mut State) -> String {
-        let rang = state.hear(Ok(Event::new(kind).add_path(path.to_owned())));
-        let hints = std::mem::take(&mut state.hints);
-        assert_eq!(rang, hints.any());
+    /// What one word about one name does: `file`, `names`, `all` or nothing.
+    fn heard(dirs: &mut Dirs, what: ReadFlags, name: &str) -> String {
+        let mut hints = Hints::default();
+        dirs.hear(1, what, OsStr::new(name), &mut hints);
         let mut words: Vec<&str> = hints.files.iter().map(|_| "file").collect();
         words.extend(hints.names.then_some("names"));
         words.extend(hints.all.then_some("all"));
@@ -340,44 +394,39 @@ mod tests {
             let pattern = Pattern::new(&dir.join(pattern).display().to_string());
             found.walk(&pattern, SourceId(0));
         }
-        let mut state = State::default();
-        for (dir, ear) in found.ears {
-            state.ears.entry(dir).or_default().ear = ear;
+        let mut dirs = Dirs::default();
+        for (number, (path, ear)) in found.ears.into_iter().enumerate() {
+            let here = dirs.0.entry(path.clone()).or_default();
+            here.ear = ear;
+            here.watch = Watch::Laid {
+                wd: if path == dir { 1 } else { 2 + number as i32 },
+                dir: (0, 0),
+                writes: true,
+            };
         }
-        let files = &mut state.ears.get_mut(&dir).unwrap().files;
+        let files = &mut dirs.0.get_mut(&dir).unwrap().files;
         files.insert("log".into(), FileId(1));
         files.insert("log.1".into(), FileId(2));
 
-        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-        let create = EventKind::Create(CreateKind::File);
-        let remove = EventKind::Remove(RemoveKind::Folder);
-        let rename = EventKind::Modify(ModifyKind::Name(RenameMode::From));
-        let attributes = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
-        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
-        for (kind, name, expected) in [
-            (data, "log", "file"),
-            (data, "log.1", "file"),
-            (data, "other", ""),
-            (data, "new.log", ""), // its creation was heard before
-            (open, "log", ""),
-            (create, "log", "names"),
-            (create, "new.log", "names"),
-            (create, "later", "names"),
-            (create, "other", ""),
-            (rename, "log", "names"),
-            (rename, "log.1", "names"),
-            (rename, "other", ""),
-            (attributes, "log", "names"),
-            (remove, "", "names all"), // the directory itself
+        for (what, name, expected) in [
+            (ReadFlags::MODIFY, "log", "file"),
+            (ReadFlags::MODIFY, "log.1", "file"),
+            (ReadFlags::MODIFY, "other", ""),
+            (ReadFlags::MODIFY, "new.log", ""), // its creation was heard before
+            (ReadFlags::CREATE, "log", "names"),
+            (ReadFlags::CREATE, "new.log", "names"),
+            (ReadFlags::CREATE | ReadFlags::ISDIR, "later", "names"),
+            (ReadFlags::CREATE, "other", ""),
+            (ReadFlags::MOVED_FROM, "log", "names"),
+            (ReadFlags::MOVED_FROM, "log.1", "names"),
+            (ReadFlags::MOVED_FROM, "other", ""),
+            (ReadFlags::ATTRIB, "log", "names"),
+            (ReadFlags::QUEUE_OVERFLOW, "", "all"),
+            (ReadFlags::DELETE_SELF, "", "names all"),
+            (ReadFlags::IGNORED, "", "names all"),
+            (ReadFlags::CREATE, "log", ""), // its watch is gone
         ] {
-            let path = if name.is_empty() {
-                dir.clone()
-            } else {
-                dir.join(name)
-            };
-            assert_eq!(heard(kind, &path, &mut state), expected, "{kind:?} {name}");
+            assert_eq!(heard(&mut dirs, what, name), expected, "{what:?} {name}");
         }
-        assert!(state.hear(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
-        assert!(state.hints.all, "events were lost");
     }
 }

@@ -50,8 +50,7 @@ impl Tail {
         for (path, _) in &real {
             found.hear_file(path);
         }
-        let (is_new, failed) = self.wake.watch(found.ears, renew);
-        self.wake.listen_to(&real);
+        let (is_new, failed) = self.wake.watch(found.ears, &real, renew);
         for (dir, why) in failed {
             self.notices.push(Notice::NotWatched(dir, why));
         }
