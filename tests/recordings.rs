@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ringfence::config;
-use ringfence::filter::lines::{Attached, Lineup, Mode};
+use ringfence::filter::lines::{Attached, Found, Lineup, Mode};
 use ringfence::time::Time;
 
 /// Long after the recordings were made, in the same year.
@@ -28,6 +28,7 @@ fn lineup(filter: &str) -> Lineup {
     let nothing_configured = Path::new("/nonexistent");
     let filter = config::filter(nothing_configured, filter).expect("our filter");
     let attached = Attached {
+        zone: None,
         jail: "jail".into(),
         filter: Arc::new(filter),
         findtime: Duration::from_secs(600),
@@ -45,8 +46,9 @@ fn blamed_by(mut lineup: Lineup, log: &[u8]) -> Vec<Option<String>> {
     lines
         .map(|line| {
             let mut blamed = None;
-            lineup.block(line, Mode::Replay, NOW, |failure| {
-                blamed = Some(failure.ip.to_string())
+            lineup.block(line, Mode::Replay, NOW, |found| match found {
+                Found::Failure(failure) => blamed = Some(failure.ip.to_string()),
+                Found::Named(named) => panic!("our filters do not look up {}", named.name),
             });
             blamed
         })

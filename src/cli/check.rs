@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Common, Output, print};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Location, Purpose};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -42,7 +42,11 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> 
             Checked { jails, problems }
         }
         None => {
-            let config = Config::load(&common.config_dir)?;
+            let location = Location {
+                folder: common.config_dir.clone(),
+                tree: None,
+            };
+            let config = Config::load(&location, Purpose::Ban)?;
             config::feed_settings(&config.settings).map_err(anyhow::Error::msg)?;
             let jails = config
                 .jails

@@ -225,6 +225,7 @@ fn open_session(
         "exact": filter.exact().map(|why| why.to_string()),
     });
     let attached = Attached {
+        zone: None,
         jail: open.filter.as_str().into(),
         filter: Arc::new(filter),
         findtime: Duration::try_from_secs_f64(findtime)

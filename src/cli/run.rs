@@ -1,11 +1,13 @@
 //! `ringfence run`: the daemon in the foreground.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use super::Common;
+use crate::config::Location;
 use crate::daemon::{self, Options};
 
 #[derive(Args, Debug)]
@@ -13,6 +15,9 @@ pub(super) struct Arguments {
     /// Do everything but the kernel: watch, judge, and say what would be banned
     #[arg(long)]
     dry_run: bool,
+    /// Run the jails of this tree of fail2ban's (such as /etc/fail2ban) instead of ours
+    #[arg(short = 'c', long, value_name = "DIR")]
+    fail2ban: Option<PathBuf>,
     /// What is logged: error, warn, info, debug or trace
     #[arg(
         long,
@@ -43,7 +48,10 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> 
         false => log.with_ansi(io::stderr().is_terminal()).init(),
     }
     daemon::run(&Options {
-        config_dir: common.config_dir.clone(),
+        location: Location {
+            folder: common.config_dir.clone(),
+            tree: arguments.fail2ban.clone(),
+        },
         socket: common.socket.clone(),
         dry_run: arguments.dry_run,
     })

@@ -20,10 +20,10 @@ use serde::Serialize;
 
 use super::{Common, Output};
 use crate::addr::Addr;
-use crate::config::{self, Config, JailConfig};
+use crate::config::{self, Config, JailConfig, Location, Purpose};
 use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
-use crate::filter::lines::{Attached, Lineup, Mode};
+use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::ticket::{Ban, Failure};
 use crate::time::{Time, human};
 use crate::watch::{Source, SourceId, Start, Tail};
@@ -45,6 +45,9 @@ pub(super) struct Arguments {
     /// Judge by this filter alone, with the default maxretry, findtime and bantime
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
+    /// Judge by the jails of this tree of fail2ban's (such as /etc/fail2ban)
+    #[arg(short = 'c', long, value_name = "DIR")]
+    fail2ban: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -60,6 +63,9 @@ struct Report {
     offenders: Vec<Offender>,
     /// Failures of offenders beyond those that are told apart.
     others: u64,
+    /// Failures of hosts that the log calls by name. What the name stood for then cannot
+    /// be known, so nothing is looked up.
+    names: u64,
 }
 
 #[derive(Serialize)]
@@ -86,7 +92,11 @@ struct BanSeen {
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&common.config_dir)?;
+    let location = Location {
+        folder: common.config_dir.clone(),
+        tree: arguments.fail2ban.clone(),
+    };
+    let config = Config::load(&location, Purpose::Judge)?;
     let jails = chosen(common, arguments, &config)?;
     let report = Scan::new(&config, &jails).run(&arguments.log)?;
     arguments.output.print(&report, people)
@@ -118,9 +128,9 @@ fn chosen(
         return Ok(vec![jail.clone()]);
     }
     let follows = |jail: &&JailConfig| {
-        jail.logs
-            .iter()
-            .any(|log| glob::Pattern::new(log).is_ok_and(|log| log.matches_path(&arguments.log)))
+        jail.logs.iter().any(|log| {
+            glob::Pattern::new(&log.pattern).is_ok_and(|log| log.matches_path(&arguments.log))
+        })
     };
     let following: Vec<JailConfig> = config.jails.iter().filter(follows).cloned().collect();
     Ok(if following.is_empty() {
@@ -137,6 +147,7 @@ struct Scan {
     found: BTreeMap<(Addr, String), Offender>,
     failures: u64,
     others: u64,
+    names: u64,
     lines: u64,
     effects: Vec<Effect>,
 }
@@ -148,6 +159,7 @@ impl Scan {
             jail: jail.rules.name.clone(),
             filter: jail.filter.clone(),
             findtime: jail.rules.findtime,
+            zone: jail.zone.clone(),
         });
         let protected = daemon::protected_by(config);
         Scan {
@@ -160,6 +172,7 @@ impl Scan {
             found: BTreeMap::new(),
             failures: 0,
             others: 0,
+            names: 0,
             lines: 0,
             effects: Vec::new(),
         }
@@ -216,11 +229,13 @@ impl Scan {
 
     fn block(&mut self, bytes: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        let mut failures = Vec::new();
+        let (mut failures, mut names) = (Vec::new(), 0);
         self.lineup
-            .block(bytes, Mode::Replay, Time::now(), |failure| {
-                failures.push(failure)
+            .block(bytes, Mode::Replay, Time::now(), |found| match found {
+                Found::Failure(failure) => failures.push(failure),
+                Found::Named(_) => names += 1,
             });
+        self.names += names;
         for failure in failures {
             self.failure(failure);
         }
@@ -274,6 +289,7 @@ impl Scan {
             failures: self.failures,
             offenders,
             others: self.others,
+            names: self.names,
         }
     }
 }

@@ -8,17 +8,17 @@
 pub mod error;
 pub mod fail2ban;
 pub mod ini;
+pub mod jail;
 pub mod native;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use crate::addr::Addr;
 use crate::feed;
-use crate::filter::{Filter, FilterText, Names};
-use crate::jail::Rules;
+use crate::filter::{Filter, Names};
 pub use error::{ConfigError, ConfigErrorKind};
-use fail2ban::{JailText, Root, Roots};
+use fail2ban::{Root, Roots};
+use jail::filter_text;
+pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, LogConfig};
 use native::{Settings, SettingsError};
 
 /// Our own jails and filters, as they stand in the source tree.
@@ -32,21 +32,25 @@ static EMBEDDED: &[(&str, &str)] = &[
         "filter.d/kamailio.conf",
         include_str!("../../filters/kamailio.conf"),
     ),
+    OUR_ACTION,
 ];
 
-/// One jail, ready to run.
+/// The action that bans in our own sets, by its name in `action = …`.
+const OUR_ACTION: (&str, &str) = (
+    "action.d/ringfence.conf",
+    include_str!("../../config/ringfence.conf"),
+);
+
+/// What lies under a tree of fail2ban's: our action and nothing else.
+static UNDER_TREE: &[(&str, &str)] = &[OUR_ACTION];
+
+/// Where the configuration lies.
 #[derive(Clone, Debug)]
-pub struct JailConfig {
-    /// How it judges.
-    pub rules: Rules,
-    /// The name of its filter.
-    pub filter_name: String,
-    /// Its compiled filter.
-    pub filter: Arc<Filter>,
-    /// The logs that it follows: paths and globs.
-    pub logs: Vec<String>,
-    /// Whom it never bans.
-    pub ignored: Vec<Addr>,
+pub struct Location {
+    /// Our own folder.
+    pub folder: PathBuf,
+    /// A tree of fail2ban's, whose jails run instead of ours.
+    pub tree: Option<PathBuf>,
 }
 
 /// All that the daemon is told.
@@ -62,12 +66,31 @@ pub struct Config {
     pub broken: Vec<String>,
 }
 
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To ban: a jail whose actions we cannot run cannot run.
+    Ban,
+    /// To judge and ban nobody, as in a dry run: its actions do not matter.
+    Judge,
+}
+
 impl Config {
-    /// Reads a configuration folder, which need not exist, over what is built in.
-    pub fn load(folder: &Path) -> Result<Config, SettingsError> {
-        let settings = Settings::load(folder)?;
-        let loaded = fail2ban::load(&roots(folder));
-        // Our own jails ban in the kernel without an action file.
+    /// Reads a configuration folder, which need not exist, over what is built in; or a
+    /// tree of fail2ban's beside the folder's settings.
+    pub fn load(location: &Location, purpose: Purpose) -> Result<Config, SettingsError> {
+        let settings = Settings::load(&location.folder)?;
+        let tree = location.tree.as_ref().or(settings.fail2ban.as_ref());
+        let roots = match tree {
+            Some(tree) => Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree.clone())]),
+            None => roots(&location.folder),
+        };
+        let reader = jail::Reader {
+            is_tree: tree.is_some(),
+            purpose,
+        };
+        let loaded = fail2ban::load(&roots);
+        // What a jail without an action means is told with the jail.
         let wrong = loaded
             .errors
             .iter()
@@ -78,18 +101,17 @@ impl Config {
         let mut problems: Vec<String> = wrong.iter().map(ToString::to_string).collect();
         let mut jails = Vec::new();
         for text in &loaded.jails {
-            match compile(text, &mut problems) {
+            let (path, line) = &text.origin;
+            let place = format!("{}:{line}: jail {}", path.display(), text.name);
+            let mut doubts = Vec::new();
+            match reader.jail(text, &mut doubts) {
                 Ok(jail) => jails.push(jail),
                 Err(problem) => {
-                    let (path, line) = &text.origin;
                     broken.push(text.name.clone());
-                    problems.push(format!(
-                        "{}:{line}: jail {}: {problem}",
-                        path.display(),
-                        text.name
-                    ));
+                    doubts.push(problem);
                 }
             }
+            problems.extend(doubts.iter().map(|doubt| format!("{place}: {doubt}")));
         }
         Ok(Config {
             settings,
@@ -150,66 +172,6 @@ pub fn examined(
     let mut text = filter_text(&text);
     text.names = names.unwrap_or(text.names);
     Filter::compile(&text).map_err(|error| format!("filter {entry}: {error}"))
-}
-
-fn filter_text(text: &fail2ban::FilterText) -> FilterText {
-    FilterText {
-        prefregex: text.prefregex.clone(),
-        failregex: text.failregex.clone(),
-        ignoreregex: text.ignoreregex.clone(),
-        maxlines: text.maxlines,
-        datepattern: text.datepattern.clone(),
-        names: match text.usedns {
-            fail2ban::UseDns::Yes | fail2ban::UseDns::Warn => Names::Lookup,
-            fail2ban::UseDns::No => Names::No,
-            fail2ban::UseDns::Raw => Names::Raw,
-        },
-    }
-}
-
-fn compile(text: &JailText, problems: &mut Vec<String>) -> Result<JailConfig, String> {
-    let filter = Filter::compile(&filter_text(&text.filter_text))
-        .map_err(|error| format!("filter {}: {error}", text.filter))?;
-    let mut ignored = Vec::new();
-    for entry in &text.ignoreip {
-        match entry.parse::<Addr>() {
-            Ok(addr) => ignored.push(addr),
-            Err(error) => {
-                let (path, line) = &text.origin;
-                problems.push(format!(
-                    "{}:{line}: jail {}: ignoreip: {error}; the others count",
-                    path.display(),
-                    text.name
-                ));
-            }
-        }
-    }
-    Ok(JailConfig {
-        rules: Rules {
-            name: text.name.as_str().into(),
-            maxretry: text.maxretry,
-            findtime: text.findtime,
-            bantime: text.bantime,
-            increment: text.bantime_increment.clone(),
-            apiban: text
-                .filter_text
-                .extra
-                .get("apiban")
-                .is_some_and(|value| is_true(value)),
-            by_prefix: true,
-        },
-        filter_name: text.filter.clone(),
-        filter: Arc::new(filter),
-        logs: text.logpath.iter().map(|log| log.path.clone()).collect(),
-        ignored,
-    })
-}
-
-/// fail2ban's words for yes.
-fn is_true(value: &str) -> bool {
-    ["1", "on", "true", "yes"]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word))
 }
 
 /// What the feed is told.

@@ -22,6 +22,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// A tree of fail2ban's, whose jails run instead of ours.
+    pub fail2ban: Option<PathBuf>,
     /// Addresses that are never banned, beside our own, gateways and resolvers.
     pub protect: Vec<Addr>,
     /// APIBAN.
@@ -73,6 +75,7 @@ impl Default for Settings {
         Settings {
             state_dir: PathBuf::from("/var/lib/ringfence"),
             socket: PathBuf::from("/run/ringfence/ringfence.sock"),
+            fail2ban: None,
             protect: Vec::new(),
             apiban: Apiban {
                 enabled: true,
@@ -153,6 +156,7 @@ impl Settings {
         let firewall = file.firewall.unwrap_or_default();
         replace(&mut self.state_dir, file.state_dir);
         replace(&mut self.socket, file.socket);
+        self.fail2ban = file.fail2ban.or(self.fail2ban.take());
         if let Some(texts) = file.protect {
             self.protect = texts.into_iter().map(addr).collect::<Result<_, _>>()?;
         }
@@ -286,6 +290,7 @@ fn within(
 struct File {
     state_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
+    fail2ban: Option<PathBuf>,
     protect: Option<Vec<toml::Spanned<String>>>,
     apiban: Option<ApibanFile>,
     firewall: Option<FirewallFile>,

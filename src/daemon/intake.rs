@@ -2,23 +2,25 @@
 //!
 //! It reads what the logs have, lets the filters of each log see it, and hands
 //! every failure to the engine; where reading stopped follows behind them, so a
-//! position never covers a failure that was not judged.
+//! position never covers a failure that was not judged; but for those that wait for a
+//! host's name to be looked up, or for a jail's `ignorecommand`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::bus::{self, Judge};
 use crate::ban::store::Place;
 use crate::config::JailConfig;
 use crate::engine::Event;
-use crate::filter::lines::{Attached, Lineup, Mode};
+use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
+use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 use crate::watch::{
     Block, FileState, FileStatus, Head, Position, Source, SourceId, Start, Tail, Waker,
@@ -36,6 +38,16 @@ const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 /// there are more, all begin anew: it costs their last dates and splits a few tries.
 const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
 
+/// Where failures go.
+pub struct Ways {
+    /// To be judged at once.
+    pub judge: Judge,
+    /// To be looked up first.
+    pub named: mpsc::Sender<Named>,
+    /// To be asked about first.
+    pub asked: mpsc::Sender<Failure>,
+}
+
 enum Order {
     Jails(Vec<JailConfig>),
     Files(oneshot::Sender<Vec<FileStatus>>),
@@ -51,7 +63,7 @@ pub struct Intake {
 
 impl Intake {
     /// Starts to follow the logs of these jails, where the last run stopped.
-    pub fn start(jails: &[JailConfig], places: Vec<Place>, judge: Judge) -> anyhow::Result<Intake> {
+    pub fn start(jails: &[JailConfig], places: Vec<Place>, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
         let positions: Vec<Position> = places.into_iter().map(position).collect();
         let tail = Tail::new(sources, positions);
@@ -66,7 +78,9 @@ impl Intake {
             lineups: HashMap::new(),
             numbers: HashMap::new(),
             zone: TimeZone::system(),
-            judge,
+            ways,
+            asking: asking(jails),
+            names_lost: 0,
             orders,
         };
         let (opened, is_open) = channel();
@@ -114,18 +128,27 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
     let (mut sources, mut attached): (Vec<Source>, Vec<Vec<Attached>>) = (Vec::new(), Vec::new());
     for jail in jails {
         for log in &jail.logs {
-            let known = sources.iter().position(|source| source.pattern == *log);
+            let same = |source: &Source| source.pattern == log.pattern;
+            let start = match log.tail {
+                true => Start::Tail,
+                false => Start::Head,
+            };
+            let known = sources.iter().position(same);
             let place = known.unwrap_or_else(|| {
                 let id = SourceId(sources.len());
                 sources.push(Source {
                     id,
-                    pattern: log.clone(),
-                    start: Start::Tail,
+                    pattern: log.pattern.clone(),
+                    start,
                 });
                 attached.push(Vec::new());
                 id.0
             });
+            if start == Start::Head {
+                sources[place].start = start;
+            }
             attached[place].push(Attached {
+                zone: jail.zone.clone(),
                 jail: jail.rules.name.clone(),
                 filter: jail.filter.clone(),
                 findtime: jail.rules.findtime,
@@ -133,6 +156,22 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
         }
     }
     (sources, attached)
+}
+
+/// The jails whose failures must be asked about.
+fn asking(jails: &[JailConfig]) -> HashSet<JailName> {
+    let asking = jails.iter().filter(|jail| jail.ignore.command.is_some());
+    asking.map(|jail| jail.rules.name.clone()).collect()
+}
+
+/// Whoever can write names into a log can write very many: it is told ever more rarely.
+fn tell_names_lost(lost: u64) {
+    if lost.is_power_of_two() {
+        warn!(
+            lost,
+            "too many host names in logs to look them all up (usedns)"
+        );
+    }
 }
 
 fn position(place: Place) -> Position {
@@ -185,7 +224,11 @@ struct Reader {
     failures: Vec<Event>,
     positions_due: Option<Instant>,
     zone: TimeZone,
-    judge: Judge,
+    ways: Ways,
+    /// The jails that have an `ignorecommand`.
+    asking: HashSet<JailName>,
+    /// Lines that were dropped because too many names waited to be looked up.
+    names_lost: u64,
     orders: Receiver<Order>,
 }
 
@@ -224,7 +267,9 @@ impl Reader {
             numbers,
             failures,
             zone,
-            judge,
+            ways,
+            asking,
+            names_lost,
             positions_due,
             ..
         } = self;
@@ -249,11 +294,20 @@ impl Reader {
                 Mode::CatchingUp
             };
             if !block.cut {
-                lineup.block(block.bytes, mode, Time::now(), |failure| {
-                    failures.push(Event::Failure(failure));
+                lineup.block(block.bytes, mode, Time::now(), |found| match found {
+                    Found::Failure(failure) if asking.contains(&failure.jail) => {
+                        let _stopping = ways.asked.blocking_send(failure);
+                    }
+                    Found::Failure(failure) => failures.push(Event::Failure(failure)),
+                    Found::Named(named) => {
+                        if ways.named.try_send(named).is_err() {
+                            *names_lost += 1;
+                            tell_names_lost(*names_lost);
+                        }
+                    }
                 });
                 if !failures.is_empty() {
-                    judge.events(failures.drain(..));
+                    ways.judge.events(failures.drain(..));
                 }
             }
         });
@@ -271,7 +325,8 @@ impl Reader {
         self.positions_due = None;
         let positions = self.tail.positions();
         if positions != self.sent {
-            self.judge
+            self.ways
+                .judge
                 .event(Event::Read(positions.iter().cloned().map(place).collect()));
             self.sent = positions;
         }
@@ -289,6 +344,7 @@ impl Reader {
                     let (sources, attached) = sources(&jails);
                     self.tail.set_sources(sources);
                     self.attached = attached;
+                    self.asking = asking(&jails);
                     self.lineups.clear();
                 }
             }

@@ -7,8 +7,11 @@
 //! SIGTERM leaves sets and rules where they are, so that a restart has no gap.
 
 pub mod bus;
+pub mod ignorecommand;
+pub mod ignored;
 pub mod intake;
 pub mod kernel;
+pub mod names;
 pub mod operator;
 pub mod protected;
 pub mod verbs;
@@ -26,16 +29,18 @@ use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{error, info, warn};
 
 use crate::ban::store::Store;
-use crate::config::{self, Config};
+use crate::config::native::SettingsError;
+use crate::config::{self, Config, Location, Purpose};
 use crate::control;
 use crate::engine::{self, Before, Checks, Engine, Event};
 use crate::feed;
 use crate::jail::protect::Protected;
 use crate::time::Time;
 use bus::{Judge, Outlets};
-use intake::Intake;
+use ignored::Answers;
+use intake::{Intake, Ways};
 use kernel::Kernel;
-use operator::Operator;
+use operator::{Operator, SideWays};
 use protected::Known;
 
 /// The name under which the times of requests to APIBAN are kept.
@@ -44,15 +49,28 @@ const REQUESTS_FACT: &str = "apiban.requests";
 /// How often this machine's own addresses, gateways and resolvers are looked at again.
 const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the start waits for names that jails ignore. Later answers count when they come.
+const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The configuration folder.
-    pub config_dir: PathBuf,
+    /// Where the configuration lies.
+    pub location: Location,
     /// The control socket, if not the one that the settings name.
     pub socket: Option<PathBuf>,
     /// Do everything but the kernel.
     pub dry_run: bool,
+}
+
+impl Options {
+    fn config(&self) -> Result<Config, SettingsError> {
+        let purpose = match self.dry_run {
+            true => Purpose::Judge,
+            false => Purpose::Ban,
+        };
+        Config::load(&self.location, purpose)
+    }
 }
 
 /// Takes away the rules and sets that a daemon left in the kernel.
@@ -64,7 +82,7 @@ pub fn purge() -> anyhow::Result<()> {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     end_on_panic();
     let started = Time::now();
-    let config = Config::load(&options.config_dir)?;
+    let mut config = options.config()?;
     if config.jails.is_empty() {
         anyhow::bail!("no jail can run: {}", config.problems.join("; "));
     }
@@ -77,6 +95,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let _guard = runtime.enter();
         bind(options.socket.as_ref().unwrap_or(&config.settings.socket))?
     };
+    let answers = {
+        let asked = ignored::names(&config.jails);
+        let answers =
+            async { tokio::time::timeout(NAMES_PATIENCE, ignored::look_up(&asked)).await };
+        let mut known = Answers::default();
+        known.learn(&asked, runtime.block_on(answers).unwrap_or_default());
+        known
+    };
+    answers.fill(&mut config.jails);
     let mut store = open_store(options, &config)?;
     let kept = store.load(started)?;
     store.purge(started)?;
@@ -124,7 +151,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bus::load_lists(list_action, list_orders, judge.clone())?,
         bus::clerk(store, papers)?,
     ];
-    let intake = Intake::start(&config.jails, kept.places, judge.clone())?;
+    let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
+    let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
+    let ways = Ways {
+        judge: judge.clone(),
+        named,
+        asked: asked.clone(),
+    };
+    let intake = Intake::start(&config.jails, kept.places, ways)?;
 
     let guard = Arc::new(RwLock::new(protect(&known)));
     let operator = Operator::new(operator::Parts {
@@ -139,9 +173,22 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         known,
         guard: guard.clone(),
         requests: memory.requests.clone(),
+        answers,
     });
-    let stopped =
-        runtime.block_on(operator.serve(listener, feed_settings, memory, feed_commands))?;
+    let side_ways = SideWays {
+        names,
+        asked,
+        questions,
+    };
+    let stopped = runtime.block_on(operator.serve(
+        listener,
+        feed_settings,
+        memory,
+        feed_commands,
+        side_ways,
+    ))?;
+    // A lookup may take as long as the system's resolver is patient; nobody waits for it.
+    runtime.shutdown_background();
     let purge = finish(stopped, &judge, threads);
     if purge && !options.dry_run {
         Kernel::purge()?;
@@ -230,7 +277,10 @@ fn named(config: &Config, servers: &[std::net::IpAddr]) -> Vec<Known> {
         .protect
         .iter()
         .map(|addr| Known::new(*addr, "protect"));
-    let ignored = config.jails.iter().flat_map(|jail| &jail.ignored);
+    // Whom every jail ignores is protected from lists and operators as well.
+    let mut jails = config.jails.iter().map(|jail| &jail.ignore.addrs);
+    let ignored = jails.next().into_iter().flatten();
+    let ignored = ignored.filter(|addr| jails.clone().all(|others| others.contains(addr)));
     let ignored = ignored.map(|addr| Known::new(*addr, "ignoreip"));
     let servers = servers.iter().map(|ip| Known::new((*ip).into(), "apiban"));
     protect.chain(ignored).chain(servers).collect()
@@ -277,8 +327,11 @@ fn report(
                 crate::time::BanTime::Forever => "ever".to_owned(),
             },
         ));
-        let (there, later): (Vec<&String>, Vec<&String>) =
-            jail.logs.iter().partition(|log| is_there(log));
+        let (there, later): (Vec<&String>, Vec<&String>) = jail
+            .logs
+            .iter()
+            .map(|log| &log.pattern)
+            .partition(|log| is_there(log));
         lines.extend(there.iter().map(|log| format!("    log {log}")));
         match there.is_empty() {
             true => lines.push(format!("    no log yet; waiting for {}", join(&later))),
@@ -313,7 +366,7 @@ fn report(
     lines.push(format!("  bans from before that go on: {restored}"));
     lines.push(format!(
         "  settings: {}",
-        options.config_dir.join("ringfence.toml").display()
+        options.location.folder.join("ringfence.toml").display()
     ));
     lines.extend(
         config

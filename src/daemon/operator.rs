@@ -13,21 +13,26 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::bus::Judge;
+use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::Known;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
-use super::{Options, REQUESTS_FACT, Signals, Told, checks, gather, kernel, update_protected};
+use super::{
+    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names,
+    update_protected,
+};
 use crate::action::Firewall;
 use crate::addr::Addr;
 use crate::config::native::Settings;
-use crate::config::{self, Config};
+use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
 use crate::engine::{self, Engine, Event};
 use crate::feed::{self, Command, Report};
+use crate::filter::lines::Named;
 use crate::jail::protect::Protected;
-use crate::ticket::{Ban, Verdict};
+use crate::ticket::{Ban, Failure, JailName, Verdict};
 use crate::time::{BanTime, Time};
 
 /// Bans that `status` shows of each jail: a screen, and no flood.
@@ -39,6 +44,9 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Times of requests to APIBAN that are kept: as many as a window can hold.
 const REQUESTS_KEPT: usize = 16;
+
+/// How often names that jails ignore are looked up again: as long as fail2ban remembers them.
+const IGNORED_EVERY: Duration = Duration::from_secs(300);
 
 /// What the operator's thread is made of.
 pub struct Parts {
@@ -64,6 +72,18 @@ pub struct Parts {
     pub guard: Arc<RwLock<Protected>>,
     /// When APIBAN was asked lately.
     pub requests: Vec<Time>,
+    /// What the names stand for that jails ignore.
+    pub answers: Answers,
+}
+
+/// The ways of failures that are not judged at once.
+pub struct SideWays {
+    /// Host names to be looked up.
+    pub names: mpsc::Receiver<Named>,
+    /// Where their failures go on.
+    pub asked: mpsc::Sender<Failure>,
+    /// Failures to be asked about.
+    pub questions: mpsc::Receiver<Failure>,
 }
 
 /// What is left when the daemon shall end.
@@ -80,6 +100,7 @@ struct Changing {
     known: Vec<Known>,
     servers: Vec<IpAddr>,
     requests: Vec<Time>,
+    answers: Answers,
     feed_state: Option<feed::State>,
     waiting: HashMap<IpAddr, Vec<oneshot::Sender<Verdict>>>,
     purge: bool,
@@ -96,6 +117,8 @@ pub struct Operator {
     guard: Arc<RwLock<Protected>>,
     changing: RefCell<Changing>,
     stop: Notify,
+    /// The configuration was read again.
+    reloaded: Notify,
 }
 
 impl Operator {
@@ -113,6 +136,7 @@ impl Operator {
             known,
             guard,
             requests,
+            answers,
         } = parts;
         let changing = Changing {
             kernel,
@@ -120,6 +144,7 @@ impl Operator {
             known,
             servers: Vec::new(),
             requests,
+            answers,
             feed_state: None,
             waiting: HashMap::new(),
             purge: false,
@@ -135,6 +160,7 @@ impl Operator {
             guard,
             changing,
             stop: Notify::new(),
+            reloaded: Notify::new(),
         })
     }
 
@@ -145,6 +171,7 @@ impl Operator {
         settings: feed::Settings,
         memory: feed::Memory,
         commands: mpsc::UnboundedReceiver<Command>,
+        ways: SideWays,
     ) -> anyhow::Result<Stopped> {
         let signals = Signals::new()?;
         let guard = self.guard.clone();
@@ -158,13 +185,20 @@ impl Operator {
             let operator = self.clone();
             move |request| operator.clone().answer(request)
         };
+        let command = {
+            let operator = self.clone();
+            move |jail: &JailName| operator.ignore_command(jail)
+        };
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             warn!(%error, "systemd could not be told that we are ready");
         }
         tokio::select! {
             served = control::serve(listener, handler, std::future::pending()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
+            () = names::serve(ways.names, ways.asked) => {}
+            () = ignorecommand::serve(ways.questions, command, self.judge.clone()) => {}
             () = self.look_after_protected() => {}
+            () = self.look_after_ignored() => {}
             () = self.obey(signals) => {}
             () = self.stop.notified() => {}
         }
@@ -200,6 +234,50 @@ impl Operator {
             turns.tick().await;
             self.renew_protected();
         }
+    }
+
+    /// Looks up the names that jails ignore, and reads their files, again and again.
+    async fn look_after_ignored(&self) {
+        let mut turns = tokio::time::interval(IGNORED_EVERY);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        turns.tick().await; // the first comes at once, and was made at start
+        loop {
+            tokio::select! {
+                _ = turns.tick() => {}
+                () = self.reloaded.notified() => {}
+            }
+            let asked = ignored::names(&self.changing.borrow().config.jails);
+            let answers = ignored::look_up(&asked).await;
+            let mut changing = self.changing.borrow_mut();
+            let Changing {
+                answers: known,
+                config,
+                ..
+            } = &mut *changing;
+            known.learn(&asked, answers);
+            for jail in config
+                .jails
+                .iter_mut()
+                .filter(|jail| ignored::changes(&jail.ignore))
+            {
+                let now = known.ignored(&jail.ignore);
+                if now != jail.rules.ignored {
+                    jail.rules.ignored = now.clone();
+                    self.judge
+                        .event(Event::Ignored(jail.rules.name.clone(), now));
+                }
+            }
+        }
+    }
+
+    fn ignore_command(&self, jail: &JailName) -> Option<IgnoreCommand> {
+        let changing = self.changing.borrow();
+        let jail = changing
+            .config
+            .jails
+            .iter()
+            .find(|one| one.rules.name == *jail)?;
+        jail.ignore.command.clone()
     }
 
     fn renew_protected(&self) {
@@ -355,7 +433,7 @@ impl Operator {
 
     /// Reads the configuration again: all of it is taken, or nothing.
     fn reload(&self) -> Result<Reloaded, String> {
-        let config = Config::load(&self.options.config_dir).map_err(|error| error.to_string())?;
+        let mut config = self.options.config().map_err(|error| error.to_string())?;
         if config.jails.is_empty() {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
         }
@@ -369,6 +447,7 @@ impl Operator {
             ));
         }
         let feed_settings = config::feed_settings(&config.settings)?;
+        self.changing.borrow().answers.fill(&mut config.jails);
         let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
             kernel
@@ -397,6 +476,7 @@ impl Operator {
             warn!("{problem}");
         }
         self.changing.borrow_mut().config = config;
+        self.reloaded.notify_one();
         self.renew_protected();
         Ok(reloaded)
     }

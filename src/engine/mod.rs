@@ -25,7 +25,7 @@ use crate::feed::{Command, Page};
 use crate::jail::bantime::Increment;
 use crate::jail::history::{History, Past};
 use crate::jail::protect::Protected;
-use crate::jail::{Jail, Judgement, Rules};
+use crate::jail::{Jail, Judgement, Rules, Tally};
 use crate::ticket::{Ban, Entry, Failure, JailName, Order, Reason, Set, Verdict};
 use crate::time::{BanTime, Time};
 
@@ -92,6 +92,8 @@ pub enum Event {
     },
     /// The protected addresses are these now.
     Protect(Protected),
+    /// A jail ignores these now: the names among them were looked up again.
+    Ignored(JailName, Protected),
     /// The feed wants a fact of its own kept, as JSON.
     Fact(String, String),
     /// Time has passed.
@@ -133,7 +135,7 @@ pub enum Tell {
     Unbanned(Ban),
     /// A banned address still gets through; the order was given again.
     StillSeen(Ban),
-    /// A protected address fails; nothing is done about it.
+    /// A protected or ignored address fails; nothing is done about it.
     Protected {
         /// In which jail.
         jail: JailName,
@@ -280,6 +282,11 @@ impl Engine {
             Event::LoadFailed { page } => self.load_failed(page, effects),
             Event::Refused { set, addr } => self.refused(&set, addr, effects),
             Event::Protect(protected) => self.protect(protected, now, effects),
+            Event::Ignored(jail, ignored) => {
+                if let Some(jail) = self.jails.get_mut(&jail) {
+                    jail.rules.ignored = ignored;
+                }
+            }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
             Event::Tick => {}
         }
@@ -301,7 +308,8 @@ impl Engine {
             return;
         };
         let offender = offender(jail, failure.ip, &self.protected);
-        if self.protected.covers(&Addr::host(failure.ip)) {
+        let host = Addr::host(failure.ip);
+        if self.protected.covers(&host) || jail.rules.ignored.covers(&host) {
             effects.push(Effect::Tell(Tell::Protected {
                 jail: failure.jail.clone(),
                 ip: failure.ip,
@@ -922,7 +930,8 @@ fn operators_rules() -> Rules {
         bantime: BanTime::Forever,
         increment: Increment::default(),
         apiban: false,
-        by_prefix: false,
+        tally: Tally::Matches,
+        ignored: Protected::default(),
     }
 }
 
@@ -988,7 +997,8 @@ fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
 /// the same /64 it is our own network, or a customer's: then it is the host alone.
 fn offender(jail: &Jail, ip: IpAddr, protected: &Protected) -> Addr {
     let prefix = Addr::offender(ip);
-    match jail.rules.by_prefix && !protected.any_inside(&prefix) {
+    let is_mixed = protected.any_inside(&prefix) || jail.rules.ignored.any_inside(&prefix);
+    match jail.rules.tally == Tally::Tries && !is_mixed {
         true => prefix,
         false => Addr::host(ip),
     }

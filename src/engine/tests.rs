@@ -18,7 +18,8 @@ fn rules(name: &str) -> Rules {
         bantime: BanTime::For(Duration::from_secs(3_600)),
         increment: Increment::default(),
         apiban: true,
-        by_prefix: true,
+        tally: Tally::Tries,
+        ignored: Protected::default(),
     }
 }
 

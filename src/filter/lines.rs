@@ -6,6 +6,7 @@
 //! spared. What the daemon does with a live log is what `scan` and `examine` do with an
 //! old one; they differ in [`Mode`] and [`Ask`] only.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::date::Detector;
 use super::follow::{Ask, Follower, Seen};
 use super::gate::Gate;
 use super::literals::Literal;
-use super::matched::{self, Match};
+use super::matched::{self, Host, Match};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 
@@ -53,6 +54,42 @@ pub struct Attached {
     pub filter: Arc<Filter>,
     /// Its `findtime`: older lines are past while catching up.
     pub findtime: Duration,
+    /// The zone of dates that name none (`logtimezone`), if it is not the lineup's.
+    pub zone: Option<TimeZone>,
+}
+
+/// Whom a line blames.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// An address.
+    Failure(Failure),
+    /// A host name, which must be looked up first.
+    Named(Named),
+}
+
+/// A failure of a host that the line calls by its name. The name is whatever an attacker's
+/// own name server says, or whatever he wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// The name.
+    pub name: Box<str>,
+    jail: JailName,
+    time: Time,
+    form: u32,
+    line: Box<str>,
+}
+
+impl Named {
+    /// The failure, now that one of the host's addresses is known.
+    pub fn at(&self, ip: IpAddr) -> Failure {
+        Failure {
+            jail: self.jail.clone(),
+            ip,
+            time: self.time,
+            form: self.form,
+            line: self.line.clone(),
+        }
+    }
 }
 
 /// All filters on one log.
@@ -79,10 +116,11 @@ struct Place {
     cutter: usize,
 }
 
-/// Cuts dates out, for all filters with the same patterns of dates.
+/// Cuts dates out, for all filters with the same patterns of dates and the same zone.
 #[derive(Debug)]
 struct Cutter {
     datepattern: Option<String>,
+    zone: TimeZone,
     detector: Detector,
     /// Are there no dates in this log (`{NONE}`)? Then a line counts when it is read.
     dateless: bool,
@@ -148,7 +186,8 @@ impl Lineup {
                 None => Follower::new(Arc::clone(&attached.filter)),
             };
             let exact = attached.filter.exact().is_some();
-            let cutter = self.cutter(attached.filter.datepattern(), exact, last);
+            let zone = attached.zone.unwrap_or_else(|| self.zone.clone());
+            let cutter = self.cutter(attached.filter.datepattern(), zone, exact, last);
             self.places.push(Place {
                 jail: attached.jail,
                 findtime: attached.findtime,
@@ -184,18 +223,28 @@ impl Lineup {
     }
 
     /// Lets the filters see a block of whole lines, the last byte a newline.
-    pub fn block(&mut self, block: &[u8], mode: Mode, now: Time, mut each: impl FnMut(Failure)) {
+    pub fn block(&mut self, block: &[u8], mode: Mode, now: Time, mut each: impl FnMut(Found)) {
         let ask = Ask::First;
         let log = u32::from(self.log) << 16;
         self.matches(block, Reading { mode, now, ask }, |jail, line, found| {
+            let form = log | u32::from(found.form);
+            let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
             if let Some(ip) = found.ip() {
-                each(Failure {
+                each(Found::Failure(Failure {
                     jail: jail.clone(),
                     ip,
                     time: found.time,
-                    form: log | u32::from(found.form),
-                    line: matched::cut(line, EVIDENCE_BYTES_MAX).into(),
-                });
+                    form,
+                    line: line(),
+                }));
+            } else if let Some(Host::Name(name)) = found.host {
+                each(Found::Named(Named {
+                    name,
+                    jail: jail.clone(),
+                    time: found.time,
+                    form,
+                    line: line(),
+                }));
             }
         });
     }
@@ -225,7 +274,7 @@ impl Lineup {
         self.gate = gate;
         for cutter in self.cutters.iter_mut().filter(|cutter| !cutter.every_line) {
             cutter.last = cutter
-                .date_before(block, block.len(), reading.now, &self.zone)
+                .date_before(block, block.len(), reading.now)
                 .or(cutter.last);
         }
     }
@@ -267,7 +316,7 @@ impl Lineup {
         let line = String::from_utf8_lossy(line.get(..end).unwrap_or(line));
         for cutter in &mut self.cutters {
             if candidate || cutter.every_line {
-                cutter.look(block, start, &line, reading, &self.zone);
+                cutter.look(block, start, &line, reading);
             }
         }
         self.show(&line, candidate, reading, each);
@@ -315,8 +364,15 @@ impl Lineup {
     }
 
     /// The cutter for these patterns of dates.
-    fn cutter(&mut self, datepattern: Option<&str>, exact: bool, last: Option<Time>) -> usize {
-        let same = |cutter: &Cutter| cutter.datepattern.as_deref() == datepattern;
+    fn cutter(
+        &mut self,
+        datepattern: Option<&str>,
+        zone: TimeZone,
+        exact: bool,
+        last: Option<Time>,
+    ) -> usize {
+        let same =
+            |cutter: &Cutter| cutter.datepattern.as_deref() == datepattern && cutter.zone == zone;
         if let Some(known) = self.cutters.iter().position(same) {
             if let Some(cutter) = self.cutters.get_mut(known) {
                 cutter.every_line |= exact;
@@ -328,6 +384,7 @@ impl Lineup {
         if let Ok(detector) = detector {
             self.cutters.push(Cutter {
                 datepattern: datepattern.map(str::to_owned),
+                zone,
                 dateless: datepattern.is_some_and(|pattern| pattern.trim() == "{NONE}"),
                 detector,
                 every_line: exact,
@@ -342,14 +399,16 @@ impl Lineup {
 
 impl Cutter {
     /// Looks at a line, which starts at `start` in its block.
-    fn look(&mut self, block: &[u8], start: usize, line: &str, reading: Reading, zone: &TimeZone) {
+    fn look(&mut self, block: &[u8], start: usize, line: &str, reading: Reading) {
         let Reading { mode, now, .. } = reading;
         let found = self.detector.find(line);
-        let own = found.as_ref().and_then(|found| found.stamp.time(now, zone));
+        let own = found
+            .as_ref()
+            .and_then(|found| found.stamp.time(now, &self.zone));
         let before = match own {
             Some(_) => None,
             None if self.every_line => self.last,
-            None => self.date_before(block, start, now, zone).or(self.last),
+            None => self.date_before(block, start, now).or(self.last),
         };
         // What looks like a date and is none (Feb 30) is cut out all the same, unless the
         // line takes the date of one before: fail2ban's way.
@@ -369,20 +428,14 @@ impl Cutter {
     }
 
     /// The date of the nearest line before `end` that has one.
-    fn date_before(
-        &mut self,
-        block: &[u8],
-        end: usize,
-        now: Time,
-        zone: &TimeZone,
-    ) -> Option<Time> {
+    fn date_before(&mut self, block: &[u8], end: usize, now: Time) -> Option<Time> {
         let mut rest = block.get(..end)?;
         for _ in 0..LOOK_BACK_LINES {
             rest = rest.strip_suffix(b"\n")?;
             let start = memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
             let (before, line) = rest.split_at_checked(start)?;
             let found = self.detector.find(&String::from_utf8_lossy(line));
-            if let Some(time) = found.and_then(|found| found.stamp.time(now, zone)) {
+            if let Some(time) = found.and_then(|found| found.stamp.time(now, &self.zone)) {
                 return Some(time);
             }
             rest = before;

@@ -17,6 +17,7 @@ use crate::ticket::{Failure, JailName, Reason, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
 use history::Past;
+use protect::Protected;
 use window::Window;
 
 /// What `jail.conf` says of a jail's judgement.
@@ -34,8 +35,21 @@ pub struct Rules {
     pub increment: Increment,
     /// Is APIBAN asked about its offenders? (`apiban = true`)
     pub apiban: bool,
-    /// Are IPv6 offenders counted and banned by /64? Our own jails do; fail2ban does not.
-    pub by_prefix: bool,
+    /// What is counted, and for whom.
+    pub tally: Tally,
+    /// Whom this jail never bans (`ignoreip`); names among them were looked up.
+    pub ignored: Protected,
+}
+
+/// What a jail counts, and for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tally {
+    /// Tries, as our own jails do: a try that is written in several forms or to several
+    /// logs counts once, and an IPv6 offender is his /64.
+    Tries,
+    /// Matches, as fail2ban does: each counts, and each address is by itself.
+    #[default]
+    Matches,
 }
 
 /// What a jail says of a failure.
@@ -88,13 +102,15 @@ impl Jail {
             maxretry, findtime, ..
         } = self.rules;
         self.failures_total += 1;
+        let form = match self.rules.tally {
+            Tally::Tries => failure.form,
+            Tally::Matches => 0,
+        };
         self.window.forget_silent(&offender, now, findtime);
-        let mut tries = self
-            .window
-            .add(offender, failure.form, failure.time, findtime);
+        let mut tries = self.window.add(offender, form, failure.time, findtime);
         if self.rules.increment.enabled && tries < maxretry {
             let more = bantime::weight(past, failure.time, maxretry) - 1;
-            tries = self.window.raise(&offender, failure.form, more, findtime);
+            tries = self.window.raise(&offender, form, more, findtime);
         }
         let since = self.window.last(&offender).unwrap_or(failure.time);
         let reason = match verdict {

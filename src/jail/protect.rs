@@ -23,8 +23,13 @@ impl Protected {
         let always = ["127.0.0.0/8", "::1", "fe80::/10"]
             .into_iter()
             .filter_map(|text| text.parse().ok());
+        Protected::only(always.chain(addrs))
+    }
+
+    /// These and nobody else, for what one jail ignores.
+    pub fn only(addrs: impl IntoIterator<Item = Addr>) -> Self {
         let mut protected = Protected::default();
-        for addr in always.chain(addrs) {
+        for addr in addrs {
             if addr.is_host() {
                 protected.hosts.insert(addr.ip());
             } else if !protected.prefixes.contains(&addr) {

@@ -27,8 +27,8 @@ use ringfence::addr::Addr;
 use ringfence::ban::store::{Record, Store};
 use ringfence::config::fail2ban::{Formula, Increment};
 use ringfence::engine::{Before, Checks, Effect, Engine, Event};
-use ringfence::jail::Rules;
 use ringfence::jail::protect::Protected;
+use ringfence::jail::{Rules, Tally};
 use ringfence::ticket::Failure;
 use ringfence::time::{BanTime, Time};
 use serde_json::{Value, json};
@@ -85,7 +85,8 @@ fn jails(dice: &mut Dice, count: usize) -> (Vec<Rules>, Value) {
             },
             increment,
             apiban: false,
-            by_prefix: false,
+            tally: Tally::Matches,
+            ignored: Protected::default(),
         };
         let given = json!({
             "maxretry": one.maxretry, "findtime": one.findtime.as_secs(), "bantime": bantime,

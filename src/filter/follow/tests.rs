@@ -16,6 +16,7 @@ use crate::time::Time;
 fn check(text: &str, lines: &str, ask: Ask, expected: Expect) {
     let filter = Filter::compile(&read(text)).expect("a filter");
     let attached = Attached {
+        zone: None,
         jail: "jail".into(),
         filter: Arc::new(filter),
         findtime: Duration::from_secs(600),

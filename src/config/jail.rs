@@ -1,0 +1,305 @@
+//! From a jail's texts to a jail that can run: its filter compiled, its logs, whom it
+//! ignores, and its actions, of which this version can run its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::Purpose;
+use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
+use crate::addr::Addr;
+use crate::filter::{Filter, FilterText, Names, date};
+use crate::jail::protect::Protected;
+use crate::jail::{Rules, Tally};
+
+/// The action that bans in our own sets.
+const OUR_ACTION: &str = "ringfence";
+
+/// What `ignoreip` has before the path of a file with more entries.
+const FILE_PREFIX: &str = "file:";
+
+/// One jail, ready to run.
+#[derive(Clone, Debug)]
+pub struct JailConfig {
+    /// How it judges. Whom it ignores by address is in there already.
+    pub rules: Rules,
+    /// The name of its filter.
+    pub filter_name: String,
+    /// Its compiled filter.
+    pub filter: Arc<Filter>,
+    /// The logs that it follows.
+    pub logs: Vec<LogConfig>,
+    /// The zone of dates that name none; the system's if it is not set.
+    pub zone: Option<TimeZone>,
+    /// Whom it never bans.
+    pub ignore: IgnoreConfig,
+}
+
+/// One log of a jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A path or a glob.
+    pub pattern: String,
+    /// At first sight, does only what comes count, or also what is in it?
+    pub tail: bool,
+}
+
+/// Whom a jail never bans, beside those who are protected everywhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IgnoreConfig {
+    /// Addresses and prefixes.
+    pub addrs: Vec<Addr>,
+    /// Names, to be looked up again and again.
+    pub names: Vec<String>,
+    /// Files with more of all these, a line each.
+    pub files: Vec<PathBuf>,
+    /// A command that says whom else.
+    pub command: Option<IgnoreCommand>,
+}
+
+/// A command that is asked whether a failure is to be ignored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IgnoreCommand {
+    /// For the shell, with tags.
+    pub command: String,
+    /// How long its answers are remembered.
+    pub cache: Option<IgnoreCache>,
+}
+
+impl IgnoreCommand {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let key = self.cache.iter().map(|cache| cache.key.as_str());
+        key.chain([self.command.as_str()])
+    }
+}
+
+/// A tag that nobody fills in for `ignorecommand`. The shell's own `<` is none.
+fn unknown_tag(text: &str) -> Option<&str> {
+    let tags = text
+        .split('<')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('>'));
+    let mut names = tags.map(|(name, _)| name);
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_/".contains(letter);
+    names.find(|name| {
+        !name.is_empty()
+            && name.chars().all(is_part)
+            && !["ip", "fid", "family", "time"].contains(name)
+    })
+}
+
+impl IgnoreConfig {
+    /// Adds an entry of `ignoreip`, or of a file of them.
+    ///
+    /// # Errors
+    /// It is neither an address, nor a prefix, nor a name, nor `file:/path`.
+    pub fn add(&mut self, entry: &str) -> Result<(), String> {
+        if let Some(path) = entry.strip_prefix(FILE_PREFIX) {
+            self.files.push(PathBuf::from(path));
+            return Ok(());
+        }
+        match entry.parse::<Addr>() {
+            Ok(addr) => self.addrs.push(addr),
+            Err(_) if is_name(entry) => self.names.push(entry.to_owned()),
+            Err(error) => return Err(format!("{error}, nor a host name, nor `file:/path`")),
+        }
+        Ok(())
+    }
+}
+
+/// Can it be a host name? One that looks like a mistyped address cannot.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253 && text.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// How jails are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader {
+    /// Are they fail2ban's, to be judged as it would?
+    pub(super) is_tree: bool,
+    /// What for.
+    pub(super) purpose: Purpose,
+}
+
+impl Reader {
+    /// A jail, or why it cannot run; what is doubtful about it is added to `doubts`.
+    pub(super) fn jail(
+        self,
+        text: &JailText,
+        doubts: &mut Vec<String>,
+    ) -> Result<JailConfig, String> {
+        let filter = Filter::compile(&filter_text(&text.filter_text))
+            .map_err(|error| format!("filter {}: {error}", text.filter))?;
+        if text.backend.trim_start().starts_with("systemd") {
+            return Err(format!(
+                "backend = {}: this version cannot read the journal yet; have it written to a file, \
+                 and name that by `backend = auto` and `logpath`",
+                text.backend
+            ));
+        }
+        if self.purpose == Purpose::Ban {
+            self.can_act(&text.actions)?;
+        }
+        let zone = text.logtimezone.as_deref().map(date::zone);
+        let zone = zone
+            .transpose()
+            .map_err(|error| format!("logtimezone: {error}"))?;
+        if !is_utf8(&text.logencoding) {
+            doubts.push(format!(
+                "logencoding = {}: logs are read as UTF-8, and what is not UTF-8 in them is replaced",
+                text.logencoding
+            ));
+        }
+        let mut ignore = IgnoreConfig {
+            command: text.ignorecommand.clone().map(|command| IgnoreCommand {
+                command,
+                cache: text.ignorecache.clone(),
+            }),
+            ..IgnoreConfig::default()
+        };
+        for entry in &text.ignoreip {
+            if let Err(error) = ignore.add(entry) {
+                doubts.push(format!("ignoreip: {error}; the others count"));
+            }
+        }
+        for command in ignore.command.iter().flat_map(IgnoreCommand::texts) {
+            if let Some(tag) = unknown_tag(command) {
+                return Err(format!(
+                    "ignorecommand: <{tag}> is not known; <ip>, <fid>, <family> and <time> are"
+                ));
+            }
+        }
+        let apiban = text.filter_text.extra.get("apiban");
+        Ok(JailConfig {
+            rules: Rules {
+                name: text.name.as_str().into(),
+                maxretry: text.maxretry,
+                findtime: text.findtime,
+                bantime: text.bantime,
+                increment: text.bantime_increment.clone(),
+                apiban: apiban.is_some_and(|value| is_true(value)),
+                tally: match self.is_tree {
+                    true => Tally::Matches,
+                    false => Tally::Tries,
+                },
+                ignored: Protected::only(ignore.addrs.iter().copied()),
+            },
+            filter_name: text.filter.clone(),
+            filter: Arc::new(filter),
+            logs: text.logpath.iter().map(|log| self.log(log)).collect(),
+            zone,
+            ignore,
+        })
+    }
+
+    fn log(self, log: &fail2ban::LogPath) -> LogConfig {
+        LogConfig {
+            pattern: log.path.clone(),
+            tail: log.tail || !self.is_tree,
+        }
+    }
+
+    /// Can these actions be run? A jail of ours needs none.
+    fn can_act(self, actions: &[ActionText]) -> Result<(), String> {
+        let advice = "write `action = ringfence` (or `banaction = ringfence`) to ban in ringfence's own sets, \
+                      or use --dry-run to see whom the jail would ban";
+        if actions.is_empty() && self.is_tree {
+            return Err(format!("it has no action, and bans nobody; {advice}"));
+        }
+        let is_ours = |action: &ActionText| !action.python && action.file.ends_with(OUR_ACTION);
+        match actions.iter().find(|action| !is_ours(action)) {
+            Some(action) => {
+                let (path, line) = &action.origin;
+                Err(format!(
+                    "action {} ({}:{line}) cannot be run by this version yet; {advice}",
+                    action.file.display(),
+                    path.display()
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A filter's texts, as the stage wants them.
+pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
+    FilterText {
+        prefregex: text.prefregex.clone(),
+        failregex: text.failregex.clone(),
+        ignoreregex: text.ignoreregex.clone(),
+        maxlines: text.maxlines,
+        datepattern: text.datepattern.clone(),
+        names: match text.usedns {
+            UseDns::Yes | UseDns::Warn => Names::Lookup,
+            UseDns::No => Names::No,
+            UseDns::Raw => Names::Raw,
+        },
+    }
+}
+
+/// Is it read right as UTF-8?
+fn is_utf8(encoding: &str) -> bool {
+    let plain: String = encoding
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    ["auto", "utf8", "utf8sig", "ascii", "usascii", "u8"]
+        .iter()
+        .any(|known| plain.eq_ignore_ascii_case(known))
+}
+
+/// fail2ban's words for yes.
+fn is_true(value: &str) -> bool {
+    ["1", "on", "true", "yes"]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_ignorecommand() {
+        for (command, expected) in [
+            ("/usr/bin/known <ip> <family>", None),
+            ("grep -q <ip> < /etc/known > /dev/null", None),
+            ("known <F-USER>", Some("F-USER")),
+            ("known <ip> <<matches>", Some("matches")),
+        ] {
+            assert_eq!(unknown_tag(command), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn entries_of_ignoreip_are_told_apart() {
+        let mut ignore = IgnoreConfig::default();
+        for entry in [
+            "192.0.2.7",
+            "198.51.100.0/24",
+            "2001:db8::/32",
+            "trunk.example.net",
+            "pbx",
+            "file:/etc/trunks",
+        ] {
+            assert_eq!(ignore.add(entry), Ok(()), "{entry}");
+        }
+        assert_eq!(ignore.addrs.len(), 3);
+        assert_eq!(ignore.names, ["trunk.example.net", "pbx"]);
+        assert_eq!(ignore.files, [PathBuf::from("/etc/trunks")]);
+        for entry in ["192.0.2.256", "192.0.2.0/33", "a..b", "%(missing)s"] {
+            let error = ignore.add(entry).unwrap_err();
+            assert!(error.contains(entry), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `ignorecommand`: a jail's own command that says whether a failure is to be ignored.
+//!
+//! Commands run one at a time, as under fail2ban's lock, and away from the judge:
+//! failures of jails that have one wait here in their order, and when too many wait,
+//! the reader does too. What goes into a command are addresses and times, never text
+//! of a log line.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use lru::LruCache;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::bus::Judge;
+use crate::config::IgnoreCommand;
+use crate::engine::Event;
+use crate::ticket::{Failure, JailName};
+
+/// Failures that may wait for an answer before the reader waits.
+pub const WAITING_MAX: usize = 1_024;
+
+/// How long a command may take: fail2ban's limit.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Answers that a jail remembers at most, whatever its `max-count`.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Answers of one jail's command: until when they hold, and whether it said to ignore.
+type Answers = LruCache<String, (Instant, bool)>;
+
+/// Asks for each failure, and has the judge judge those that are not ignored. `command`
+/// tells a jail's command as it is now.
+pub async fn serve(
+    mut failures: mpsc::Receiver<Failure>,
+    command: impl Fn(&JailName) -> Option<IgnoreCommand>,
+    judge: Judge,
+) {
+    let mut known: HashMap<JailName, Answers> = HashMap::new();
+    while let Some(failure) = failures.recv().await {
+        let is_ignored = match command(&failure.jail) {
+            Some(command) => is_ignored(&command, &failure, &mut known).await,
+            None => false,
+        };
+        match is_ignored {
+            true => debug!(jail = %failure.jail, ip = %failure.ip, "ignored by ignorecommand"),
+            false => judge.event(Event::Failure(failure)),
+        }
+    }
+}
+
+async fn is_ignored(
+    command: &IgnoreCommand,
+    failure: &Failure,
+    known: &mut HashMap<JailName, Answers>,
+) -> bool {
+    let Some(cache) = &command.cache else {
+        return ask(&command.command, failure).await;
+    };
+    let room = usize::try_from(cache.max_count).unwrap_or(REMEMBERED_MAX);
+    let room = NonZeroUsize::new(room.min(REMEMBERED_MAX)).unwrap_or(NonZeroUsize::MIN);
+    let answers = known
+        .entry(failure.jail.clone())
+        .or_insert_with(|| LruCache::new(room));
+    answers.resize(room);
+    let key = filled(&cache.key, failure);
+    let now = Instant::now();
+    if let Some((until, answer)) = answers.get(&key)
+        && *until > now
+    {
+        return *answer;
+    }
+    let answer = ask(&command.command, failure).await;
+    answers.put(key, (now + cache.max_time, answer));
+    answer
+}
+
+/// Runs the command: 0 is yes, 1 is no. What fails or takes too long is a no, as in fail2ban.
+async fn ask(command: &str, failure: &Failure) -> bool {
+    let (jail, text) = (&failure.jail, filled(command, failure));
+    match run(&text).await {
+        Ok(Some(status)) if status.success() => true,
+        Ok(Some(status)) if status.code() == Some(1) => false,
+        Ok(Some(status)) => {
+            warn!(%jail, command = text, %status, "ignorecommand: 0 means ignore, 1 means do not");
+            false
+        }
+        Ok(None) => {
+            warn!(%jail, command = text, "ignorecommand takes too long; it is ended");
+            false
+        }
+        Err(error) => {
+            warn!(%jail, command = text, %error, "ignorecommand cannot be run");
+            false
+        }
+    }
+}
+
+/// Runs a command by the shell in a process group of its own; `None` if it was ended
+/// because it took too long.
+async fn run(command: &str) -> std::io::Result<Option<ExitStatus>> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    match tokio::time::timeout(PATIENCE, child.wait()).await {
+        Ok(status) => status.map(Some),
+        Err(_) => {
+            if let Some(group) = group {
+                // It fails only if all of it has just ended.
+                let _ended = kill_process_group(group, Signal::KILL);
+            }
+            child.wait().await.map(|_| None)
+        }
+    }
+}
+
+/// The command with its tags filled in; [`unknown_tag`] has refused others.
+fn filled(text: &str, failure: &Failure) -> String {
+    let family = match failure.ip {
+        IpAddr::V4(_) => "inet4",
+        IpAddr::V6(_) => "inet6",
+    };
+    let ip = failure.ip.to_string();
+    text.replace("<ip>", &ip)
+        .replace("<fid>", &ip)
+        .replace("<family>", family)
+        .replace("<time>", &failure.time.as_secs().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fail2ban::IgnoreCache;
+    use crate::time::Time;
+
+    fn failure(ip: &str) -> Failure {
+        Failure {
+            jail: "sshd".into(),
+            ip: ip.parse().unwrap(),
+            time: Time::from_secs(1_000),
+            form: 0,
+            line: "Failed password for `reboot`".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_asked_and_its_answers_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = folder.path().join("asked");
+        let command = IgnoreCommand {
+            command: format!(
+                "echo <ip> <family> <time> >> '{}'; test <ip> = 192.0.2.7",
+                asked.display()
+            ),
+            cache: Some(IgnoreCache {
+                key: "<ip>".to_owned(),
+                max_count: 2,
+                max_time: Duration::from_secs(600),
+            }),
+        };
+        let mut known = HashMap::new();
+        for (ip, expected) in [
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("192.0.2.7", true),
+            ("2001:db8::1", false),
+            ("192.0.2.8", false), // two are remembered, and this is the third
+        ] {
+            let is_ignored = is_ignored(&command, &failure(ip), &mut known).await;
+            assert_eq!(is_ignored, expected, "{ip}");
+        }
+        let asked = std::fs::read_to_string(asked).unwrap();
+        let expected = "192.0.2.7 inet4 1000\n192.0.2.8 inet4 1000\n2001:db8::1 inet6 1000\n192.0.2.8 inet4 1000\n";
+        assert_eq!(asked, expected);
+    }
+
+    #[tokio::test]
+    async fn what_fails_ignores_nobody() {
+        for command in ["exit 2", "kill -9 $$", "no-such-command-here"] {
+            assert!(!ask(command, &failure("192.0.2.7")).await, "{command}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The real program with a tree of fail2ban's, in a network namespace of its own: its
+//! jails watch and judge as fail2ban would, and ban by ringfence's own action.
+
+#[path = "common/namespace.rs"]
+mod namespace;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use namespace::run;
+
+/// A hang becomes a failure after this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n";
+
+struct Lab {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Lab {
+    /// A tree with one filter, and these jails.
+    fn new(jails: &str) -> Lab {
+        run("ip link set lo up");
+        let lab = Lab {
+            folder: tempfile::tempdir().expect("a folder"),
+            daemon: None,
+        };
+        fs::create_dir_all(lab.path("tree/filter.d")).unwrap();
+        lab.write("tree/filter.d/logins.conf", FILTER);
+        lab.write(
+            "tree/jail.conf",
+            &jails.replace("@", &lab.path("").display().to_string()),
+        );
+        let (state, socket) = (lab.path("state"), lab.path("socket"));
+        lab.write(
+            "ringfence.toml",
+            &format!("state_dir = {state:?}\nsocket = {socket:?}\n"),
+        );
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(name));
+        log.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn fail(&self, log: &str, host: &str, times: usize) {
+        self.append(log, &line(host).repeat(times));
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.path("said")).unwrap_or_default()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .arg("--config-dir")
+            .arg(self.folder.path())
+            .args(arguments);
+        command
+    }
+
+    /// Starts the daemon on the tree, and waits until it is ready.
+    fn start(&mut self) {
+        let notify = self.path("notify");
+        let socket = UnixDatagram::bind(&notify).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let said = fs::File::create(self.path("said")).unwrap();
+        let mut command = self.command(&["run", "-c"]);
+        command
+            .arg(self.path("tree"))
+            .env("NOTIFY_SOCKET", &notify)
+            .env("RINGFENCE_LOG", "debug")
+            .env("TZ", "Asia/Tokyo");
+        let stdio = || Stdio::from(said.try_clone().unwrap());
+        self.daemon = Some(command.stdout(stdio()).stderr(stdio()).spawn().unwrap());
+        let ready = socket.recv(&mut [0; 256]);
+        assert!(ready.is_ok(), "{}", self.said());
+    }
+
+    fn is_banned(&self, jail: &str, addr: &str) -> bool {
+        let family = if addr.contains(':') { "6" } else { "" };
+        let set = format!("ringfence-{jail}{family}");
+        let test = Command::new("ipset")
+            .args(["-q", "test", &set, addr])
+            .status();
+        test.unwrap().success()
+    }
+
+    fn wait_for_ban(&self, jail: &str, addr: &str) {
+        let start = Instant::now();
+        while !self.is_banned(jail, addr) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{addr} in {jail}: {}",
+                self.said()
+            );
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ended = daemon.kill();
+            let _ended = daemon.wait();
+        }
+    }
+}
+
+/// A failure with the present date, in UTC.
+fn line(host: &str) -> String {
+    let now = jiff::Zoned::now()
+        .with_time_zone(jiff::tz::TimeZone::UTC)
+        .strftime("%Y-%m-%d %H:%M:%S");
+    format!("{now} login of root failed from {host}\n")
+}
+
+namespaced! {
+    fn a_tree_watches_and_judges() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\nfilter = logins\nbackend = auto\nbanaction = ringfence\nmaxretry = 2\nfindtime = 10m\nbantime = 1h\n\
+             logtimezone = UTC\naction = %(banaction)s[port=\"%(port)s\", protocol=tcp]\nport = ssh\n\
+             ignoreip = 192.0.2.1\n\
+             [one]\nenabled = true\nlogpath = @one.log\nignoreip = 192.0.2.1 192.0.2.2 trunk.test file:@trunks\n\
+             [two]\nenabled = true\nlogpath = @two.log tail\nusedns = yes\n\
+             [three]\nenabled = true\nlogpath = @three*.log\n\
+             ignorecommand = echo <ip> >> @asked; grep -q '^<ip>$' @known\n\
+             [four]\nenabled = true\nlogpath = @one.log\naction = iptables-multiport\n\
+             [five]\nenabled = true\nbackend = systemd\nlogpath = @one.log\n",
+        );
+        lab.write("hosts", "127.0.0.1 localhost\n198.51.100.8 trunk.test\n198.51.100.9 bad.test\n2001:db8::9 bad.test\n");
+        run(&format!("mount --bind {} /etc/hosts", lab.path("hosts").display()));
+        lab.write("trunks", "198.51.100.7\n");
+        lab.write("known", "192.0.2.3\n");
+        fs::create_dir(lab.path("tree/action.d")).unwrap();
+        lab.write("tree/action.d/iptables-multiport.conf", "[Definition]\nactionban = false\n");
+        // What was written before the start counts in one, and does not in two.
+        lab.fail("one.log", "203.0.113.1", 1);
+        lab.fail("two.log", "203.0.113.1", 1);
+        lab.start();
+        for (jail, why) in [("four", "cannot be run by this version yet"), ("five", "cannot read the journal yet")] {
+            let said = lab.said();
+            let told = said.lines().any(|line| line.contains("PROBLEM") && line.contains(&format!("jail {jail}: ")) && line.contains(why));
+            assert!(told, "{jail}: {why}: {said}");
+        }
+
+        for log in ["one.log", "two.log"] {
+            for host in ["203.0.113.1", "203.0.113.2"] {
+                lab.fail(log, host, 1);
+            }
+            lab.fail(log, "203.0.113.3", 2);
+            lab.wait_for_ban(log.trim_end_matches(".log"), "203.0.113.3");
+        }
+        assert!(lab.is_banned("one", "203.0.113.1") && !lab.is_banned("one", "203.0.113.2"));
+        assert!(!lab.is_banned("two", "203.0.113.1"));
+
+        // Ignored by all jails, by this one, by name, by a file.
+        for addr in ["192.0.2.1", "192.0.2.2", "198.51.100.8", "198.51.100.7"] {
+            lab.fail("one.log", addr, 3);
+        }
+        for addr in ["192.0.2.1", "192.0.2.2"] {
+            lab.fail("two.log", addr, 3);
+        }
+        lab.fail("two.log", "bad.test", 2);
+        lab.fail("two.log", "nobody.invalid", 2);
+        lab.wait_for_ban("two", "192.0.2.2");
+        lab.wait_for_ban("two", "198.51.100.9");
+        lab.wait_for_ban("two", "2001:db8::9");
+        lab.fail("one.log", "203.0.113.4", 2);
+        lab.wait_for_ban("one", "203.0.113.4");
+        for (jail, addr) in [("one", "192.0.2.1"), ("two", "192.0.2.1"), ("one", "192.0.2.2"), ("one", "198.51.100.8"), ("one", "198.51.100.7")] {
+            assert!(!lab.is_banned(jail, addr), "{jail} {addr}");
+        }
+        // fail2ban bans an address of IPv6, and not its network.
+        assert!(!lab.is_banned("two", "2001:db8::a"));
+
+        lab.fail("three-a.log", "192.0.2.3", 3);
+        lab.fail("three-b.log", "192.0.2.4", 2);
+        lab.wait_for_ban("three", "192.0.2.4");
+        let asked = fs::read_to_string(lab.path("asked")).unwrap();
+        assert!(asked.starts_with("192.0.2.3\n192.0.2.3\n192.0.2.3\n"), "{asked}");
+        assert!(!lab.is_banned("three", "192.0.2.3"));
+        assert!(run("iptables -t raw -S").contains("ringfence"));
+    }
+}
+
+/// A tree of which no jail can run is refused, and each says why.
+#[test]
+fn a_stock_action_is_refused_by_name_and_place() {
+    let lab = Lab {
+        folder: tempfile::tempdir().unwrap(),
+        daemon: None,
+    };
+    fs::create_dir_all(lab.path("tree/filter.d")).unwrap();
+    fs::create_dir_all(lab.path("tree/action.d")).unwrap();
+    lab.write("tree/filter.d/logins.conf", FILTER);
+    lab.write(
+        "tree/action.d/drop.conf",
+        "[Definition]\nactionban = true\n",
+    );
+    lab.write(
+        "tree/jail.conf",
+        "[one]\nenabled = true\nfilter = logins\nlogpath = /nowhere\naction = drop\n",
+    );
+    let output = lab
+        .command(&["run", "-c"])
+        .arg(lab.path("tree"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    for part in [
+        "no jail can run",
+        "jail one",
+        "action",
+        "drop",
+        "jail.conf:5",
+        "banaction = ringfence",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
