@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// Do everything but the kernel: watch, judge, and say what would be banned
     #[arg(long)]
     dry_run: bool,
-    /// Run the jails of this tree of fail2ban's (such as /etc/fail2ban) instead of ours
+    /// Run the jails of this tree of fail2ban's, too (such as /etc/fail2ban)
     #[arg(short = 'c', long, value_name = "DIR")]
     fail2ban: Option<PathBuf>,
     /// What is logged: error, warn, info, debug or trace

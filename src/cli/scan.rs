@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     /// Judge by this filter alone, with the default maxretry, findtime and bantime
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
-    /// Judge by the jails of this tree of fail2ban's (such as /etc/fail2ban)
+    /// Judge by the jails of this tree of fail2ban's, too (such as /etc/fail2ban)
     #[arg(short = 'c', long, value_name = "DIR")]
     fail2ban: Option<PathBuf>,
     #[command(flatten)]
@@ -127,11 +127,8 @@ fn chosen(
         })?;
         return Ok(vec![jail.clone()]);
     }
-    let follows = |jail: &&JailConfig| {
-        jail.logs.iter().any(|log| {
-            glob::Pattern::new(&log.pattern).is_ok_and(|log| log.matches_path(&arguments.log))
-        })
-    };
+    let log = arguments.log.to_string_lossy();
+    let follows = |jail: &&JailConfig| jail.follows(&log);
     let following: Vec<JailConfig> = config.jails.iter().filter(follows).cloned().collect();
     Ok(if following.is_empty() {
         config.jails.clone()

@@ -34,6 +34,18 @@ pub struct JailConfig {
     pub zone: Option<TimeZone>,
     /// Whom it never bans.
     pub ignore: IgnoreConfig,
+    /// Is it one of those that run without any configuration?
+    pub built_in: bool,
+}
+
+impl JailConfig {
+    /// Does it follow the log of this path or pattern?
+    pub fn follows(&self, path: &str) -> bool {
+        self.logs.iter().any(|log| {
+            log.pattern == path
+                || glob::Pattern::new(&log.pattern).is_ok_and(|pattern| pattern.matches(path))
+        })
+    }
 }
 
 /// One log of a jail.
@@ -199,6 +211,7 @@ impl Reader {
             logs: text.logpath.iter().map(|log| self.log(log)).collect(),
             zone,
             ignore,
+            built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
     }
 

@@ -49,7 +49,7 @@ static UNDER_TREE: &[(&str, &str)] = &[OUR_ACTION];
 pub struct Location {
     /// Our own folder.
     pub folder: PathBuf,
-    /// A tree of fail2ban's, whose jails run instead of ours.
+    /// A tree of fail2ban's, if not the one that the settings name.
     pub tree: Option<PathBuf>,
 }
 
@@ -76,20 +76,40 @@ pub enum Purpose {
 }
 
 impl Config {
-    /// Reads a configuration folder, which need not exist, over what is built in; or a
-    /// tree of fail2ban's beside the folder's settings.
+    /// Reads a configuration folder, which need not exist, over what is built in; and a
+    /// tree of fail2ban's, if there is one, whose jails run beside ours.
     pub fn load(location: &Location, purpose: Purpose) -> Result<Config, SettingsError> {
         let settings = Settings::load(&location.folder)?;
-        let tree = location.tree.as_ref().or(settings.fail2ban.as_ref());
-        let roots = match tree {
-            Some(tree) => Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree.clone())]),
-            None => roots(&location.folder),
+        let tree = location.tree.clone().or(settings.fail2ban_tree.clone());
+        let mut config = Config {
+            settings,
+            jails: Vec::new(),
+            problems: Vec::new(),
+            broken: Vec::new(),
         };
-        let reader = jail::Reader {
-            is_tree: tree.is_some(),
-            purpose,
-        };
-        let loaded = fail2ban::load(&roots);
+        let is_tree = false;
+        config.read(
+            &roots(&location.folder),
+            jail::Reader { is_tree, purpose },
+            &[],
+        );
+        if let Some(tree) = tree {
+            let ours = std::mem::take(&mut config.jails);
+            let is_tree = true;
+            let roots = Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree)]);
+            config.read(&roots, jail::Reader { is_tree, purpose }, &ours);
+            let theirs = std::mem::take(&mut config.jails);
+            let left = ours
+                .into_iter()
+                .filter_map(|jail| stood_back(jail, &theirs));
+            config.jails = left.chain(theirs.iter().cloned()).collect();
+        }
+        Ok(config)
+    }
+
+    /// Adds the jails of a tree. Those of `others` have taken their names.
+    fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) {
+        let loaded = fail2ban::load(roots);
         // What a jail without an action means is told with the jail.
         let wrong = loaded
             .errors
@@ -97,29 +117,42 @@ impl Config {
             .filter(|error| !matches!(*error.kind, ConfigErrorKind::NoAction));
         let wrong: Vec<&ConfigError> = wrong.collect();
         let fatal = wrong.iter().filter(|error| !error.is_warning());
-        let mut broken: Vec<String> = fatal.filter_map(|error| error.jail.clone()).collect();
-        let mut problems: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        let mut jails = Vec::new();
+        self.broken
+            .extend(fatal.filter_map(|error| error.jail.clone()));
+        self.problems.extend(wrong.iter().map(ToString::to_string));
         for text in &loaded.jails {
             let (path, line) = &text.origin;
             let place = format!("{}:{line}: jail {}", path.display(), text.name);
             let mut doubts = Vec::new();
-            match reader.jail(text, &mut doubts) {
-                Ok(jail) => jails.push(jail),
+            let is_taken = |jail: &JailConfig| !jail.built_in && *jail.rules.name == *text.name;
+            let jail = match others.iter().any(is_taken) {
+                true => Err("our own folder has a jail of that name; rename one".to_owned()),
+                false => reader.jail(text, &mut doubts),
+            };
+            match jail {
+                Ok(jail) => self.jails.push(jail),
                 Err(problem) => {
-                    broken.push(text.name.clone());
+                    self.broken.push(text.name.clone());
                     doubts.push(problem);
                 }
             }
-            problems.extend(doubts.iter().map(|doubt| format!("{place}: {doubt}")));
+            self.problems
+                .extend(doubts.iter().map(|doubt| format!("{place}: {doubt}")));
         }
-        Ok(Config {
-            settings,
-            jails,
-            problems,
-            broken,
-        })
     }
+}
+
+/// What is left of a jail of ours beside a tree's: a built-in one makes room for a jail of
+/// the same name, and leaves to the tree the logs that it follows.
+fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig> {
+    if !jail.built_in {
+        return Some(jail);
+    }
+    let same_name = |other: &JailConfig| other.rules.name == jail.rules.name;
+    let follows = |log: &LogConfig| theirs.iter().any(|other| other.follows(&log.pattern));
+    let is_theirs = theirs.iter().any(same_name);
+    jail.logs.retain(|log| !follows(log));
+    (!is_theirs && !jail.logs.is_empty()).then_some(jail)
 }
 
 /// Which jails of a fail2ban tree can be read and their patterns compiled, and what is

@@ -22,8 +22,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// A tree of fail2ban's, whose jails run instead of ours.
-    pub fail2ban: Option<PathBuf>,
+    /// A tree of fail2ban's, whose jails run beside ours.
+    pub fail2ban_tree: Option<PathBuf>,
     /// Addresses that are never banned, beside our own, gateways and resolvers.
     pub protect: Vec<Addr>,
     /// APIBAN.
@@ -75,7 +75,7 @@ impl Default for Settings {
         Settings {
             state_dir: PathBuf::from("/var/lib/ringfence"),
             socket: PathBuf::from("/run/ringfence/ringfence.sock"),
-            fail2ban: None,
+            fail2ban_tree: None,
             protect: Vec::new(),
             apiban: Apiban {
                 enabled: true,
@@ -156,7 +156,8 @@ impl Settings {
         let firewall = file.firewall.unwrap_or_default();
         replace(&mut self.state_dir, file.state_dir);
         replace(&mut self.socket, file.socket);
-        self.fail2ban = file.fail2ban.or(self.fail2ban.take());
+        let tree = file.fail2ban.and_then(|fail2ban| fail2ban.tree);
+        self.fail2ban_tree = tree.or(self.fail2ban_tree.take());
         if let Some(texts) = file.protect {
             self.protect = texts.into_iter().map(addr).collect::<Result<_, _>>()?;
         }
@@ -290,10 +291,16 @@ fn within(
 struct File {
     state_dir: Option<PathBuf>,
     socket: Option<PathBuf>,
-    fail2ban: Option<PathBuf>,
+    fail2ban: Option<Fail2banFile>,
     protect: Option<Vec<toml::Spanned<String>>>,
     apiban: Option<ApibanFile>,
     firewall: Option<FirewallFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fail2banFile {
+    tree: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]

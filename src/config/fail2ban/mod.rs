@@ -33,7 +33,7 @@ mod typed;
 pub use crate::jail::bantime::Increment;
 pub use crate::jail::formula::{ExprError, Formula, Number};
 pub use pyvalue::PyValue;
-pub use roots::{EmbeddedFiles, FILE_BYTES_MAX, Root, Roots};
+pub use roots::{EMBEDDED_NAME, EmbeddedFiles, FILE_BYTES_MAX, Root, Roots};
 pub use stream::stream;
 pub use text::{ActionText, FilterText, Globals, IgnoreCache, JailText, LogPath, UseDns};
 

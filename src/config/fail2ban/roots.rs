@@ -20,7 +20,7 @@ use crate::config::error::{ConfigError, ConfigErrorKind};
 pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How errors call the folder of the files that are built in.
-const EMBEDDED_NAME: &str = "built-in";
+pub const EMBEDDED_NAME: &str = "built-in";
 
 /// Files built into the program: names such as `filter.d/asterisk.conf`, and texts.
 pub type EmbeddedFiles = &'static [(&'static str, &'static str)];
