@@ -53,7 +53,7 @@ impl JailConfig {
 pub struct LogConfig {
     /// A path or a glob.
     pub pattern: String,
-    /// At first sight, does only what comes count, or also what is in it?
+    /// At first sight, does only what comes count, or also what is recent in it?
     pub tail: bool,
 }
 
@@ -208,18 +208,11 @@ impl Reader {
             },
             filter_name: text.filter.clone(),
             filter: Arc::new(filter),
-            logs: text.logpath.iter().map(|log| self.log(log)).collect(),
+            logs: text.logpath.iter().map(log).collect(),
             zone,
             ignore,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
-    }
-
-    fn log(self, log: &fail2ban::LogPath) -> LogConfig {
-        LogConfig {
-            pattern: log.path.clone(),
-            tail: log.tail || !self.is_tree,
-        }
     }
 
     /// Can these actions be run? A jail of ours needs none.
@@ -241,6 +234,13 @@ impl Reader {
             }
             None => Ok(()),
         }
+    }
+}
+
+fn log(log: &fail2ban::LogPath) -> LogConfig {
+    LogConfig {
+        pattern: log.path.clone(),
+        tail: log.tail,
     }
 }
 

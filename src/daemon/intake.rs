@@ -19,11 +19,12 @@ use super::bus::{self, Judge};
 use crate::ban::store::Place;
 use crate::config::JailConfig;
 use crate::engine::Event;
+use crate::filter::date::Detector;
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 use crate::watch::{
-    Block, FileState, FileStatus, Head, Position, Source, SourceId, Start, Tail, Waker,
+    Ages, Block, FileState, FileStatus, Head, Position, Source, SourceId, Start, Tail, Waker,
 };
 
 /// How long the reader sleeps at most when nothing wakes it; the tailer's own
@@ -66,7 +67,8 @@ impl Intake {
     pub fn start(jails: &[JailConfig], places: Vec<Place>, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
         let positions: Vec<Position> = places.into_iter().map(position).collect();
-        let tail = Tail::new(sources, positions);
+        let mut tail = Tail::new(sources, positions);
+        tail.set_ages(ages(&attached, &TimeZone::system()));
         let (sender, orders) = channel();
         let waker = tail.waker();
         let reader = Reader {
@@ -131,7 +133,7 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
             let same = |source: &Source| source.pattern == log.pattern;
             let start = match log.tail {
                 true => Start::Tail,
-                false => Start::Head,
+                false => Start::Recent,
             };
             let known = sources.iter().position(same);
             let place = known.unwrap_or_else(|| {
@@ -144,7 +146,7 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
                 attached.push(Vec::new());
                 id.0
             });
-            if start == Start::Head {
+            if start == Start::Recent {
                 sources[place].start = start;
             }
             attached[place].push(Attached {
@@ -156,6 +158,34 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
         }
     }
     (sources, attached)
+}
+
+/// Says which lines of a source are older than `findtime` for all of its jails.
+fn ages(attached: &[Vec<Attached>], zone: &TimeZone) -> Ages {
+    let clock = |one: &Attached| {
+        let detector = Detector::new(one.filter.datepattern()).ok()?;
+        let zone = one.zone.clone().unwrap_or_else(|| zone.clone());
+        Some((detector, zone, one.findtime))
+    };
+    let clocks = |all: &Vec<Attached>| all.iter().filter_map(clock).collect();
+    let mut clocks: Vec<Vec<(Detector, TimeZone, Duration)>> =
+        attached.iter().map(clocks).collect();
+    Box::new(move |sources, line| {
+        let (line, now) = (String::from_utf8_lossy(line), Time::now());
+        let mut answer = None;
+        for source in sources {
+            for (detector, zone, findtime) in clocks.get_mut(source.0).into_iter().flatten() {
+                let found = detector.find(&line);
+                let date = found.and_then(|found| found.stamp.time(now, zone));
+                match date.map(|date| date + *findtime <= now) {
+                    Some(false) => return Some(false),
+                    Some(true) => answer = Some(true),
+                    None => {}
+                }
+            }
+        }
+        answer
+    })
 }
 
 /// The jails whose failures must be asked about.
@@ -343,6 +373,7 @@ impl Reader {
                 Order::Jails(jails) => {
                     let (sources, attached) = sources(&jails);
                     self.tail.set_sources(sources);
+                    self.tail.set_ages(ages(&attached, &self.zone));
                     self.attached = attached;
                     self.asking = asking(&jails);
                     self.lineups.clear();

@@ -17,6 +17,7 @@ use std::time::Instant;
 use memchr::{memchr, memrchr};
 use rustix::fs::OFlags;
 
+use super::seek;
 use super::{
     Block, FileId, FileState, FileStatus, HEAD_BYTES_MAX, Head, LINE_BYTES_MAX, Position, SourceId,
 };
@@ -190,6 +191,16 @@ impl File {
     /// Goes on at the last line's beginning.
     pub(super) fn start_at_end(&mut self, size: u64) -> io::Result<()> {
         self.start_at(last_line(&self.handle, size)?)
+    }
+
+    /// Begins where the lines are not old any more.
+    pub(super) fn start_at_recent(
+        &mut self,
+        size: u64,
+        is_old: &mut seek::IsOld<'_>,
+    ) -> io::Result<()> {
+        let end = last_line(&self.handle, size)?;
+        self.start_at(seek::first_recent(&self.handle, end, is_old)?)
     }
 
     /// The same file with new content: forgets what was read.

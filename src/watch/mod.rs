@@ -20,6 +20,7 @@ mod notice;
 mod pace;
 mod position;
 mod rotated;
+mod seek;
 mod tail;
 mod wake;
 
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 pub use notice::Notice;
 pub use position::{HEAD_BYTES_MAX, Head, Position};
-pub use tail::Tail;
+pub use tail::{Ages, Tail};
 pub use wake::{Waker, Woken};
 
 /// A line is cut after this many bytes, its newline not counted. A SIP message
@@ -67,6 +68,9 @@ pub struct FileId(u64);
 pub enum Start {
     /// At its end: only what comes.
     Tail,
+    /// Where its recent part begins, by the caller's word ([`Tail::set_ages`]); at its end
+    /// if nobody can tell.
+    Recent,
     /// At its beginning.
     Head,
 }
@@ -79,7 +83,7 @@ pub struct Source {
     pub id: SourceId,
     /// A path, or a shell glob (`*`, `?`, `[a-z]`; `**` means no more than `*`).
     pub pattern: String,
-    /// Where to begin; if two sources disagree about one file, the head wins.
+    /// Where to begin; if two sources disagree about one file, the earlier place wins.
     pub start: Start,
 }
 

@@ -23,7 +23,8 @@ use super::notice::{Notice, Notices};
 use super::rotated::SIBLINGS_MAX;
 use super::wake::{Wake, Waker, Woken};
 use super::{
-    Block, FILES_MAX, FileId, FileState, FileStatus, Position, ROTATE_WAIT, Source, TURN_BYTES_MAX,
+    Block, FILES_MAX, FileId, FileState, FileStatus, Position, ROTATE_WAIT, Source, SourceId,
+    TURN_BYTES_MAX,
 };
 
 /// How many positions of files that are not open are kept, so that no rotated
@@ -33,6 +34,9 @@ const REMEMBERED_OF_PATH_MAX: usize = SIBLINGS_MAX;
 /// How many are kept of all paths together; a glob's names may be without number.
 const REMEMBERED_MAX: usize = 4 * FILES_MAX;
 
+/// Says whether a line is old.
+pub type Ages = Box<dyn FnMut(&[SourceId], &[u8]) -> Option<bool> + Send>;
+
 /// All followed logs. One thread owns it, waits on it and reads from it.
 pub struct Tail {
     sources: Vec<Followed>,
@@ -41,6 +45,7 @@ pub struct Tail {
     /// How far files were read that are not open now, oldest first.
     remembered: Vec<Position>,
     wake: Wake,
+    ages: Option<Ages>,
     notices: Notices,
     buffer: Box<[u8]>,
     next_id: u64,
@@ -135,6 +140,7 @@ impl Tail {
             files: Vec::new(),
             remembered: positions,
             wake: Wake::new(),
+            ages: None,
             notices: Notices::default(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             next_id: 0,
@@ -163,6 +169,12 @@ impl Tail {
             })
             .collect();
         self.next_look = None;
+    }
+
+    /// Tells which lines are recent, for [`Start::Recent`](super::Start::Recent): is this
+    /// line of these sources old? `None` if it does not say.
+    pub fn set_ages(&mut self, ages: Ages) {
+        self.ages = Some(ages);
     }
 
     /// Something with which another thread ends [`Tail::wait`].

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::super::file::{self, File, Identity};
 use super::super::names::Name;
 use super::super::rotated::{self, Sibling};
-use super::super::{FILES_MAX, FileId, Notice, Position, Start};
+use super::super::{FILES_MAX, FileId, Notice, Position, SourceId, Start};
 use super::{Followed, Tail, Trouble};
 
 /// How to look for a log's earlier content.
@@ -83,11 +83,15 @@ impl Tail {
 
         let mut file = File::new(self.new_id(), path, (handle, meta), &head, now);
         file.live = !is_first_sight;
-        let from_end = is_first_sight && !was_followed && self.start(name) == Start::Tail;
-        let started = match &known {
-            Some(position) => file.start_at(position.offset),
-            None if from_end => file.start_at_end(size),
-            None => Ok(()),
+        let start = match is_first_sight && !was_followed {
+            true => self.start(name),
+            false => Start::Head,
+        };
+        let started = match (&known, start) {
+            (Some(position), _) => file.start_at(position.offset),
+            (None, Start::Head) => Ok(()),
+            (None, Start::Tail) => file.start_at_end(size),
+            (None, Start::Recent) => self.start_at_recent(&mut file, name, size),
         };
         if let Err(error) = started {
             self.remembered.extend(known);
@@ -138,10 +142,22 @@ impl Tail {
     }
 
     fn start(&self, name: &Name) -> Start {
-        let from_head = self
-            .followed(name)
-            .any(|followed| followed.source.start == Start::Head);
-        if from_head { Start::Head } else { Start::Tail }
+        let starts = |start| {
+            let mut followed = self.followed(name);
+            followed.any(|followed| followed.source.start == start)
+        };
+        [Start::Head, Start::Recent]
+            .into_iter()
+            .find(|start| starts(*start))
+            .unwrap_or(Start::Tail)
+    }
+
+    fn start_at_recent(&mut self, file: &mut File, name: &Name, size: u64) -> io::Result<()> {
+        let Some(ages) = &mut self.ages else {
+            return file.start_at_end(size);
+        };
+        let sources: Vec<SourceId> = name.sources.iter().copied().collect();
+        file.start_at_recent(size, &mut |line| ages(&sources, line))
     }
 
     /// Takes the position at which this file was left, if it was read before.
