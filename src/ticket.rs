@@ -31,6 +31,30 @@ pub struct Failure {
     pub line: Box<str>,
 }
 
+/// The tries of an offender in one line form, as a window counts them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FormTries {
+    /// Which form: see [`Failure::form`].
+    pub form: u32,
+    /// How many count.
+    pub count: u32,
+    /// From when on.
+    pub first: Time,
+    /// The time of the last.
+    pub last: Time,
+}
+
+/// The tries of an offender that were not too many yet, for the next run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptTries {
+    /// The jail that counts them.
+    pub jail: JailName,
+    /// Whose.
+    pub addr: Addr,
+    /// By line form; none if there is nothing left to count.
+    pub forms: Vec<FormTries>,
+}
+
 /// What APIBAN says of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -307,6 +307,28 @@ namespaced! {
         assert!(run("iptables -t raw -S").contains("ringfence"));
     }
 
+    fn tries_outlive_a_kill() {
+        let mut lab = Lab::new("", "maxretry = 5");
+        lab.start();
+        for (addr, times) in [("198.51.100.1", 4), ("198.51.100.2", 3)] {
+            lab.fail(addr, times);
+        }
+        let database = lab.path("state/ringfence.sqlite3");
+        let written = || {
+            let counts = "SELECT group_concat(json_extract(forms, '$[0][1]')) FROM ringfence_tries ORDER BY ip";
+            let asked = Command::new("sqlite3").arg("-readonly").arg(&database).arg(counts).output();
+            asked.unwrap().stdout == b"4,3\n"
+        };
+        wait("the tries to be written down", written, || lab.log());
+        lab.signal("KILL");
+        lab.start();
+        lab.fail("198.51.100.2", 1);
+        lab.fail("198.51.100.1", 1);
+        lab.wait_for_ban("198.51.100.1");
+        assert!(!lab.is_blocked("ringfence-kamailio", "198.51.100.2"), "four are not five");
+        assert_eq!(lab.json(&["status"])["bans_total"], 1);
+    }
+
     fn a_log_may_come_later_and_be_rotated() {
         let mut lab = Lab::new("", "maxretry = 2");
         let log = lab.path("kamailio.log");

@@ -16,7 +16,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
 use crate::addr::Addr;
-use crate::ticket::{Ban, JailName, Reason};
+use crate::ticket::{Ban, FormTries, JailName, KeptTries, Reason};
 use crate::time::{BanTime, Time};
 
 /// fail2ban's schema version that we keep to.
@@ -30,6 +30,12 @@ const HISTORY_KEPT: Duration = Duration::from_secs(86_400);
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
 const HISTORY_MAX: u32 = 32_768;
+
+/// Offenders whose tries are loaded: as many as one jail's window holds.
+const TRIES_MAX: u32 = 65_536;
+
+/// How long tries are kept whose jail does not delete them: longer than any `findtime`.
+const TRIES_KEPT: Duration = Duration::from_secs(60 * 86_400);
 
 /// How long another program's lock on the file is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -58,6 +64,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS ringfence_positions(
         path TEXT NOT NULL, inode INTEGER NOT NULL,
         head_len INTEGER NOT NULL, head_hash INTEGER NOT NULL, offset INTEGER NOT NULL, modified INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ringfence_tries(
+        jail TEXT NOT NULL, ip TEXT NOT NULL, forms JSON NOT NULL, last INTEGER NOT NULL,
+        PRIMARY KEY(jail, ip)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS ringfence_list(ip TEXT PRIMARY KEY, expires INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS ringfence_facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 ";
@@ -77,6 +86,30 @@ pub struct Place {
     pub offset: u64,
     /// When it had last been written to, in nanoseconds since 1970.
     pub modified: i64,
+}
+
+/// How far all logs were read, and the tries that those lines left behind: they are
+/// written together, so that no line counts twice or not at all after a crash.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Where reading of each log stopped; what was known before is void.
+    pub places: Vec<Place>,
+    /// Jails of which all that was known is void.
+    pub anew: Vec<JailName>,
+    /// Tries that have changed.
+    pub tries: Vec<KeptTries>,
+}
+
+impl Reading {
+    /// Puts what was read before it into one with it.
+    pub fn after(&mut self, mut before: Reading) {
+        before
+            .tries
+            .retain(|tries| !self.anew.contains(&tries.jail));
+        before.tries.append(&mut self.tries);
+        before.anew.append(&mut self.anew);
+        (self.tries, self.anew) = (before.tries, before.anew);
+    }
 }
 
 /// One thing to be kept.
@@ -102,8 +135,8 @@ pub enum Record {
     },
     /// An address is pardoned: no jail knows it any more.
     Forget(Addr),
-    /// All logs were read up to here; what was known of places before is void.
-    Places(Vec<Place>),
+    /// All logs were read up to here, and so the tries stand.
+    Read(Reading),
     /// Entries of the list are in force until then.
     Listed(Vec<(Addr, Time)>),
     /// A named fact, as JSON: the list's cursor, the times of its requests.
@@ -149,6 +182,8 @@ pub struct Kept {
     pub history: Vec<PastBan>,
     /// Where reading stopped.
     pub places: Vec<Place>,
+    /// The tries that were not too many yet.
+    pub tries: Vec<KeptTries>,
     /// Entries of the list that have not expired.
     pub listed: Vec<(Addr, Time)>,
 }
@@ -190,6 +225,7 @@ impl Store {
                 bans: load_bans(&self.connection, now)?,
                 history: load_history(&self.connection)?,
                 places: load_places(&self.connection)?,
+                tries: load_tries(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
             })
         })()
@@ -228,6 +264,8 @@ impl Store {
         (|| {
             self.connection.execute("DELETE FROM ringfence_list WHERE expires <= ?1", [now.as_secs()])?;
             self.connection.execute("DELETE FROM bans WHERE timeofban <= ?1", [before])?;
+            let silent = (now - TRIES_KEPT).as_secs();
+            self.connection.execute("DELETE FROM ringfence_tries WHERE last <= ?1", [silent])?;
             self.connection.execute(
                 "DELETE FROM bips WHERE bantime >= 0 AND timeofban <= ?1 AND timeofban + 3 * bantime <= ?1",
                 [before],
@@ -302,13 +340,14 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             }
             Ok(())
         }
-        Record::Places(places) => {
+        Record::Read(reading) => {
+            write_tries(transaction, reading)?;
             transaction.execute("DELETE FROM ringfence_positions", [])?;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO ringfence_positions(path, inode, head_len, head_hash, offset, modified)
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            for place in places {
+            for place in &reading.places {
                 insert.execute(params![
                     place.path.to_string_lossy(),
                     place.inode.cast_signed(),
@@ -334,6 +373,69 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             .execute(params![name, value])
             .map(|_| ()),
     }
+}
+
+fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Result<()> {
+    for jail in &reading.anew {
+        transaction
+            .prepare_cached("DELETE FROM ringfence_tries WHERE jail = ?1")?
+            .execute([jail.as_ref()])?;
+    }
+    let mut delete =
+        transaction.prepare_cached("DELETE FROM ringfence_tries WHERE jail = ?1 AND ip = ?2")?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO ringfence_tries(jail, ip, forms, last) VALUES(?1, ?2, ?3, ?4)",
+    )?;
+    for KeptTries { jail, addr, forms } in &reading.tries {
+        let (jail, ip) = (jail.as_ref(), addr.to_string());
+        let Some(last) = forms.iter().map(|form| form.last).max() else {
+            delete.execute(params![jail, ip])?;
+            continue;
+        };
+        let forms: Vec<Value> = forms
+            .iter()
+            .map(|form| {
+                json!([
+                    form.form,
+                    form.count,
+                    form.first.as_micros(),
+                    form.last.as_micros()
+                ])
+            })
+            .collect();
+        insert.execute(params![
+            jail,
+            ip,
+            Value::Array(forms).to_string(),
+            last.as_secs()
+        ])?;
+    }
+    Ok(())
+}
+
+fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
+    let mut select = connection
+        .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
+    let rows = select.query_map([TRIES_MAX], |row| {
+        let (jail, ip, forms): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let forms: Vec<(u32, u32, i64, i64)> = serde_json::from_str(&forms).unwrap_or_default();
+        let form = |(form, count, first, last)| FormTries {
+            form,
+            count,
+            first: Time::from_micros(first),
+            last: Time::from_micros(last),
+        };
+        Ok(ip.parse().ok().map(|addr| KeptTries {
+            jail: jail.into(),
+            addr,
+            forms: forms.into_iter().map(form).collect(),
+        }))
+    })?;
+    let mut tries: Vec<KeptTries> = rows
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    tries.reverse(); // the one that was silent longest first
+    Ok(tries)
 }
 
 /// The latest ban of an address by a jail.
@@ -495,6 +597,37 @@ mod tests {
         }
     }
 
+    /// Tries of 192.0.2.`host`, in so many forms.
+    fn tries(host: u8, forms: u32) -> KeptTries {
+        let form = |form| FormTries {
+            form,
+            count: 5,
+            first: Time::from_micros(7),
+            last: Time::from_secs(10 * i64::from(form)),
+        };
+        KeptTries {
+            jail: "asterisk".into(),
+            addr: format!("192.0.2.{host}").parse().unwrap(),
+            forms: (0..forms).map(form).collect(),
+        }
+    }
+
+    #[test]
+    fn readings_are_joined() {
+        let reading = |anew: &[&str], tries: &[KeptTries]| Reading {
+            places: Vec::new(),
+            anew: anew.iter().map(|jail| (*jail).into()).collect(),
+            tries: tries.to_vec(),
+        };
+        let mut later = reading(&[], &[tries(1, 2)]);
+        later.after(reading(&["sshd"], &[tries(1, 1), tries(2, 1)]));
+        let expected = reading(&["sshd"], &[tries(1, 1), tries(2, 1), tries(1, 2)]);
+        assert_eq!(later, expected);
+        let mut anew = reading(&["asterisk"], &[tries(3, 1)]);
+        anew.after(later);
+        assert_eq!(anew, reading(&["sshd", "asterisk"], &[tries(3, 1)]));
+    }
+
     #[test]
     fn what_is_written_is_there_after_opening_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -526,6 +659,7 @@ mod tests {
             ],
             history: vec![past(&bans[2]), past(&bans[1]), past(&bans[0])],
             places: vec![place.clone()],
+            tries: vec![tries(8, 2), tries(7, 3)],
             listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
         };
         let mut store = Store::open(&path).unwrap();
@@ -544,7 +678,11 @@ mod tests {
                     jail: "asterisk".into(),
                     addr: "192.0.2.3".parse().unwrap(),
                 },
-                Record::Places(vec![place]),
+                Record::Read(Reading {
+                    places: vec![place],
+                    anew: Vec::new(),
+                    tries: [tries(9, 1), tries(7, 3), tries(8, 2), tries(9, 0)].to_vec(),
+                }),
                 Record::Listed(kept.listed.clone()),
                 Record::Listed(vec![(
                     "198.51.100.2".parse().unwrap(),

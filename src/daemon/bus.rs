@@ -335,7 +335,7 @@ fn drop_the_oldest(records: &mut Vec<Record>) {
 
 /// Takes what comes until it is time to write; false if nothing more will come.
 fn collect(papers: &Receiver<Paper>, records: &mut Vec<Record>, trouble: bool) -> bool {
-    let is_place = |record: &Record| matches!(record, Record::Places(_));
+    let is_place = |record: &Record| matches!(record, Record::Read(_));
     let start = Instant::now();
     while !records.is_empty() && (trouble || records.len() < RECORDS_MAX) {
         let patience = match records.iter().all(is_place) {
@@ -358,9 +358,14 @@ fn collect(papers: &Receiver<Paper>, records: &mut Vec<Record>, trouble: bool) -
 fn take(paper: Paper, records: &mut Vec<Record>) {
     match paper {
         Paper::Tell(tell) => tell_people(&tell),
-        Paper::Record(Record::Places(places)) => {
-            records.retain(|record| !matches!(record, Record::Places(_)));
-            records.push(Record::Places(places));
+        Paper::Record(Record::Read(mut reading)) => {
+            let is_reading = |record: &mut Record| matches!(record, Record::Read(_));
+            for before in records.extract_if(.., is_reading) {
+                if let Record::Read(before) = before {
+                    reading.after(before);
+                }
+            }
+            records.push(Record::Read(reading));
         }
         Paper::Record(record) => {
             if let Record::Ban { ban, .. } = &record {

@@ -6,7 +6,8 @@
 //! host's name to be looked up, or for a jail's `ignorecommand`.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,7 +79,6 @@ impl Intake {
             tail,
             attached,
             lineups: HashMap::new(),
-            numbers: HashMap::new(),
             zone: TimeZone::system(),
             ways,
             asking: asking(jails),
@@ -158,6 +158,13 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
         }
     }
     (sources, attached)
+}
+
+/// The number of a log: tries are counted by it, and kept for the next run. That two
+/// logs of one jail have the same is rare, and then a try in both counts twice.
+fn number(path: &Path) -> u16 {
+    let hash = Head::of(path.as_os_str().as_bytes()).hash;
+    (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
 }
 
 /// Says which lines of a source are older than `findtime` for all of its jails.
@@ -247,8 +254,6 @@ struct Reader {
     tail: Tail,
     attached: Vec<Vec<Attached>>,
     lineups: HashMap<PathBuf, Lineup>,
-    /// A log keeps its number over a reload: tries are counted by it.
-    numbers: HashMap<PathBuf, u16>,
     sent: Vec<Position>,
     /// The failures of one block, on their way.
     failures: Vec<Event>,
@@ -294,7 +299,6 @@ impl Reader {
             tail,
             attached,
             lineups,
-            numbers,
             failures,
             zone,
             ways,
@@ -306,12 +310,10 @@ impl Reader {
         let more = tail.read(now, &mut |block| {
             positions_due.get_or_insert(now + POSITIONS_EVERY);
             if !lineups.contains_key(block.path) {
-                if numbers.len() >= LOGS_MAX {
+                if lineups.len() >= LOGS_MAX {
                     lineups.clear();
-                    numbers.clear();
                 }
-                let next = u16::try_from(numbers.len()).unwrap_or(u16::MAX);
-                let log = *numbers.entry(block.path.to_owned()).or_insert(next);
+                let log = number(block.path);
                 let lineup = Lineup::new(attached_to(attached, &block), log, zone.clone());
                 lineups.insert(block.path.to_owned(), lineup);
             }

@@ -120,6 +120,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let before = Before {
         bans: kept.bans,
         history: kept.history,
+        tries: kept.tries,
         listed: kept.listed,
         kernel: kernel.entries()?,
     };

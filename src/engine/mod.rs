@@ -18,7 +18,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::{self, Addr};
-use crate::ban::store::{OldBan, PastBan, Place, Record, rounded};
+use crate::ban::store::{OldBan, PastBan, Place, Reading, Record, rounded};
 use crate::ban::{Due, Ledger};
 use crate::feed::verdicts::{Cached, Verdicts};
 use crate::feed::{Command, Page};
@@ -26,7 +26,7 @@ use crate::jail::bantime::Increment;
 use crate::jail::history::{History, Past};
 use crate::jail::protect::Protected;
 use crate::jail::{Jail, Judgement, Rules, Tally};
-use crate::ticket::{Ban, Entry, Failure, JailName, Order, Reason, Set, Verdict};
+use crate::ticket::{Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Verdict};
 use crate::time::{BanTime, Time};
 
 /// The jail that holds what operators ban by hand.
@@ -275,7 +275,7 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Time, effects: &mut Vec<Effect>) {
         match event {
             Event::Failure(failure) => self.failure(&failure, now, effects),
-            Event::Read(places) => effects.push(Effect::Record(Record::Places(places))),
+            Event::Read(places) => effects.push(Effect::Record(Record::Read(self.reading(places)))),
             Event::Answer(ip, verdict) => self.answer(ip, verdict, now, effects),
             Event::Page(page) => self.page(page, now, effects),
             Event::Loaded { page, refused } => self.loaded(page, refused, now, effects),
@@ -373,6 +373,25 @@ impl Engine {
                 }));
             }
         }
+    }
+
+    /// How far the logs were read, and what has changed in the windows by that.
+    fn reading(&mut self, places: Vec<Place>) -> Reading {
+        let mut reading = Reading {
+            places,
+            ..Reading::default()
+        };
+        for (name, jail) in &mut self.jails {
+            let news = jail.news();
+            reading.anew.extend(news.all.then(|| name.clone()));
+            let kept = news.tries.into_iter().map(|(addr, forms)| KeptTries {
+                jail: name.clone(),
+                addr,
+                forms,
+            });
+            reading.tries.extend(kept);
+        }
+        reading
     }
 
     /// A banned address wrote a line: if packets still come through, the order is given again.
@@ -788,6 +807,13 @@ impl Engine {
                 records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }
+        for KeptTries { jail, addr, forms } in before.tries {
+            if self.ledger.get(&jail, &addr).is_none()
+                && let Some(jail) = self.jails.get_mut(&jail)
+            {
+                jail.restore(addr, forms, now);
+            }
+        }
         self.restore_list(
             before.listed,
             in_kernel.remove(&Set::List).unwrap_or_default(),
@@ -953,6 +979,8 @@ pub struct Before {
     pub bans: Vec<OldBan>,
     /// Who was banned before, by the database, the oldest first.
     pub history: Vec<PastBan>,
+    /// Tries that were not too many yet, by the database, the oldest first.
+    pub tries: Vec<KeptTries>,
     /// APIBAN's list, by the database.
     pub listed: Vec<(Addr, Time)>,
     /// By the kernel.

@@ -203,7 +203,13 @@ fn show(effect: &Effect) -> String {
         Effect::Record(Record::Forget(addr)) => format!("record forget {addr}"),
         Effect::Record(Record::Listed(entries)) => format!("record {} listed", entries.len()),
         Effect::Record(Record::Fact(name, _)) => format!("record {name}"),
-        Effect::Record(Record::Places(places)) => format!("record {} places", places.len()),
+        Effect::Record(Record::Read(reading)) => {
+            format!(
+                "record {} places and {} tries",
+                reading.places.len(),
+                reading.tries.len()
+            )
+        }
         Effect::Feed(Command::Check(ip)) => format!("ask {ip}"),
         Effect::Feed(Command::Applied { page, held }) => format!("applied {page}, {held} held"),
         Effect::Feed(Command::LoadFailed { page }) => format!("load failed {page}"),
@@ -588,6 +594,7 @@ fn what_was_in_force_goes_on() {
             ban("asterisk", "192.0.2.99", 500),  // protected by now
         ],
         history: Vec::new(),
+        tries: Vec::new(),
         listed: vec![
             (
                 "198.51.100.1".parse().unwrap(),
@@ -738,4 +745,60 @@ fn the_ledger_and_the_orders_agree() {
             }
         }
     });
+}
+
+#[test]
+fn tries_outlive_the_run_that_counted_them() {
+    let at = |secs| Time::from_secs(START + secs);
+    let failure = |host: &str, secs: i64| {
+        let failure = Failure {
+            jail: "asterisk".into(),
+            ip: host.parse().unwrap(),
+            time: at(secs),
+            form: 7,
+            line: "a line".into(),
+        };
+        Event::Failure(failure)
+    };
+    let mut first = engine();
+    let mut effects = Vec::new();
+    for (host, secs) in [
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 1),
+        ("192.0.2.1", 2),
+        ("192.0.2.3", 3),
+        ("192.0.2.3", 3),
+        ("192.0.2.3", 3), // banned: nothing is left to count
+    ] {
+        first.handle(failure(host, secs), at(secs), &mut effects);
+    }
+    effects.clear();
+    first.handle(Event::Read(Vec::new()), at(4), &mut effects);
+    let [Effect::Record(Record::Read(reading))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    let mut tries = reading.tries.clone();
+    tries.sort_by_key(|tries| tries.addr);
+    let forms: Vec<usize> = tries.iter().map(|tries| tries.forms.len()).collect();
+    assert_eq!(forms, [1, 1, 0]);
+    let mut effects = Vec::new();
+    first.handle(Event::Read(Vec::new()), at(5), &mut effects);
+    assert_eq!(
+        show(&effects[0]),
+        "record 0 places and 0 tries",
+        "nothing new"
+    );
+
+    let mut second = engine();
+    let before = Before {
+        tries,
+        ..Before::default()
+    };
+    second.restore(before, at(10), &mut Vec::new());
+    let mut effects = Vec::new();
+    second.handle(failure("192.0.2.2", 11), at(11), &mut effects);
+    second.handle(failure("192.0.2.1", 12), at(12), &mut effects);
+    let banned = |effect: &Effect| matches!(effect, Effect::Tell(Tell::Banned(ban)) if ban.tries == 3 && ban.addr == "192.0.2.1".parse().unwrap());
+    assert_eq!(effects.iter().filter(|effect| banned(effect)).count(), 1);
+    assert_eq!(second.bans_total(), 1);
 }

@@ -13,12 +13,12 @@ pub mod window;
 use std::time::Duration;
 
 use crate::addr::Addr;
-use crate::ticket::{Failure, JailName, Reason, Verdict};
+use crate::ticket::{Failure, FormTries, JailName, Reason, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
 use history::Past;
 use protect::Protected;
-use window::Window;
+use window::{News, Window};
 
 /// What `jail.conf` says of a jail's judgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +144,17 @@ impl Jail {
     /// Forgets those who were silent for `findtime`.
     pub fn expire(&mut self, now: Time) {
         self.window.expire(now, self.rules.findtime);
+    }
+
+    /// What must be written down of its tries since this was last asked.
+    pub fn news(&mut self) -> News {
+        self.window.news()
+    }
+
+    /// Takes over what was written down of an offender's tries.
+    pub fn restore(&mut self, offender: Addr, forms: Vec<FormTries>, now: Time) {
+        let findtime = self.rules.findtime;
+        self.window.restore(offender, forms, now, findtime);
     }
 
     /// Offenders under watch now.

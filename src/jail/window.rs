@@ -1,6 +1,6 @@
 //! The window: how often somebody failed lately.
 //!
-//! A [`Counter`] counts as fail2ban does: neither a sliding nor a fixed window,
+//! It counts as fail2ban does: neither a sliding nor a fixed window,
 //! but a count that is scaled to a rate as soon as its first failure is older
 //! than `findtime`, so an old burst decays and no time stamps are kept.
 //!
@@ -10,11 +10,13 @@
 //! at a half or a third of the tries that the operator allowed; counting distinct
 //! Call-IDs would let scanners through that reuse one.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use lru::LruCache;
 
 use crate::addr::Addr;
+use crate::ticket::FormTries;
 use crate::time::Time;
 
 /// Offenders that one jail remembers; the one that was silent longest is
@@ -25,44 +27,35 @@ pub const OFFENDERS_MAX: usize = 65_536;
 /// Line forms told apart for one offender; more share the last counter.
 const FORMS_MAX: usize = 64;
 
-/// fail2ban's failure count: see the module's header.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Counter {
-    count: u32,
-    first: Time,
-    last: Time,
+/// The count after a first failure at `time`.
+fn first(form: u32, time: Time) -> FormTries {
+    FormTries {
+        form,
+        count: 1,
+        first: time,
+        last: time,
+    }
 }
 
-impl Counter {
-    /// The count after a first failure at `time`.
-    fn new(time: Time) -> Self {
-        Counter {
-            count: 1,
-            first: time,
-            last: time,
+/// One more failure at `time`: fail2ban's count, see the module's header.
+fn add(tries: &mut FormTries, time: Time, findtime: Duration) {
+    if time > tries.last {
+        let start = time - findtime;
+        if tries.first < start {
+            let span = time.since(tries.first).as_secs_f64();
+            let rate = f64::from(tries.count) / span * findtime.as_secs_f64();
+            tries.count = rate.round_ties_even() as u32;
+            tries.first = start;
         }
+        tries.last = time;
     }
-
-    /// One more failure at `time`.
-    fn add(&mut self, time: Time, findtime: Duration) {
-        if time > self.last {
-            let start = time - findtime;
-            if self.first < start {
-                let span = time.since(self.first).as_secs_f64();
-                let rate = f64::from(self.count) / span * findtime.as_secs_f64();
-                self.count = rate.round_ties_even() as u32;
-                self.first = start;
-            }
-            self.last = time;
-        }
-        self.count = self.count.saturating_add(1);
-    }
+    tries.count = tries.count.saturating_add(1);
 }
 
 /// One offender's counters, by line form.
 #[derive(Debug)]
 struct Tries {
-    forms: Vec<(u32, Counter)>,
+    forms: Vec<FormTries>,
     last: Time,
 }
 
@@ -73,8 +66,8 @@ impl Tries {
         let recent = self
             .forms
             .iter()
-            .filter(|(_, counter)| counter.last > start || counter.last == time);
-        recent.map(|(_, counter)| counter.count).max().unwrap_or(0)
+            .filter(|form| form.last > start || form.last == time);
+        recent.map(|form| form.count).max().unwrap_or(0)
     }
 }
 
@@ -82,12 +75,51 @@ impl Tries {
 #[derive(Debug)]
 pub struct Window {
     offenders: LruCache<Addr, Tries>,
+    /// Who must be written down again.
+    changed: Changed,
+}
+
+/// Offenders whose tries have changed since they were last written down.
+#[derive(Debug, Default)]
+enum Changed {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// These.
+    These(HashSet<Addr>),
+    /// More than are remembered, so that all of it is written down again.
+    All,
+}
+
+impl Changed {
+    fn add(&mut self, addr: Addr) {
+        match self {
+            Changed::Nobody => *self = Changed::These(HashSet::from([addr])),
+            Changed::These(these) => {
+                these.insert(addr);
+                if these.len() > OFFENDERS_MAX {
+                    *self = Changed::All;
+                }
+            }
+            Changed::All => {}
+        }
+    }
+}
+
+/// What has changed in a window.
+#[derive(Debug, Default, PartialEq)]
+pub struct News {
+    /// Is what was written down before void?
+    pub all: bool,
+    /// Offenders and their tries; none if they are forgotten.
+    pub tries: Vec<(Addr, Vec<FormTries>)>,
 }
 
 impl Default for Window {
     fn default() -> Self {
         Window {
             offenders: LruCache::unbounded(),
+            changed: Changed::Nobody,
         }
     }
 }
@@ -96,17 +128,18 @@ impl Window {
     /// Counts one failure and returns the tries of this offender so far.
     pub fn add(&mut self, offender: Addr, form: u32, time: Time, findtime: Duration) -> u32 {
         if self.offenders.len() >= OFFENDERS_MAX && !self.offenders.contains(&offender) {
-            self.offenders.pop_lru();
+            self.forget_oldest();
         }
+        self.changed.add(offender);
         let tries = self.offenders.get_or_insert_mut(offender, || Tries {
             forms: Vec::with_capacity(2),
             last: time,
         });
         tries.last = tries.last.max(time);
-        match tries.forms.iter().position(|(known, _)| *known == form) {
-            Some(place) => tries.forms[place].1.add(time, findtime),
-            None if tries.forms.len() < FORMS_MAX => tries.forms.push((form, Counter::new(time))),
-            None => tries.forms[FORMS_MAX - 1].1.add(time, findtime),
+        match tries.forms.iter().position(|known| known.form == form) {
+            Some(place) => add(&mut tries.forms[place], time, findtime),
+            None if tries.forms.len() < FORMS_MAX => tries.forms.push(first(form, time)),
+            None => add(&mut tries.forms[FORMS_MAX - 1], time, findtime),
         }
         tries.count(time, findtime)
     }
@@ -116,9 +149,9 @@ impl Window {
         let Some(tries) = self.offenders.peek_mut(offender) else {
             return 0;
         };
-        let place = tries.forms.iter().position(|(known, _)| *known == form);
-        if let Some((_, counter)) = tries.forms.get_mut(place.unwrap_or(FORMS_MAX - 1)) {
-            counter.count = counter.count.saturating_add(more);
+        let place = tries.forms.iter().position(|known| known.form == form);
+        if let Some(known) = tries.forms.get_mut(place.unwrap_or(FORMS_MAX - 1)) {
+            known.count = known.count.saturating_add(more);
         }
         tries.count(tries.last, findtime)
     }
@@ -148,7 +181,15 @@ impl Window {
 
     /// Forgets an offender, since it is banned or pardoned now.
     pub fn forget(&mut self, offender: &Addr) {
-        self.offenders.pop(offender);
+        if self.offenders.pop(offender).is_some() {
+            self.changed.add(*offender);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((addr, _)) = self.offenders.pop_lru() {
+            self.changed.add(addr);
+        }
     }
 
     /// Forgets all offenders inside `addr`.
@@ -158,7 +199,7 @@ impl Window {
             .filter(|offender| addr.contains(offender))
             .collect();
         for offender in inside {
-            self.offenders.pop(&offender);
+            self.forget(&offender);
         }
     }
 
@@ -170,7 +211,48 @@ impl Window {
             .peek_lru()
             .is_some_and(|(_, tries)| tries.last <= start)
         {
-            self.offenders.pop_lru();
+            self.forget_oldest();
+        }
+    }
+
+    /// What has changed since this was last asked, to be written down.
+    pub fn news(&mut self) -> News {
+        let forms = |addr: &Addr| {
+            let tries = self.offenders.peek(addr);
+            tries.map_or_else(Vec::new, |tries| tries.forms.clone())
+        };
+        match std::mem::take(&mut self.changed) {
+            Changed::Nobody => News::default(),
+            Changed::These(these) => News {
+                all: false,
+                tries: these.into_iter().map(|addr| (addr, forms(&addr))).collect(),
+            },
+            Changed::All => News {
+                all: true,
+                // The one that was silent longest first, so that it is the first to be forgotten again.
+                tries: self
+                    .offenders
+                    .iter()
+                    .rev()
+                    .map(|(addr, _)| (*addr, forms(addr)))
+                    .collect(),
+            },
+        }
+    }
+
+    /// Takes over what was written down of an offender, unless all of it is past.
+    pub fn restore(
+        &mut self,
+        offender: Addr,
+        forms: Vec<FormTries>,
+        now: Time,
+        findtime: Duration,
+    ) {
+        let last = forms.iter().map(|form| form.last).max();
+        if let Some(last) = last.filter(|last| *last > now - findtime)
+            && self.offenders.len() < OFFENDERS_MAX
+        {
+            self.offenders.put(offender, Tries { forms, last });
         }
     }
 
