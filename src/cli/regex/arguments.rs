@@ -300,9 +300,7 @@ fn number(given: &Given<'_>) -> Result<i64, Wrong> {
     let text = given.value.as_deref().unwrap_or_default();
     text.trim().parse().map_err(|_| {
         let written = &given.written;
-        Wrong::Option(format!(
-            "option {written}: invalid integer value: '{text}'"
-        ))
+        Wrong::Option(format!("option {written}: invalid integer value: '{text}'"))
     })
 }
 
@@ -333,7 +331,16 @@ mod tests {
 
     #[test]
     fn options_stand_anywhere_and_may_be_cut_short() {
-        let read = read(&["log", "-vvL3", "--print-all-mi", "re", "-o", "-x", "--no-c", "ig"]);
+        let read = read(&[
+            "log",
+            "-vvL3",
+            "--print-all-mi",
+            "re",
+            "-o",
+            "-x",
+            "--no-c",
+            "ig",
+        ]);
         let read = read.unwrap();
         assert_eq!((read.log.as_os_str(), &*read.regex), ("log".as_ref(), "re"));
         assert_eq!(read.ignoreregex.as_deref(), Some("ig"));

@@ -66,8 +66,18 @@ pub(super) fn json(
     let dates = dates.map(|dates| dates.tally(trial.text.datepattern.as_deref()));
     let told = |hits: u64| hits > 0 || arguments.verbose > 0;
     let limit = shown(arguments);
-    let missed = lines(&trial.missed, arguments.no_missed, arguments.all_missed, limit);
-    let ignored = lines(&trial.ignored, arguments.no_ignored, arguments.all_ignored, limit);
+    let missed = lines(
+        &trial.missed,
+        arguments.no_missed,
+        arguments.all_missed,
+        limit,
+    );
+    let ignored = lines(
+        &trial.ignored,
+        arguments.no_ignored,
+        arguments.all_ignored,
+        limit,
+    );
     let report = Report {
         log: arguments.log.to_string_lossy().into_owned(),
         seconds,

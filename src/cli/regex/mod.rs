@@ -180,6 +180,7 @@ fn begin(
         matched: kept(!arguments.all_matched, arguments.all_matched),
         missed: kept(arguments.no_missed, arguments.all_missed),
         findings: arguments.verbose > 0 && arguments.out.is_none(),
+        prefixes: report::shown(arguments),
         all: !arguments.no_check_all && arguments.out.is_none(),
     };
     Ok((Trial::new(subject, zone, keep), source))

@@ -16,7 +16,9 @@ pub(super) fn out(out: &str, trial: &Trial, findings: &[Finding]) -> String {
     // Several findings of one failregex are the addresses of one name.
     let same = |finding: &&Finding| finding.form == first.form;
     let findings = findings.iter().take_while(same).filter(counts);
-    findings.map(|finding| of_finding(out, trial, finding)).collect()
+    findings
+        .map(|finding| of_finding(out, trial, finding))
+        .collect()
 }
 
 fn of_finding(out: &str, trial: &Trial, finding: &Finding) -> String {
@@ -124,10 +126,8 @@ fn tag(name: &str, finding: &Finding, line: Option<&str>) -> Option<String> {
         "ip" => ip.to_owned(),
         "fid" => id.to_owned(),
         "msg" => line?.to_owned(),
-        "time" => match finding.time {
-            Some(time) => format!("{:?}", time.as_secs_f64()),
-            None => "None".to_owned(),
-        },
+        // A line without a date counts now.
+        "time" => format!("{:?}", finding.found.time.as_secs_f64()),
         "matches" => {
             let lines: Vec<&str> = finding.lines.iter().map(|seen| &*seen.line).collect();
             lines.join("\n")
@@ -150,11 +150,12 @@ fn tag(name: &str, finding: &Finding, line: Option<&str>) -> Option<String> {
             let group = name.strip_prefix("F-")?.to_lowercase();
             let mut groups = finding.found.groups.iter();
             let value = groups.find(|(own, _)| *own == group);
-            value.map(|(_, value)| match value {
-                crate::filter::groups::Value::Text(text) => text.to_string(),
-                list => repr_value(list),
-            })
-            .unwrap_or_default()
+            value
+                .map(|(_, value)| match value {
+                    crate::filter::groups::Value::Text(text) => text.to_string(),
+                    list => repr_value(list),
+                })
+                .unwrap_or_default()
         }
     })
 }

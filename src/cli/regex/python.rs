@@ -52,7 +52,10 @@ pub(super) fn repr_value(value: &Value) -> String {
     match value {
         Value::Text(text) => repr(text),
         Value::List(parts) => {
-            let parts: Vec<String> = parts.iter().map(|part| repr_or_none(part.as_deref())).collect();
+            let parts: Vec<String> = parts
+                .iter()
+                .map(|part| repr_or_none(part.as_deref()))
+                .collect();
             format!("({})", parts.join(", "))
         }
     }

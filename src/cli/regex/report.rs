@@ -41,22 +41,32 @@ fn write_report(
         return Ok(());
     };
     if let Some((regex, _)) = trial.filter.prefix() {
-        writeln!(text, "Prefregex: {} total\n|  {regex}", tally.prefregex.hits)?;
+        writeln!(
+            text,
+            "Prefregex: {} total\n|  {regex}",
+            tally.prefregex.hits
+        )?;
         write_time(text, arguments, tally.prefregex)?;
         if arguments.verbose > 0 {
-            for captured in &trial.prefixes {
+            let shown = shown(arguments);
+            for captured in trial.prefixes.iter().take(shown) {
                 writeln!(text, "|      {captured}")?;
+            }
+            if trial.prefixes.len() > shown {
+                text.push_str("|      ...\n");
             }
         }
         text.push_str("`-\n\n");
     }
     let failregex = trial.text.failregex.iter().zip(&trial.found);
-    let rows = failregex.zip(&tally.failregex).map(|((regex, found), count)| Row {
-        regex,
-        hits: found.count,
-        found: Some(found),
-        count: *count,
-    });
+    let rows = failregex
+        .zip(&tally.failregex)
+        .map(|((regex, found), count)| Row {
+            regex,
+            hits: found.count,
+            found: Some(found),
+            count: *count,
+        });
     section(text, arguments, "Failregex", rows.collect())?;
     let ignoreregex = trial.text.ignoreregex.iter().zip(&tally.ignoreregex);
     let rows = ignoreregex.map(|(regex, count)| Row {
@@ -187,8 +197,8 @@ fn lines(text: &mut String, kind: &str, lines: &Lines, limit: Option<usize>) -> 
 
 /// A time as C writes it, where we are.
 fn people(time: Time) -> String {
-    let zoned = Timestamp::from_microsecond(time.as_micros())
-        .map(|time| time.to_zoned(TimeZone::system()));
+    let zoned =
+        Timestamp::from_microsecond(time.as_micros()).map(|time| time.to_zoned(TimeZone::system()));
     match zoned {
         Ok(zoned) => zoned.strftime("%a %b %d %H:%M:%S %Y").to_string(),
         Err(_) => time.to_string(),

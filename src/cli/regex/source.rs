@@ -95,9 +95,9 @@ impl Source {
             false => each(line),
         };
         match self {
-            Source::Text(text) => text.split('\n').try_for_each(|line| {
-                given(line.trim_end_matches('\r'))
-            }),
+            Source::Text(text) => text
+                .split('\n')
+                .try_for_each(|line| given(line.trim_end_matches('\r'))),
             Source::File(path) => {
                 let encoding = encoding_named(encoding)?;
                 let told = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -173,10 +173,18 @@ mod tests {
                 lines.push(line.to_owned());
                 Ok(())
             };
-            Source::of(path.as_os_str()).unwrap().each(encoding, keep).unwrap();
+            Source::of(path.as_os_str())
+                .unwrap()
+                .each(encoding, keep)
+                .unwrap();
             assert_eq!(lines, expected, "{encoding:?}");
         }
-        assert!(Source::of(path.as_os_str()).unwrap().each(Some("x"), |_| Ok(())).is_err());
+        assert!(
+            Source::of(path.as_os_str())
+                .unwrap()
+                .each(Some("x"), |_| Ok(()))
+                .is_err()
+        );
         assert!(Source::of("systemd-journal[a=b]".as_ref()).is_err());
     }
 }

@@ -4,7 +4,6 @@
 //! that name; a file, if it has a slash and there is such a file; else a regex.
 //! IGNOREREGEX is a regex, always.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::arguments::Arguments;
@@ -69,7 +68,10 @@ impl Subject {
         let mut text = match named(&arguments.regex, arguments.config.as_deref(), home) {
             Some(named) => named.load(arguments, home, say)?,
             None => {
-                say(&format!("Use   failregex line : {}\n", short(&arguments.regex)));
+                say(&format!(
+                    "Use   failregex line : {}\n",
+                    short(&arguments.regex)
+                ));
                 FilterText {
                     failregex: vec![arguments.regex.clone()],
                     ..FilterText::default()
@@ -106,16 +108,18 @@ impl Named {
             let options: Vec<String> = options
                 .map(|(name, value)| format!("{}: {}", repr(name), repr(value)))
                 .collect();
-            say(&format!("Use   filter options : {{{}}}\n", options.join(", ")));
+            say(&format!(
+                "Use   filter options : {{{}}}\n",
+                options.join(", ")
+            ));
         }
         let folder = match home {
             Home::Ours(folder) => folder,
             Home::Fail2ban => Path::new(FAIL2BAN_DIR),
         };
         let loaded = config::tested(folder, self.tree.as_deref(), &self.entry, self.is_file);
-        let (text, set) = loaded.map_err(|error| {
-            format!("failed to load filter {}: {error}", arguments.regex)
-        })?;
+        let (text, set) = loaded
+            .map_err(|error| format!("failed to load filter {}: {error}", arguments.regex))?;
         let sets = |name: &str| set.iter().any(|own| own == name);
         if sets("maxlines") && arguments.maxlines == 0 {
             say(&format!("Use         maxlines : {}\n", text.maxlines));
@@ -137,19 +141,20 @@ fn named(regex: &str, config: Option<&Path>, home: Home<'_>) -> Option<Named> {
     if name.contains('/') {
         return file(Path::new(&name), behind, options);
     }
-    let stem = name.strip_suffix(".conf").or_else(|| name.strip_suffix(".local"));
-    let stem = stem.unwrap_or(&name).to_owned();
+    let stem = Path::new(&name).file_stem()?.to_string_lossy().into_owned();
+    let is_stem = !name.contains('.') || name.ends_with(".conf") || name.ends_with(".local");
     let trees: Vec<PathBuf> = match (config, home) {
         (Some(tree), _) => vec![tree.to_owned()],
         (None, Home::Fail2ban) => vec![PathBuf::from(FAIL2BAN_DIR)],
         (None, Home::Ours(folder)) => vec![folder.to_owned(), PathBuf::from(FAIL2BAN_DIR)],
     };
     let has = |tree: &PathBuf| {
-        let files = ["conf", "local"].map(|end| tree.join(format!("filter.d/{stem}.{end}")));
-        files.iter().any(|file| file.is_file())
+        let folder = tree.join("filter.d");
+        let ends = ["", ".conf", ".local"].map(|end| folder.join(format!("{name}{end}")));
+        ends.iter().any(|file| file.is_file())
     };
     let ours = config.is_none() && matches!(home, Home::Ours(_));
-    let built_in = ours && config::has_filter(&stem);
+    let built_in = ours && is_stem && config::has_filter(&stem);
     let place = trees.iter().position(has);
     let (tree, shown) = match place {
         // Those of our folder are read together with those that are built in.
@@ -244,17 +249,18 @@ fn compile(text: &FilterText) -> Result<Filter, String> {
 }
 
 fn mention_dates(pattern: &str) -> String {
-    let mut text = String::new();
     let title = date::tally::title(pattern);
-    // Writing to a String cannot fail.
-    writeln!(text, "Use      datepattern : {} : {title}", short(pattern)).unwrap_or_default();
-    text
+    format!("Use      datepattern : {pattern} : {title}\n")
 }
 
 /// A text as it is mentioned.
 pub(super) fn short(text: &str) -> String {
     match text.chars().count() {
         0..=MENTION_CHARS_MAX => text.to_owned(),
-        _ => text.chars().take(MENTION_CHARS).chain("...".chars()).collect(),
+        _ => text
+            .chars()
+            .take(MENTION_CHARS)
+            .chain("...".chars())
+            .collect(),
     }
 }

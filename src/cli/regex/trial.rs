@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 
 use super::subject::Subject;
+use crate::filter::date::Detector;
 use crate::filter::follow::Ask;
 use crate::filter::lines::{Attached, Lineup, Mode, Reading};
 use crate::filter::matched::{Host, Match};
@@ -81,6 +82,8 @@ pub(super) struct Keep {
     pub(super) missed: usize,
     /// Are findings and what the prefregex captured listed?
     pub(super) findings: bool,
+    /// How often what the prefregex captured is listed.
+    pub(super) prefixes: usize,
     /// Are all failregexes asked?
     pub(super) all: bool,
 }
@@ -145,11 +148,15 @@ impl Trial {
                 false => Ask::FirstPending,
             },
         };
+        let dates = |lineup: &Lineup| lineup.dates().map_or(0, Detector::hits);
+        let dates_before = dates(&self.lineup);
         let block = format!("{line}\n");
         let mut matches = Vec::new();
         self.lineup
             .matches(block.as_bytes(), reading, |_, _, found| matches.push(found));
         let (date, dated) = self.lineup.date_cut(now).unwrap_or((0..0, false));
+        // A template that matches nothing (`()`) says that the line counts now.
+        let dated = dated || (date.is_empty() && dates(&self.lineup) > dates_before);
         while self.recent.len() >= RECENT_LINES_MAX {
             self.recent.pop_front();
         }
@@ -230,10 +237,11 @@ impl Trial {
         };
         if let Some(groups) = &tally.prefix
             && self.keep.findings
-            && self.prefixes.len() < FINDINGS_MAX
+            && self.prefixes.len() <= self.keep.prefixes
         {
             let (_, names) = self.filter.prefix().unwrap_or_default();
-            self.prefixes.push(super::python::repr_groups(&names, groups, &[]));
+            self.prefixes
+                .push(super::python::repr_groups(&names, groups, &[]));
         }
         // Earlier lines that are part of a match now were missed till here.
         let earlier = tally.covered.iter().filter(|covered| ***covered != *line);
@@ -242,11 +250,12 @@ impl Trial {
                 self.matched.push(covered);
             }
         }
-        let counts = |finding: &Finding| !finding.nofail;
-        let kind = match (findings.iter().any(counts), tally.ignored) {
-            (true, _) => &mut self.matched,
-            (false, ignored) if ignored || !findings.is_empty() => &mut self.ignored,
-            (false, _) => &mut self.missed,
+        // One finding that is no failure is enough to ignore the line; fail2ban has it so.
+        let quiet = findings.iter().any(|finding| finding.nofail);
+        let kind = match findings.is_empty() {
+            false if !quiet => &mut self.matched,
+            true if !tally.ignored => &mut self.missed,
+            _ => &mut self.ignored,
         };
         kind.push(line.trim_end());
         for finding in findings {
@@ -270,9 +279,9 @@ impl Lines {
         }
     }
 
-    /// Takes out the last such line; false if there is none.
+    /// Takes out the first such line; false if there is none.
     fn take(&mut self, line: &str) -> bool {
-        let place = self.kept.iter().rposition(|kept| kept == line.trim_end());
+        let place = self.kept.iter().position(|kept| kept == line.trim_end());
         if let Some(place) = place {
             self.kept.remove(place);
         }

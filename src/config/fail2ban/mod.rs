@@ -157,7 +157,9 @@ pub fn load_filter_options(
 /// is not written so.
 pub fn split_entry(entry: &str) -> Option<(String, Vec<(String, String)>)> {
     let (name, given) = options::parse(entry).ok()?;
-    let given = given.iter().map(|(name, value)| (name.to_owned(), value.clone()));
+    let given = given
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.clone()));
     Some((name, given.collect()))
 }
 

@@ -45,9 +45,9 @@ impl Detector {
             let hits = slot.hits as f64 * f64::from(slot.template.weight);
             TemplateTally {
                 name: name(pattern),
-                pattern: match word(pattern) {
-                    Some(_) => String::new(),
-                    None => pattern.to_owned(),
+                pattern: match is_seconds(pattern) || word(pattern).is_some() {
+                    true => String::new(),
+                    false => pattern.to_owned(),
                 },
                 regex: slot.template.regex().to_owned(),
                 hits: slot.hits,
@@ -60,17 +60,27 @@ impl Detector {
         });
         slots.collect()
     }
+
+    /// How often any of its templates won.
+    pub fn hits(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.hits).sum()
+    }
 }
 
-/// What the report calls a datepattern as a whole: after its first line.
+/// What the report calls a datepattern as a whole: after its first line, unless there are
+/// default templates in it.
 pub fn title(datepattern: &str) -> String {
-    let mut lines = datepattern.lines().map(str::trim);
-    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    match first.to_ascii_uppercase() {
-        upper if upper == LINE_BEGIN || upper == "{DEFAULT}" => DEFAULT_TITLE.to_owned(),
-        upper if upper.contains("{DATE}") => DEFAULT_TITLE.to_owned(),
-        upper if upper == "{NONE}" => name("^"),
-        _ => name(first),
+    let lines = datepattern.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty());
+    let mut lines = lines.map(|line| (line, line.to_ascii_uppercase()));
+    let is_default = |upper: &str| upper == LINE_BEGIN || upper.contains("{DATE}");
+    if lines.clone().any(|(_, upper)| is_default(&upper)) {
+        return DEFAULT_TITLE.to_owned();
+    }
+    match lines.find(|(_, upper)| upper != "{DEFAULT}") {
+        None => DEFAULT_TITLE.to_owned(),
+        Some((_, upper)) if upper == "{NONE}" => name("^"),
+        Some((first, _)) => name(first),
     }
 }
 
@@ -101,7 +111,9 @@ fn of_line(line: &str) -> Vec<Known> {
         "{NONE}" => vec!["{UNB}^".to_owned()],
         _ if upper.contains("{DATE}") => {
             let texts = defaults::texts();
-            texts.map(|text| shown(&replaced(line, &upper, text))).collect()
+            texts
+                .map(|text| shown(&replaced(line, &upper, text)))
+                .collect()
         }
         _ => vec![line.to_owned()],
     };
@@ -136,6 +148,12 @@ fn word(pattern: &str) -> Option<String> {
         Some(_) => format!("{LINE_BEGIN}{name}"),
         None => name.to_owned(),
     })
+}
+
+/// Does it hold seconds since 1970 among other things?
+fn is_seconds(pattern: &str) -> bool {
+    let upper = pattern.to_ascii_uppercase();
+    upper.contains("{EPOCH}") || upper.contains("{LEPOCH}")
 }
 
 /// A datepattern with words for its tokens.
@@ -205,7 +223,11 @@ mod tests {
         assert_eq!(tally.len(), 31);
         assert!(tally.iter().all(|template| !template.name.is_empty()));
         assert_eq!((tally[0].hits, tally[0].weight), (1, 100.0));
-        assert!(tally[0].name.starts_with("{^LN-BEG}ExYear(?P<_sep>[-/.])Month"));
+        assert!(
+            tally[0]
+                .name
+                .starts_with("{^LN-BEG}ExYear(?P<_sep>[-/.])Month")
+        );
         assert_eq!(tally[30].name, "TAI64N");
         assert_eq!(tally[30].pattern, "");
     }
@@ -220,6 +242,9 @@ mod tests {
             ("epoch\n%Y", "Epoch"),
             ("x{DATE}", "Default Detectors"),
             ("{^LN-BEG}\n%Y", "Default Detectors"),
+            ("%Y\n{^LN-BEG}", "Default Detectors"),
+            ("{DEFAULT}", "Default Detectors"),
+            ("%Y\n{DEFAULT}", "Year"),
             ("{NONE}", "^"),
         ] {
             assert_eq!(title(pattern), expected, "{pattern}");
