@@ -160,7 +160,10 @@ fn begin(
     say: &mut dyn FnMut(&str),
 ) -> Result<(Trial, Source), String> {
     let zone = match &arguments.timezone {
-        Some(name) => date::zone(name).map_err(|error| error.to_string())?,
+        Some(name) => date::zone(name).map_err(|error| {
+            let name = python::repr(name);
+            format!("Unknown or unsupported time zone: {name}: {error}")
+        })?,
         None => TimeZone::system(),
     };
     let subject = Subject::read(arguments, home, say)?;

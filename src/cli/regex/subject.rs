@@ -62,7 +62,8 @@ impl Subject {
             say(&format!("Use         maxlines : {}\n", arguments.maxlines));
         }
         if let Some(pattern) = &arguments.datepattern {
-            Detector::new(Some(pattern)).map_err(|error| error.to_string())?;
+            Detector::new(Some(pattern))
+                .map_err(|error| format!("Failed to set datepattern {}: {error}", repr(pattern)))?;
             say(&mention_dates(pattern));
         }
         let mut text = match named(&arguments.regex, arguments.config.as_deref(), home) {
