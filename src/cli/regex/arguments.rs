@@ -1,11 +1,12 @@
-//! The command line of `fail2ban-regex`, as Python's `optparse` understands it.
+//! The command line of `fail2ban-regex`: what it asks for, and what is wrong with it.
 //!
-//! Options may stand anywhere, `--` ends them, short ones may be joined (`-vvL3`), long ones
-//! cut short as long as they are unmistakable (`--print-all-mi`). A value may begin with a
-//! dash. Options of ours come on top: `--json` and `--time`.
+//! Options may stand anywhere, and `--` ends them. Some that fail2ban takes mean nothing
+//! here; they are accepted, so that a script goes on working.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+use super::options::{self, Given};
 
 /// The loudest level of fail2ban's own messages, for the hint in an error.
 const LOG_LEVELS: [&str; 8] = [
@@ -67,66 +68,6 @@ pub(super) struct Arguments {
     pub(super) time: bool,
 }
 
-/// An option by its first long name, or its letter if it has no long one.
-struct Known {
-    letter: Option<char>,
-    long: &'static [&'static str],
-    value: bool,
-}
-
-const fn flag(letter: Option<char>, long: &'static [&'static str]) -> Known {
-    Known {
-        letter,
-        long,
-        value: false,
-    }
-}
-
-const fn value(letter: Option<char>, long: &'static [&'static str]) -> Known {
-    Known {
-        letter,
-        long,
-        value: true,
-    }
-}
-
-const KNOWN: [Known; 27] = [
-    flag(None, &["version"]),
-    flag(Some('h'), &["help"]),
-    value(Some('c'), &["config"]),
-    value(Some('d'), &["datepattern"]),
-    value(None, &["timezone", "TZ"]),
-    value(Some('e'), &["encoding"]),
-    flag(Some('r'), &["raw"]),
-    value(None, &["usedns"]),
-    value(Some('L'), &["maxlines"]),
-    value(Some('m'), &["journalmatch"]),
-    value(Some('l'), &["log-level"]),
-    flag(Some('V'), &["V"]),
-    flag(Some('v'), &["verbose"]),
-    value(None, &["verbosity"]),
-    flag(None, &["verbose-date", "VD"]),
-    flag(Some('D'), &["debuggex"]),
-    flag(None, &["no-check-all"]),
-    value(Some('o'), &["out"]),
-    flag(None, &["print-no-missed"]),
-    flag(None, &["print-no-ignored"]),
-    flag(None, &["print-all-matched"]),
-    flag(None, &["print-all-missed"]),
-    flag(None, &["print-all-ignored"]),
-    flag(Some('t'), &["log-traceback"]),
-    flag(None, &["full-traceback"]),
-    flag(None, &["json"]),
-    flag(None, &["time"]),
-];
-
-/// An option at hand, as it was written.
-struct Given<'k> {
-    known: &'k Known,
-    written: String,
-    value: Option<String>,
-}
-
 /// Reads a command line, without the program's name.
 pub(super) fn parse(words: &[OsString]) -> Result<Asked, Wrong> {
     let mut arguments = Arguments::default();
@@ -137,14 +78,14 @@ pub(super) fn parse(words: &[OsString]) -> Result<Asked, Wrong> {
         if text == "--" {
             places.extend(words.by_ref().cloned());
         } else if let Some(long) = text.strip_prefix("--") {
-            let given = long_option(long, &mut words)?;
+            let given = options::long(long, &mut words)?;
             if let Some(asked) = arguments.take(&given)? {
                 return Ok(asked);
             }
         } else if let Some(letters) = text.strip_prefix('-').filter(|rest| !rest.is_empty()) {
             let mut letters = letters.chars();
             while let Some(letter) = letters.next() {
-                let given = short_option(letter, &mut letters, &mut words)?;
+                let given = options::short(letter, &mut letters, &mut words)?;
                 if let Some(asked) = arguments.take(&given)? {
                     return Ok(asked);
                 }
@@ -157,87 +98,8 @@ pub(super) fn parse(words: &[OsString]) -> Result<Asked, Wrong> {
     Ok(Asked::Test(Box::new(arguments)))
 }
 
-fn long_option<'w>(
-    text: &str,
-    words: &mut impl Iterator<Item = &'w OsString>,
-) -> Result<Given<'static>, Wrong> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, None),
-    };
-    let names = || {
-        KNOWN
-            .iter()
-            .flat_map(|known| known.long.iter().map(move |long| (known, *long)))
-            .filter(|(known, long)| known.letter != Some('V') && long.starts_with(name))
-    };
-    let written = format!("--{name}");
-    let exact = names().find(|(_, long)| *long == name);
-    let known = match (exact, names().count()) {
-        (Some((known, _)), _) => known,
-        (None, 1) => names().map(|(known, _)| known).next().unwrap_or(&KNOWN[0]),
-        (None, 0) => return Err(Wrong::Option(format!("no such option: {written}"))),
-        (None, _) => {
-            let mut could: Vec<String> = names().map(|(_, long)| format!("--{long}")).collect();
-            could.sort_unstable();
-            let could = could.join(", ");
-            return Err(Wrong::Option(format!(
-                "ambiguous option: {written} ({could}?)"
-            )));
-        }
-    };
-    let value = match (known.value, value) {
-        (true, Some(value)) => Some(value),
-        (true, None) => Some(next(words, &written)?),
-        (false, None) => None,
-        (false, Some(_)) => {
-            return Err(Wrong::Option(format!(
-                "{written} option does not take a value"
-            )));
-        }
-    };
-    Ok(Given {
-        known,
-        written,
-        value,
-    })
-}
-
-fn short_option<'w>(
-    letter: char,
-    rest: &mut std::str::Chars<'_>,
-    words: &mut impl Iterator<Item = &'w OsString>,
-) -> Result<Given<'static>, Wrong> {
-    let written = format!("-{letter}");
-    let known = KNOWN.iter().find(|known| known.letter == Some(letter));
-    let known = known.ok_or_else(|| Wrong::Option(format!("no such option: {written}")))?;
-    let value = match (known.value, rest.as_str()) {
-        (false, _) => None,
-        (true, "") => Some(next(words, &written)?),
-        (true, joined) => {
-            let joined = joined.to_owned();
-            rest.by_ref().for_each(drop);
-            Some(joined)
-        }
-    };
-    Ok(Given {
-        known,
-        written,
-        value,
-    })
-}
-
-fn next<'w>(
-    words: &mut impl Iterator<Item = &'w OsString>,
-    written: &str,
-) -> Result<String, Wrong> {
-    let word = words.next();
-    let text = word.map(|word| word.to_string_lossy().into_owned());
-    text.ok_or_else(|| Wrong::Option(format!("{written} option requires 1 argument")))
-}
-
 impl Arguments {
-    fn take(&mut self, given: &Given<'_>) -> Result<Option<Asked>, Wrong> {
+    fn take(&mut self, given: &Given) -> Result<Option<Asked>, Wrong> {
         let value = given.value.clone();
         match given.known.long.first().copied().unwrap_or_default() {
             "version" => return Ok(Some(Asked::Version)),
@@ -296,7 +158,7 @@ impl Arguments {
     }
 }
 
-fn number(given: &Given<'_>) -> Result<i64, Wrong> {
+fn number(given: &Given) -> Result<i64, Wrong> {
     let text = given.value.as_deref().unwrap_or_default();
     text.trim().parse().map_err(|_| {
         let written = &given.written;

@@ -55,9 +55,11 @@ Accepted, and without a meaning here:
   -t, --log-traceback, --full-traceback
 
 The report has fail2ban-regex's words and counts. These differ: the time it took; the
-text of errors behind the word ERROR; regexes that we write in our own way (--VD, and
-tags in a prefregex); `Real  filter options` is not printed; an address that cannot be
-one (192.0.2.256) is not found; the order of groups in a row of a connection.
+text of errors behind the first words; regexes that we write in our own way (--VD, and
+addresses in a prefregex); `Real  filter options` is not printed; a filter without a
+failregex, an unknown --usedns and an unknown --encoding are errors; an address that
+cannot be one (192.0.2.256) is not found; the order of groups in a row of a connection;
+a prefregex together with --maxlines, where fail2ban mixes up the lines.
 
 Exit codes: 0 done, whatever was found; 255 something is wrong; 2 an option is.
 ";

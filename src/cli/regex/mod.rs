@@ -9,6 +9,7 @@
 mod arguments;
 mod help;
 mod json;
+mod options;
 mod out;
 mod python;
 mod report;
@@ -46,7 +47,8 @@ const HEAD: &str = "\nRunning tests\n=============\n\n";
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(super) struct Arguments {
-    /// fail2ban-regex's own: [OPTIONS] LOG REGEX [IGNOREREGEX]; --help shows them
+    /// fail2ban-regex's own: [OPTIONS] LOG REGEX [IGNOREREGEX]; `regex --help` shows them.
+    /// Options of ringfence stand before `regex`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
