@@ -173,7 +173,8 @@ fn begin(
     let maxlines = subject.text.maxlines;
     say(&source.mention(arguments.encoding.as_deref(), maxlines));
     say("\n");
-    // A line that was missed may still become a part of a match.
+    // A line that was missed may still become a part of a match. Only where all lines are
+    // asked for are all kept.
     let some = report::shown(arguments) + maxlines as usize;
     let kept = |none: bool, all: bool| match (none, all) {
         (true, _) => 0,
