@@ -1,13 +1,15 @@
-//! The command line: one file per verb, and exit codes.
+//! The command line: one file or folder per verb, and exit codes.
 //!
 //! Exit codes: 0 done, 1 it could not be done (a sentence on standard error says
-//! why), 2 the command line could not be understood.
+//! why), 2 the command line could not be understood. Under the name `fail2ban-regex` the
+//! program is that one ([`regex`]), with its arguments and its exit codes.
 
 mod apiban;
 mod ask;
 mod ban;
 mod check;
 mod examine;
+mod regex;
 mod reload;
 mod run;
 mod scan;
@@ -52,6 +54,8 @@ enum Verb {
     Run(run::Arguments),
     /// Judge an existing log: who failed how often, who would have been banned
     Scan(scan::Arguments),
+    /// Test a filter or a regex on a log, as fail2ban-regex does
+    Regex(regex::Arguments),
     /// Let a program drive the filters: JSON on standard input and output
     Examine(examine::Arguments),
     /// Say whether the configuration can be used, and what is wrong with it
@@ -104,10 +108,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = regex::by_name(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     let done = match &cli.verb {
         Verb::Run(arguments) => run::run(&cli.common, arguments),
         Verb::Scan(arguments) => scan::run(&cli.common, arguments),
+        Verb::Regex(arguments) => return regex::run(&cli.common, arguments),
         Verb::Examine(arguments) => examine::run(&cli.common, arguments),
         Verb::Check(arguments) => check::run(&cli.common, arguments),
         Verb::Status(arguments) => status::run(&cli.common, arguments),

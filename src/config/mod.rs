@@ -14,7 +14,7 @@ pub mod native;
 use std::path::{Path, PathBuf};
 
 use crate::feed;
-use crate::filter::{Filter, Names};
+use crate::filter::{Filter, FilterText, Names};
 pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Root, Roots};
 use jail::filter_text;
@@ -235,4 +235,24 @@ pub fn feed_settings(settings: &Settings) -> Result<feed::Settings, String> {
         reconcile: apiban.reconcile,
         laboratory,
     })
+}
+
+/// Is there a filter of this name among ours that are built in?
+pub fn has_filter(name: &str) -> bool {
+    let file = format!("filter.d/{name}.conf");
+    EMBEDDED.iter().any(|(path, _)| *path == file)
+}
+
+/// The texts of a filter for `regex`, and the names of the options that it sets. `entry` is
+/// `name[option=value]`, looked for in `tree` if that is given, else among ours and the
+/// folder's; or it is a path, if it is a `file`.
+pub fn tested(
+    folder: &Path,
+    tree: Option<&Path>,
+    entry: &str,
+    file: bool,
+) -> Result<(FilterText, Vec<String>), ConfigError> {
+    let roots = tree.map_or_else(|| roots(folder), Roots::dir);
+    let (text, names) = fail2ban::load_filter_options(&roots, entry, file)?;
+    Ok((filter_text(&text), names))
 }

@@ -21,6 +21,7 @@ use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Match};
 use super::pattern::{Found, StepLimit};
+use super::tally::{Asked, Clock, Tally};
 use crate::time::Time;
 
 /// A line as a filter sees it.
@@ -41,6 +42,8 @@ pub(super) struct Seen<'a> {
 pub enum Ask {
     /// Until one matches, as the daemon does.
     First,
+    /// The same, and a match that is pending is given too: for tests.
+    FirstPending,
     /// All, and matches that are pending or no failure are given too: for tests.
     All,
 }
@@ -54,6 +57,8 @@ pub struct Follower {
     lines: VecDeque<Kept>,
     /// Searches that were given up because of their steps.
     given_up: u64,
+    /// What is counted in a test of the filter; nothing in the daemon.
+    tally: Option<Box<Tally>>,
 }
 
 /// A line that waits for others.
@@ -88,7 +93,18 @@ impl Follower {
             connections: Connections::default(),
             lines: VecDeque::new(),
             given_up: 0,
+            tally: None,
         }
+    }
+
+    /// Counts from now on what the patterns do, and how long it takes.
+    pub(super) fn count(&mut self, clock: Clock) {
+        self.tally = Some(Box::new(Tally::new(&self.filter, clock)));
+    }
+
+    /// What was counted, if it is.
+    pub(super) fn tally(&self) -> Option<&Tally> {
+        self.tally.as_deref()
     }
 
     /// Its filter.
@@ -110,6 +126,9 @@ impl Follower {
     /// Gives each match to `each`.
     pub(super) fn line(&mut self, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
         let filter = Arc::clone(&self.filter);
+        if let Some(tally) = &mut self.tally {
+            tally.next_line();
+        }
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -125,11 +144,14 @@ impl Follower {
         };
         let text = before.content.as_deref().unwrap_or(seen.text);
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.answer(form.find(text)) else {
+            let Some(found) = self.find(Asked::Fail(place), form, text) else {
                 continue;
             };
             if self.ignored(filter, text) {
-                return;
+                match ask {
+                    Ask::First | Ask::FirstPending => return,
+                    Ask::All => continue,
+                }
             }
             let mut evidence = Evidence::default();
             evidence.push(seen.line);
@@ -139,7 +161,7 @@ impl Follower {
                 ask,
                 each,
             );
-            if ask == Ask::First {
+            if ask != Ask::All {
                 return;
             }
         }
@@ -168,12 +190,15 @@ impl Follower {
             text.clone_from(content);
         }
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.answer(form.find(&text)) else {
+            let Some(found) = self.find(Asked::Fail(place), form, &text) else {
                 continue;
             };
             let (matched, rest) = self.part(&text, &found);
             let groups = before.with(form, &found);
             self.lines = rest;
+            if let Some(tally) = &mut self.tally {
+                tally.covers(matched.iter().map(|kept| &*kept.line));
+            }
             let matched_text: String = matched.iter().map(|kept| &*kept.text).collect();
             if !self.ignored(filter, &matched_text) {
                 let mut evidence = Evidence::default();
@@ -184,7 +209,7 @@ impl Follower {
                     each,
                 );
             }
-            if ask == Ask::First {
+            if ask != Ask::All {
                 return;
             }
             text = self.joined();
@@ -231,8 +256,11 @@ impl Follower {
         let Some(form) = &filter.prefregex else {
             return Some(Before::default());
         };
-        let found = self.answer(form.find(text))?;
+        let found = self.find(Asked::Prefix, form, text)?;
         let mut groups = form.groups(&found);
+        if let Some(tally) = &mut self.tally {
+            tally.line.prefix = Some(groups.clone());
+        }
         let content = groups.take("content");
         let content = content.filter(|content| !content.is_empty());
         Some(Before {
@@ -276,7 +304,7 @@ impl Follower {
         if made.is_pending() {
             let connection = connection.as_deref()?;
             // A quiet line does not wait, unless fail2ban tests: it has it so.
-            if ask == Ask::All || !made.nofail {
+            if ask != Ask::First || !made.nofail {
                 self.connections.wait(connection);
             }
         }
@@ -284,14 +312,16 @@ impl Follower {
     }
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
-        filter
-            .ignoreregex
-            .iter()
-            .any(|form| self.answer(form.find(text)).is_some())
+        let mut forms = filter.ignoreregex.iter().enumerate();
+        forms.any(|(place, form)| self.find(Asked::Ignore(place), form, text).is_some())
     }
 
-    /// A search that was given up has found nothing.
-    fn answer<'t>(&mut self, found: Result<Option<Found<'t>>, StepLimit>) -> Option<Found<'t>> {
+    /// Asks a pattern. A search that was given up has found nothing.
+    fn find<'t>(&mut self, asked: Asked, form: &Form, text: &'t str) -> Option<Found<'t>> {
+        let found: Result<Option<Found<'t>>, StepLimit> = match &mut self.tally {
+            None => form.find(text),
+            Some(tally) => tally.time(asked, || form.find(text)),
+        };
         found.unwrap_or_else(|_| {
             self.given_up += 1;
             None
@@ -302,7 +332,11 @@ impl Follower {
 fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
     // Outside of connections, fail2ban does not heed that a line is no failure.
     let quiet = |made: &Match| made.nofail && made.groups.text("mlfid").is_some();
-    let counts = |made: &Match| ask == Ask::All || !(quiet(made) || made.is_pending());
+    let counts = |made: &Match| match ask {
+        Ask::First => !(quiet(made) || made.is_pending()),
+        Ask::FirstPending => !quiet(made),
+        Ask::All => true,
+    };
     if let Some(made) = made.filter(counts) {
         each(made);
     }

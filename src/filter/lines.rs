@@ -7,6 +7,7 @@
 //! old one; they differ in [`Mode`] and [`Ask`] only.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::follow::{Ask, Follower, Seen};
 use super::gate::Gate;
 use super::literals::Literal;
 use super::matched::{self, Host, Match};
+use super::tally::{Clock, Tally};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 
@@ -137,6 +139,8 @@ struct Cutter {
 /// What a line says of its time.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
+    /// Which bytes of the line were cut out as its date.
+    cut: (usize, usize),
     own: Option<Time>,
     /// The date of the nearest line before that has one.
     before: Option<Time>,
@@ -222,6 +226,34 @@ impl Lineup {
         cutter.text.strip_suffix('\n')
     }
 
+    /// Counts from now on what the first filter's patterns do, with a clock that gives
+    /// nanoseconds: for a test of the filter.
+    pub fn count(&mut self, clock: Clock) {
+        if let Some(place) = self.places.first_mut() {
+            place.follower.count(clock);
+        }
+    }
+
+    /// What was counted since then.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.places.first()?.follower.tally()
+    }
+
+    /// What the first filter's templates of dates did.
+    pub fn dates(&self) -> Option<&Detector> {
+        let cutter = self.cutters.get(self.places.first()?.cutter)?;
+        Some(&cutter.detector)
+    }
+
+    /// Which bytes of the last line were cut out as its date, and whether the first
+    /// filter had any date for it, be it one of a line shortly before; `None` if the line
+    /// was not looked at.
+    pub fn date_cut(&self, now: Time) -> Option<(Range<usize>, bool)> {
+        let cutter = self.cutters.get(self.places.first()?.cutter)?;
+        let Shown { cut, own, before } = cutter.shown?;
+        Some((cut.0..cut.1, own.is_some() || is_fresh(before, now)))
+    }
+
     /// Lets the filters see a block of whole lines, the last byte a newline.
     pub fn block(&mut self, block: &[u8], mode: Mode, now: Time, mut each: impl FnMut(Found)) {
         let ask = Ask::First;
@@ -294,6 +326,7 @@ impl Lineup {
             cutter.text.push('\n');
             cutter.last = Some(written);
             cutter.shown = Some(Shown {
+                cut: (0, 0),
                 own: Some(written),
                 before: None,
             });
@@ -424,7 +457,8 @@ impl Cutter {
             self.last = own.or(self.last);
         }
         let own = own.or((self.dateless && mode != Mode::Replay).then_some(now));
-        self.shown = Some(Shown { own, before });
+        let cut = (span.start, span.end);
+        self.shown = Some(Shown { cut, own, before });
     }
 
     /// The date of the nearest line before `end` that has one.

@@ -17,6 +17,7 @@ pub mod literals;
 pub mod matched;
 pub mod pattern;
 mod tags;
+pub mod tally;
 
 use date::{DatePatternError, Detector};
 use groups::Form;
@@ -214,6 +215,21 @@ impl Filter {
     /// How many failregexes it has.
     pub fn len(&self) -> usize {
         self.failregex.len()
+    }
+
+    /// The names of what its prefregex captures, in their order, and the regex itself with
+    /// its tags written out.
+    pub fn prefix(&self) -> Option<(&str, Vec<&str>)> {
+        let pattern = &self.prefregex.as_ref()?.pattern;
+        Some((pattern.as_str(), pattern.group_names().collect()))
+    }
+
+    /// The names of what a match by failregex `form` (counted from 0) can have captured, in
+    /// their order: the prefregex's first.
+    pub fn group_names(&self, form: u16) -> impl Iterator<Item = &str> {
+        let form = self.failregex.get(usize::from(form));
+        let forms = self.prefregex.iter().chain(form);
+        forms.flat_map(|form| form.pattern.group_names())
     }
 
     /// Has it none? (A compiled filter has one at least.)

@@ -133,6 +133,36 @@ pub fn load_filter_file(
     filter_alone(roots, entry, true, backend)
 }
 
+/// Reads a filter as [`load_filter`] or, if it is a `file`, [`load_filter_file`] does, and
+/// gives the names of fail2ban's options that it sets as well.
+///
+/// # Errors
+/// As [`load_filter`].
+pub fn load_filter_options(
+    roots: &Roots,
+    entry: &str,
+    file: bool,
+) -> Result<(FilterText, Vec<String>), ConfigError> {
+    let library = Library::new(roots);
+    let origin = Origin {
+        path: Arc::from(Path::new("filter")),
+        line: 0,
+    };
+    let (values, extra) = jail::read_filter_alone(&library, entry, file, "auto", &origin)?;
+    let names = values.iter().map(|(name, _)| name.to_owned()).collect();
+    Ok((typed::filter(&values, &extra, &origin)?, names))
+}
+
+/// Splits `name[option=value]` into the name and the options, in their order; `None` if it
+/// is not written so.
+pub fn split_entry(entry: &str) -> Option<(String, Vec<(String, String)>)> {
+    let (name, given) = options::parse(entry).ok()?;
+    let given = given
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.clone()));
+    Some((name, given.collect()))
+}
+
 fn filter_alone(
     roots: &Roots,
     entry: &str,

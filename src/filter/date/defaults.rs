@@ -142,6 +142,23 @@ pub(super) fn line_begin() -> Vec<Placed> {
         .collect()
 }
 
+/// The datepatterns of [`all`], in its order.
+pub(super) fn patterns() -> impl Iterator<Item = String> {
+    let word = |form: &Form| match form {
+        Form::Anywhere(text) | Form::Bound(_, text) => (*text).to_owned(),
+        Form::Epoch => "EPOCH".to_owned(),
+        Form::Tai64n => "TAI64N".to_owned(),
+    };
+    let first = LAYOUTS.iter().filter_map(move |layout| match layout.form {
+        Form::Bound(..) => None,
+        _ => Some(format!("{LINE_BEGIN}{}", word(&layout.form))),
+    });
+    first.chain(LAYOUTS.iter().map(move |layout| match layout.form {
+        Form::Bound(before, text) => format!("{before}{text}"),
+        _ => word(&layout.form),
+    }))
+}
+
 /// The texts of the layouts without what they are bound by; seconds since 1970 and
 /// TAI64N as the words by which the default list calls them.
 pub(super) fn texts() -> impl Iterator<Item = &'static str> {

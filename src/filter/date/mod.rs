@@ -20,6 +20,7 @@ mod defaults;
 mod hints;
 mod quick;
 mod stamp;
+pub mod tally;
 mod template;
 mod token;
 mod zone;

@@ -214,6 +214,11 @@ impl Template {
         Arc::ptr_eq(&self.regex, &other.regex) && self.reading == other.reading
     }
 
+    /// Its regex as text.
+    pub(super) fn regex(&self) -> &str {
+        &self.regex.text
+    }
+
     /// The leftmost match in `line` that begins at `start` or later.
     pub(super) fn find(&self, line: &str, start: usize) -> Option<Hit> {
         let found = self.regex.pattern()?.find_at(line, start).ok()??;
