@@ -18,7 +18,7 @@ use crate::filter::{Filter, FilterText, Names};
 pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Root, Roots};
 use jail::filter_text;
-pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, LogConfig};
+pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
 use native::{Settings, SettingsError};
 
 /// Our own jails and filters, as they stand in the source tree.
@@ -152,7 +152,8 @@ fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig>
     let follows = |log: &LogConfig| theirs.iter().any(|other| other.follows(&log.pattern));
     let is_theirs = theirs.iter().any(same_name);
     jail.logs.retain(|log| !follows(log));
-    (!is_theirs && !jail.logs.is_empty()).then_some(jail)
+    let reads = !jail.logs.is_empty() || jail.journal.is_some();
+    (!is_theirs && reads).then_some(jail)
 }
 
 /// Which jails of a fail2ban tree can be read and their patterns compiled, and what is

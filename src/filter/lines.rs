@@ -259,25 +259,24 @@ impl Lineup {
         let ask = Ask::First;
         let log = u32::from(self.log) << 16;
         self.matches(block, Reading { mode, now, ask }, |jail, line, found| {
-            let form = log | u32::from(found.form);
-            let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
-            if let Some(ip) = found.ip() {
-                each(Found::Failure(Failure {
-                    jail: jail.clone(),
-                    ip,
-                    time: found.time,
-                    form,
-                    line: line(),
-                }));
-            } else if let Some(Host::Name(name)) = found.host {
-                each(Found::Named(Named {
-                    name,
-                    jail: jail.clone(),
-                    time: found.time,
-                    form,
-                    line: line(),
-                }));
-            }
+            blame(jail, log | u32::from(found.form), line, found, &mut each);
+        });
+    }
+
+    /// Lets the filters see an entry of a journal.
+    pub fn journal(
+        &mut self,
+        text: &str,
+        written: Time,
+        mode: Mode,
+        now: Time,
+        mut each: impl FnMut(Found),
+    ) {
+        let ask = Ask::First;
+        let log = u32::from(self.log) << 16;
+        let reading = Reading { mode, now, ask };
+        self.entry(text, written, reading, |jail, line, found| {
+            blame(jail, log | u32::from(found.form), line, found, &mut each);
         });
     }
 
@@ -475,6 +474,29 @@ impl Cutter {
             rest = before;
         }
         None
+    }
+}
+
+/// Says whom a match blames, if anybody.
+fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
+    let (jail, time) = (jail.clone(), found.time);
+    let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
+    if let Some(ip) = found.ip() {
+        each(Found::Failure(Failure {
+            jail,
+            ip,
+            time,
+            form,
+            line: line(),
+        }));
+    } else if let Some(Host::Name(name)) = found.host {
+        each(Found::Named(Named {
+            name,
+            jail,
+            time,
+            form,
+            line: line(),
+        }));
     }
 }
 
