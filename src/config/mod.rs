@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use crate::addr::Addr;
 use crate::feed;
+use crate::filter::lint::{self, Finding};
 use crate::filter::{Filter, FilterText, Names};
 use crate::jail::Rules;
 pub use error::{ConfigError, ConfigErrorKind};
-use fail2ban::{JailText, Root, Roots};
+use fail2ban::{JailText, PyValue, Root, Roots};
 use native::{Settings, SettingsError};
 
 /// Our own jails and filters, as they stand in the source tree.
@@ -100,19 +101,66 @@ impl Config {
     }
 }
 
-/// Which jails of a fail2ban tree can be read and their patterns compiled, and what is
-/// wrong with others.
-pub fn check_tree(tree: std::path::PathBuf) -> (Vec<String>, Vec<String>) {
+/// What was found in a configuration that was read to be checked.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// The jails that can run.
+    pub jails: Vec<String>,
+    /// What is wrong with others, a sentence each with file and line.
+    pub problems: Vec<String>,
+    /// What is unwise in the jails' filters, and runs all the same.
+    pub findings: Vec<JailFinding>,
+    /// Jails that follow files of which none is there, a sentence each with file and
+    /// line. They can run; fail2ban would not start.
+    pub without_log: Vec<String>,
+}
+
+/// Something unwise in a jail's filter.
+#[derive(Clone, Debug)]
+pub struct JailFinding {
+    /// Where the jail begins.
+    pub origin: (std::path::PathBuf, u32),
+    /// The jail; others with the same filter are not named.
+    pub jail: String,
+    /// Its filter, as the jail writes it.
+    pub filter: String,
+    /// What is unwise.
+    pub finding: Finding,
+}
+
+impl std::fmt::Display for JailFinding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, line) = &self.origin;
+        let JailFinding {
+            jail,
+            filter,
+            finding,
+            ..
+        } = self;
+        let path = path.display();
+        write!(f, "{path}:{line}: jail {jail}: filter {filter}: {finding}")
+    }
+}
+
+/// Which jails of a fail2ban tree can be read and their patterns compiled, what is
+/// wrong with others, and what is unwise.
+pub fn check_tree(tree: std::path::PathBuf) -> Checked {
     let loaded = fail2ban::load(&Roots::dir(tree));
     let wrong = loaded.errors.iter().filter(|error| !error.is_warning());
-    let mut problems: Vec<String> = wrong.map(ToString::to_string).collect();
-    let mut jails = Vec::new();
+    let mut checked = Checked {
+        problems: wrong.map(ToString::to_string).collect(),
+        without_log: without_log(&loaded),
+        ..Checked::default()
+    };
     for text in &loaded.jails {
-        match Filter::compile(&filter_text(&text.filter_text)) {
-            Ok(_) => jails.push(text.name.clone()),
+        match lint::lint(&filter_text(&text.filter_text)) {
+            Ok(findings) => {
+                checked.jails.push(text.name.clone());
+                checked.add(text, findings);
+            }
             Err(error) => {
                 let (path, line) = &text.origin;
-                problems.push(format!(
+                checked.problems.push(format!(
                     "{}:{line}: jail {}: filter {}: {error}",
                     path.display(),
                     text.name,
@@ -121,7 +169,78 @@ pub fn check_tree(tree: std::path::PathBuf) -> (Vec<String>, Vec<String>) {
             }
         }
     }
-    (jails, problems)
+    checked
+}
+
+impl Checked {
+    /// Adds findings, unless another jail has them from the same filter.
+    fn add(&mut self, text: &JailText, findings: Vec<Finding>) {
+        for finding in findings {
+            let known =
+                |other: &JailFinding| other.filter == text.filter && other.finding == finding;
+            if !self.findings.iter().any(known) {
+                self.findings.push(JailFinding {
+                    origin: text.origin.clone(),
+                    jail: text.name.clone(),
+                    filter: text.filter.clone(),
+                    finding,
+                });
+            }
+        }
+    }
+}
+
+/// The jails of our own configuration, and what is wrong or unwise in them.
+pub fn check(folder: &Path) -> Result<Checked, SettingsError> {
+    let config = Config::load(folder)?;
+    let mut checked = Checked {
+        jails: config
+            .jails
+            .iter()
+            .map(|jail| jail.rules.name.to_string())
+            .collect(),
+        problems: config.problems,
+        ..Checked::default()
+    };
+    if let Err(error) = feed_settings(&config.settings) {
+        checked.problems.push(error);
+    }
+    for text in &fail2ban::load(&roots(folder)).jails {
+        // Whatever cannot be compiled stands among the problems.
+        if let Ok(findings) = lint::lint(&filter_text(&text.filter_text)) {
+            checked.add(text, findings);
+        }
+    }
+    Ok(checked)
+}
+
+/// Which jails follow files of which none is there, and do not say that this is well.
+fn without_log(loaded: &fail2ban::Loaded) -> Vec<String> {
+    let commands = fail2ban::stream(loaded);
+    let follows = |name: &str| {
+        commands.iter().any(|command| match command {
+            PyValue::List(words) => {
+                let words = words.get(..3).unwrap_or_default();
+                words == ["set", name, "addlogpath"].map(PyValue::from)
+            }
+            _ => false,
+        })
+    };
+    let jails = loaded.jails.iter().filter(|jail| {
+        let elsewhere = jail.backend.starts_with("systemd") || jail.systemd_if_nologs;
+        !elsewhere && !jail.skip_if_nologs && !follows(&jail.name)
+    });
+    jails
+        .map(|jail| {
+            let (path, line) = &jail.origin;
+            format!(
+                "{}:{line}: jail {}: none of its log files is there; write a `logpath` that is, \
+                 or `skip_if_nologs = true`",
+                path.display(),
+                jail.name
+            )
+        })
+        .collect()
 }
 
 /// Our built-in jails and filters, and the folder's `jail.d` and `filter.d` over them.

@@ -3,25 +3,25 @@
 //! which measures them, and `tests/redos.rs`, which says what must come of them.
 
 /// The lengths of attack lines; the last is the longest that the daemon reads.
-pub const LENGTHS: [usize; 4] = [64, 1024, 16 * 1024, ringfence::watch::LINE_BYTES_MAX];
+pub(crate) const LENGTHS: [usize; 4] = [64, 1024, 16 * 1024, ringfence::watch::LINE_BYTES_MAX];
 
 /// A pattern and the lines that attack it.
-pub struct Attack {
+pub(crate) struct Attack {
     /// Where it is known from.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// A failregex.
-    pub regex: &'static str,
+    pub(crate) regex: &'static str,
     /// Lines begin so,
-    pub head: &'static str,
+    pub(crate) head: &'static str,
     /// go on with this, again and again,
-    pub pump: &'static str,
+    pub(crate) pump: &'static str,
     /// and end so.
-    pub tail: &'static str,
+    pub(crate) tail: &'static str,
 }
 
 impl Attack {
     /// The line of about `length` bytes, at most so many.
-    pub fn line(&self, length: usize) -> String {
+    pub(crate) fn line(&self, length: usize) -> String {
         let room = length.saturating_sub(self.head.len() + self.tail.len());
         let pumped = self.pump.repeat(room / self.pump.len());
         format!("{}{pumped}{}", self.head, self.tail)
@@ -29,7 +29,7 @@ impl Attack {
 }
 
 /// Each pattern names the host behind what is attacked, as failregexes do.
-pub const ATTACKS: [Attack; 17] = [
+pub(crate) const ATTACKS: [Attack; 17] = [
     Attack {
         name: "nested plus",
         regex: "^x (a+)+ <HOST>$",

@@ -1,0 +1,88 @@
+//! What must come of lines that make a backtracker run for ever, without a clock:
+//! those that an automaton can judge are judged, and for the others the steps run out,
+//! the line counts as not matched, and that is counted and said.
+
+#[path = "common/redos.rs"]
+mod redos;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+use jiff::tz::TimeZone;
+use redos::{ATTACKS, Attack, LENGTHS};
+use ringfence::filter::follow::Ask;
+use ringfence::filter::lines::{Attached, Lineup, Mode, Reading};
+use ringfence::filter::lint::{Fault, lint};
+use ringfence::filter::pattern::{Pattern, expand};
+use ringfence::filter::{Filter, FilterText};
+use ringfence::time::Time;
+
+fn text(attack: &Attack) -> FilterText {
+    FilterText {
+        failregex: vec![attack.regex.to_owned()],
+        datepattern: Some("{NONE}".to_owned()),
+        ..FilterText::default()
+    }
+}
+
+/// What the daemon's reader would make of the line.
+fn judged(attack: &Attack, length: usize) -> &'static str {
+    let filter = Filter::compile(&text(attack)).expect("a good pattern");
+    let attached = Attached {
+        jail: "redos".into(),
+        filter: Arc::new(filter),
+        findtime: Duration::from_secs(600),
+    };
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC);
+    let reading = Reading {
+        mode: Mode::Live,
+        now: Time::from_secs_f64(0.0),
+        ask: Ask::First,
+    };
+    let mut matches = 0;
+    let block = attack.line(length) + "\n";
+    lineup.matches(block.as_bytes(), reading, |_, _, _| matches += 1);
+    match (matches, lineup.given_up()) {
+        (0, 0) => "no",
+        (1, 0) => "yes",
+        (0, 1) => "given up",
+        _ => "both",
+    }
+}
+
+#[test]
+fn every_attack_ends_in_one_of_two_ways() {
+    let mut shown = String::new();
+    for attack in &ATTACKS {
+        let ends = LENGTHS.map(|length| judged(attack, length));
+        writeln!(shown, "{}: {}", attack.name, ends.join(", ")).expect("a string");
+    }
+    expect![[""]].assert_eq(&shown);
+}
+
+#[test]
+fn a_search_that_is_given_up_says_how_many_steps_it_took() {
+    let attack = ATTACKS
+        .iter()
+        .find(|attack| attack.name == "words, and one again")
+        .expect("it is there");
+    let pattern = Pattern::compile(&expand(attack.regex, true), false).expect("a good pattern");
+    let error = pattern
+        .find(&attack.line(1024))
+        .expect_err("too many steps");
+    expect![[""]].assert_eq(&error.to_string());
+}
+
+/// Whoever runs `check` is told beforehand.
+#[test]
+fn check_warns_of_patterns_that_may_be_given_up() {
+    for attack in &ATTACKS {
+        let ends = LENGTHS.map(|length| judged(attack, length));
+        let findings = lint(&text(attack)).expect("a good pattern");
+        let limited = |fault: &Fault| matches!(fault, Fault::StepLimit { .. });
+        let warned = findings.iter().any(|finding| limited(&finding.fault));
+        assert!(warned || !ends.contains(&"given up"), "{}", attack.name);
+    }
+}
