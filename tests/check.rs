@@ -72,7 +72,7 @@ fn a_test_says_what_fail2ban_says() {
         ("[pbx]\nbantime = %(nothing)s\n", false),
         ("[pbx]\nenabled = false\nlogpath = /nonexistent\n", true),
     ] {
-        let tree = tree("^bad <HOST>$", jail);
+        let tree = tree("^wrong from <HOST>$", jail);
         let ours = ringfence(tree.path(), &["-t"]);
         let theirs = fail2ban(tree.path());
         let complaints = text(&ours.stderr);
@@ -92,7 +92,7 @@ fn a_test_says_what_fail2ban_says() {
 /// fail2ban finds out when it starts; we say it when we are asked.
 #[test]
 fn a_test_fails_for_a_pattern_that_cannot_be_compiled() {
-    let tree = tree("^bad (<HOST>$", "");
+    let tree = tree("^wrong (<HOST>$", "");
     let ours = ringfence(tree.path(), &["-t"]);
     assert_eq!(ours.status.code(), Some(255));
     let complaints = text(&ours.stderr);
@@ -104,14 +104,14 @@ fn a_test_fails_for_a_pattern_that_cannot_be_compiled() {
 
 #[test]
 fn what_is_unwise_is_a_warning() {
-    let tree = tree("bad <HOST>$", "");
+    let tree = tree("wrong from <HOST>$", "");
     let ours = ringfence(tree.path(), &[]);
     assert!(ours.status.success());
     let said = text(&ours.stdout);
     assert!(said.contains("warning: "), "{said}");
     assert!(
         said.contains(
-            "jail.conf:1: jail pbx: filter pbx: failregex 1 `bad <HOST>$`: can be framed"
+            "jail.conf:1: jail pbx: filter pbx: failregex 1 `wrong from <HOST>$`: can be framed"
         ),
         "{said}"
     );
@@ -122,7 +122,7 @@ fn what_is_unwise_is_a_warning() {
     let finding = &answer["findings"][0];
     assert_eq!(finding["jail"], "pbx");
     assert_eq!(finding["place"], "failregex 1");
-    assert_eq!(finding["pattern"], "bad <HOST>$");
+    assert_eq!(finding["pattern"], "wrong from <HOST>$");
 
     let ours = ringfence(tree.path(), &["-t"]);
     assert!(ours.status.success());

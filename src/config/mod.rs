@@ -227,7 +227,9 @@ fn without_log(loaded: &fail2ban::Loaded) -> Vec<String> {
         })
     };
     let jails = loaded.jails.iter().filter(|jail| {
-        let elsewhere = jail.backend.starts_with("systemd") || jail.systemd_if_nologs;
+        let may_switch = jail.systemd_if_nologs && jail.backend.starts_with("auto");
+        let switches = may_switch && !jail.filter_text.journalmatch.is_empty();
+        let elsewhere = jail.backend.starts_with("systemd") || switches;
         !elsewhere && !jail.skip_if_nologs && !follows(&jail.name)
     });
     jails

@@ -20,7 +20,7 @@ use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Match};
-use super::pattern::{Found, StepLimit};
+use super::pattern::{Found, Steps};
 use crate::time::Time;
 
 /// A line as a filter sees it.
@@ -54,6 +54,8 @@ pub struct Follower {
     lines: VecDeque<Kept>,
     /// Searches that were given up because of their steps.
     given_up: u64,
+    /// What is left of the steps for the line at hand.
+    steps: Steps,
 }
 
 /// A line that waits for others.
@@ -88,6 +90,7 @@ impl Follower {
             connections: Connections::default(),
             lines: VecDeque::new(),
             given_up: 0,
+            steps: Steps::default(),
         }
     }
 
@@ -102,7 +105,8 @@ impl Follower {
     }
 
     /// How many searches were given up because a line needs too many steps. Such a
-    /// line counts as not matched.
+    /// line is matched by no pattern that needs more, and blames nobody if an
+    /// ignoreregex is among them: that it does not match is not known.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
@@ -110,6 +114,7 @@ impl Follower {
     /// Gives each match to `each`.
     pub(super) fn line(&mut self, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
         let filter = Arc::clone(&self.filter);
+        self.steps = Steps::default();
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -125,7 +130,7 @@ impl Follower {
         };
         let text = before.content.as_deref().unwrap_or(seen.text);
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.answer(form.find(text)) else {
+            let Some(found) = self.find(form, text).flatten() else {
                 continue;
             };
             if self.ignored(filter, text) {
@@ -168,7 +173,7 @@ impl Follower {
             text.clone_from(content);
         }
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.answer(form.find(&text)) else {
+            let Some(found) = self.find(form, &text).flatten() else {
                 continue;
             };
             let (matched, rest) = self.part(&text, &found);
@@ -231,7 +236,7 @@ impl Follower {
         let Some(form) = &filter.prefregex else {
             return Some(Before::default());
         };
-        let found = self.answer(form.find(text))?;
+        let found = self.find(form, text)??;
         let mut groups = form.groups(&found);
         let content = groups.take("content");
         let content = content.filter(|content| !content.is_empty());
@@ -284,18 +289,15 @@ impl Follower {
     }
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
-        filter
-            .ignoreregex
-            .iter()
-            .any(|form| self.answer(form.find(text)).is_some())
+        let mut forms = filter.ignoreregex.iter();
+        forms.any(|form| self.find(form, text).is_none_or(|found| found.is_some()))
     }
 
-    /// A search that was given up has found nothing.
-    fn answer<'t>(&mut self, found: Result<Option<Found<'t>>, StepLimit>) -> Option<Found<'t>> {
-        found.unwrap_or_else(|_| {
-            self.given_up += 1;
-            None
-        })
+    /// A form's match; `None` if the search was given up.
+    fn find<'t>(&mut self, form: &Form, text: &'t str) -> Option<Option<Found<'t>>> {
+        let found = form.find(text, &mut self.steps).ok();
+        self.given_up += u64::from(found.is_none());
+        found
     }
 }
 
