@@ -77,7 +77,8 @@ fn every_attack_ends_in_one_of_two_ways() {
         words beyond ASCII: yes, yes, yes, given up
         the advisory, pieces: no, no, no, no
         the advisory, reasons: no, no, no, no
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
 }
 
 #[test]
@@ -90,7 +91,10 @@ fn a_search_that_is_given_up_says_how_many_steps_it_took() {
     let error = pattern
         .find(&attack.line(1024))
         .expect_err("too many steps");
-    expect!["no answer after 400000 steps of backtracking; simplify nested or repeated `.*` and `+`"].assert_eq(&error.to_string());
+    expect![
+        "no answer after 400000 steps of backtracking; simplify nested or repeated `.*` and `+`"
+    ]
+    .assert_eq(&error.to_string());
 }
 
 /// Whoever runs `check` is told beforehand.

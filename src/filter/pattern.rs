@@ -167,9 +167,16 @@ impl Pattern {
     }
 
     /// Can it be run by an automaton alone? Then it never meets the [`StepLimit`],
-    /// except on texts with inner newlines (for `$`).
+    /// except on texts with inner newlines (for `$`), and beyond ASCII where
+    /// [`Pattern::knows_words`] is false.
     pub fn is_regular(&self) -> bool {
         self.regular
+    }
+
+    /// Does the automaton know, beyond ASCII too, where words begin and end? If not,
+    /// such texts are for the backtracker.
+    pub fn knows_words(&self) -> bool {
+        self.alphabet.words_exact()
     }
 
     /// Does it match anywhere in `text`?

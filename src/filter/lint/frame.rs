@@ -6,11 +6,12 @@
 //! write, and the filter says which address it finds.
 
 use super::sample::{Piece, Source, VARIANTS, text};
-use super::{FRAMED, Fault, Judge, quoted};
+use super::{Fault, Forged, Judge, quoted};
 use crate::filter::dialect::{CharSet, Mode, Node, Repeat};
 
 /// The true address, and that of the stranger's choice.
 const TRUE: &str = "198.51.100.7";
+const FRAMED: &str = "203.0.113.66";
 const TRUE6: &str = "2001:db8::7";
 const FRAMED6: &str = "2001:db8:bad::66";
 
@@ -92,8 +93,8 @@ impl<'s, 't> Framer<'s, 't> {
         let line = lines
             .iter()
             .find(|line| self.judge.blames(line, self.framed))?;
-        let line = quoted(line);
-        Some(Fault::Unanchored { line })
+        let forged = self.forged_line(line);
+        Some(Fault::Unanchored { forged })
     }
 
     /// A field before the address holds what the server writes around addresses.
@@ -117,9 +118,11 @@ impl<'s, 't> Framer<'s, 't> {
             let lines = forged
                 .iter()
                 .flat_map(|forged| ["", " "].map(|blank| format!("{head}{forged}{blank}{rest}")));
-            let line = self.framing(lines)?;
-            let field = shown(field);
-            Some(Fault::Before { field, line })
+            Some(Fault::Before {
+                field: shown(field),
+                open: self.open,
+                forged: self.framing(lines)?,
+            })
         })
     }
 
@@ -140,11 +143,10 @@ impl<'s, 't> Framer<'s, 't> {
                     let honest = text(&pieces, self.honest);
                     let forged = self.forged(&pieces, at, field);
                     let lines = forged.iter().map(|forged| format!("{honest} x{forged}"));
-                    let line = self.framing(lines.filter(|_| self.open))?;
                     Some(Fault::Behind {
                         field: shown(field),
                         behind: None,
-                        line,
+                        forged: self.framing(lines.filter(|_| self.open))?,
                     })
                 })
             })
@@ -165,7 +167,7 @@ impl<'s, 't> Framer<'s, 't> {
         Some(Fault::Behind {
             field: shown(field),
             behind: Some(shown(behind)),
-            line: self.framing(lines)?,
+            forged: self.framing(lines)?,
         })
     }
 
@@ -205,9 +207,16 @@ impl<'s, 't> Framer<'s, 't> {
         all
     }
 
-    fn framing(&self, mut lines: impl Iterator<Item = String>) -> Option<String> {
+    fn framing(&self, mut lines: impl Iterator<Item = String>) -> Option<Forged> {
         let line = lines.find(|line| self.judge.blames(line, self.framed))?;
-        Some(quoted(&line))
+        Some(self.forged_line(&line))
+    }
+
+    fn forged_line(&self, line: &str) -> Forged {
+        Forged {
+            line: quoted(line),
+            blamed: self.framed,
+        }
     }
 }
 

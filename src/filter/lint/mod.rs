@@ -40,20 +40,31 @@ pub struct Finding {
     pub fault: Fault,
 }
 
+/// A line that a stranger can have the server write, and whom it blames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forged {
+    /// The line, shortened in its middle.
+    pub line: String,
+    /// The address that the stranger wrote into it, and that the filter found.
+    pub blamed: &'static str,
+}
+
 /// What can be unwise in a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It matches anywhere in a line, so also what a stranger had quoted there.
     Unanchored {
-        /// A line that blames [`FRAMED`].
-        line: String,
+        /// Such a line.
+        forged: Forged,
     },
     /// A field before the address may be ended early by the stranger who writes it.
     Before {
         /// The field, as a pattern.
         field: String,
-        /// A line that blames [`FRAMED`].
-        line: String,
+        /// May anything follow what the pattern matches?
+        open: bool,
+        /// Such a line.
+        forged: Forged,
     },
     /// A field before the address may also take the address itself, and then another
     /// one is found in what a stranger writes behind it.
@@ -62,8 +73,8 @@ pub enum Fault {
         field: String,
         /// The field behind it; `None` is what follows the pattern's end.
         behind: Option<String>,
-        /// A line that blames [`FRAMED`].
-        line: String,
+        /// Such a line.
+        forged: Forged,
     },
     /// An automaton cannot run it.
     Backtracks {
@@ -83,9 +94,6 @@ pub enum Fault {
     EveryLine(Exact),
 }
 
-/// The address that findings' lines frame.
-pub const FRAMED: &str = "203.0.113.66";
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pattern.as_str() {
@@ -95,40 +103,56 @@ impl fmt::Display for Finding {
     }
 }
 
+impl fmt::Display for Forged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` blames {}", self.line, self.blamed)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Unanchored { line } => write!(
+            Fault::Unanchored { forged } => write!(
                 f,
                 "can be framed, since it matches anywhere in a line, also what a stranger had \
-                 written there: `{line}` blames {FRAMED}; begin it with `^` and the words \
-                 that the server writes first"
+                 written there: {forged}; begin it with `^` and the words that the server \
+                 writes first"
             ),
-            Fault::Before { field, line } => write!(
+            Fault::Before {
+                field,
+                open: true,
+                forged,
+            } => write!(
                 f,
                 "can be framed by whoever writes what `{field}` before the address takes: \
-                 `{line}` blames {FRAMED}; go on behind the address to the end of the line, \
-                 with `$` and words that only the server writes there"
+                 {forged}; go on behind the address to the end of the line, with words that \
+                 only the server writes there and `$`"
+            ),
+            Fault::Before { field, forged, .. } => write!(
+                f,
+                "can be framed by whoever writes what `{field}` before the address takes: \
+                 {forged}; write instead of `{field}` what cannot hold the mark that ends it, \
+                 as `[^']*` between quotes"
             ),
             Fault::Behind {
                 field,
                 behind: Some(behind),
-                line,
+                forged,
             } => write!(
                 f,
                 "can be framed by whoever writes what `{behind}` behind the address takes, since \
-                 `{field}` before it may take the true one: `{line}` blames {FRAMED}; write \
-                 instead of `{field}` what cannot hold an address, as `[^']*` between quotes"
+                 `{field}` before it may take the true one: {forged}; write instead of \
+                 `{field}` what cannot hold the mark that ends it, as `[^']*` between quotes"
             ),
             Fault::Behind {
                 field,
                 behind: None,
-                line,
+                forged,
             } => write!(
                 f,
                 "can be framed by whoever writes what follows the pattern's end, since \
-                 `{field}` before the address may take the true one: `{line}` blames {FRAMED}; \
-                 end it with `$` behind all that the server writes"
+                 `{field}` before the address may take the true one: {forged}; end it with \
+                 `$` behind all that the server writes"
             ),
             Fault::Backtracks { part } => write!(
                 f,
@@ -167,7 +191,8 @@ pub fn lint(text: &FilterText) -> Result<Vec<Finding>, FilterError> {
     let judge = Judge { filter: &filter };
     let prefregex = filter.prefregex.iter().filter_map(|form| tree(form, false));
     let prefregex = prefregex.last();
-    let mut prefix_limited = false;
+    let prefix = prefregex.as_ref().zip(filter.prefregex.as_ref());
+    let mut prefix_seen = false;
     for (place, (form, written)) in filter.failregex.iter().zip(&text.failregex).enumerate() {
         let Some(failregex) = tree(form, several) else {
             continue;
@@ -176,24 +201,20 @@ pub fn lint(text: &FilterText) -> Result<Vec<Finding>, FilterError> {
         let place = format!("failregex {}", place + 1);
         let mut add = |fault| findings.push(finding(&place, written, fault));
         frame::fault(&source, judge).map(&mut add);
-        if !form.pattern.is_regular() {
-            add(slow::fault(&source, &failregex.root, judge));
-        }
-        if let Some(prefregex) = &prefregex
-            && !prefix_limited
-            && !prefregex.root.is_regular()
-            && let Some(written) = &text.prefregex
+        slow::fault(&source, &failregex.root, &form.pattern, judge).map(&mut add);
+        if let (Some((prefregex, form)), Some(written), false) =
+            (prefix, &text.prefregex, prefix_seen)
         {
-            prefix_limited = true;
-            let fault = slow::fault(&source, &prefregex.root, judge);
-            findings.push(finding("prefregex", written, fault));
+            prefix_seen = true;
+            let fault = slow::fault(&source, &prefregex.root, &form.pattern, judge);
+            findings.extend(fault.map(|fault| finding("prefregex", written, fault)));
         }
     }
     for (place, (form, written)) in filter.ignoreregex.iter().zip(&text.ignoreregex).enumerate() {
-        if let Some(tree) = tree(form, false).filter(|tree| !tree.root.is_regular()) {
+        if let Some(tree) = tree(form, false) {
             let place = format!("ignoreregex {}", place + 1);
-            let fault = slow::fault(&Source::new(None, &tree), &tree.root, judge);
-            findings.push(finding(&place, written, fault));
+            let fault = slow::fault(&Source::new(None, &tree), &tree.root, &form.pattern, judge);
+            findings.extend(fault.map(|fault| finding(&place, written, fault)));
         }
     }
     Ok(findings)

@@ -4,6 +4,7 @@
 use super::sample::{Piece, Source, VARIANTS, text};
 use super::{Fault, Judge, quoted};
 use crate::filter::dialect::{Mode, Node};
+use crate::filter::pattern::Pattern;
 
 /// The longest line that a log's reader hands on.
 const LINE_BYTES: usize = 64 * 1024;
@@ -11,19 +12,35 @@ const LINE_BYTES: usize = 64 * 1024;
 /// The most repetitions of a pattern that are tried. Each try costs some milliseconds.
 const REPEATS_MAX: usize = 24;
 
-/// What is unwise in `root`, the tree of the two of the source that is not regular.
-pub(super) fn fault<'t>(source: &Source<'t>, root: &'t Node, judge: Judge<'_>) -> Fault {
-    let part = irregular(root).unwrap_or("it");
+/// How much of a line is shown, in characters; the rest is the same again.
+const SHOWN_CHARS: usize = 60;
+
+/// A letter that is not in ASCII.
+const BEYOND_ASCII: &str = "é";
+
+/// What is unwise in `pattern`, whose tree is `root`, one of the two of the source.
+pub(super) fn fault<'t>(
+    source: &Source<'t>,
+    root: &'t Node,
+    pattern: &Pattern,
+    judge: Judge<'_>,
+) -> Option<Fault> {
+    let part = match irregular(root) {
+        Some(part) => part,
+        None if !pattern.knows_words() => r"`\b` beyond ASCII",
+        None => return None,
+    };
     let repeats = Source::repeats_in(root).into_iter();
     let unbounded = |node: &&Node| matches!(node, Node::Repeat(repeat) if repeat.max.is_none());
     let mut repeats = repeats.filter(unbounded).take(REPEATS_MAX);
     match repeats.find_map(|repeat| exhausting(source, repeat, judge)) {
-        Some(line) => Fault::StepLimit {
+        Some(line) => Some(Fault::StepLimit {
             part,
             bytes: line.len(),
-            line: quoted(line.get(..60).unwrap_or(&line)),
-        },
-        None => Fault::Backtracks { part },
+            line: quoted(&line.chars().take(SHOWN_CHARS).collect::<String>()),
+        }),
+        None if pattern.is_regular() => None,
+        None => Some(Fault::Backtracks { part }),
     }
 }
 
@@ -38,7 +55,12 @@ fn exhausting<'t>(source: &Source<'t>, repeat: &'t Node, judge: Judge<'_>) -> Op
         let head = text(pieces.get(..at)?, "198.51.100.7");
         let unit = text(pieces.get(at..=at)?, "");
         let rest = text(pieces.get(at + 1..)?, "198.51.100.7");
-        for unit in [unit.clone(), format!("{unit}{rest}")] {
+        let units = [
+            unit.clone(),
+            unit.replacen('x', BEYOND_ASCII, 1),
+            format!("{unit}{rest}"),
+        ];
+        for unit in units {
             let room = LINE_BYTES.saturating_sub(head.len() + rest.len() + 2);
             if unit.is_empty() || unit.contains('\n') {
                 continue;
