@@ -15,7 +15,7 @@ use redos::{ATTACKS, Attack, LENGTHS};
 use ringfence::filter::follow::Ask;
 use ringfence::filter::lines::{Attached, Lineup, Mode, Reading};
 use ringfence::filter::lint::{Fault, lint};
-use ringfence::filter::pattern::{Pattern, expand};
+use ringfence::filter::pattern::{Pattern, Steps, expand};
 use ringfence::filter::{Filter, FilterText};
 use ringfence::time::Time;
 
@@ -27,9 +27,14 @@ fn text(attack: &Attack) -> FilterText {
     }
 }
 
-/// What the daemon's reader would make of the line.
+/// What comes of a line of this length.
 fn judged(attack: &Attack, length: usize) -> &'static str {
-    let filter = Filter::compile(&text(attack)).expect("a good pattern");
+    judge(&text(attack), &attack.line(length))
+}
+
+/// What the daemon's reader would make of the line.
+fn judge(text: &FilterText, line: &str) -> &'static str {
+    let filter = Filter::compile(text).expect("good patterns");
     let attached = Attached {
         jail: "redos".into(),
         filter: Arc::new(filter),
@@ -42,7 +47,7 @@ fn judged(attack: &Attack, length: usize) -> &'static str {
         ask: Ask::First,
     };
     let mut matches = 0;
-    let block = attack.line(length) + "\n";
+    let block = format!("{line}\n");
     lineup.matches(block.as_bytes(), reading, |_, _, _| matches += 1);
     match (matches, lineup.given_up()) {
         (0, 0) => "no",
@@ -83,10 +88,7 @@ fn every_attack_ends_in_one_of_two_ways() {
 
 #[test]
 fn a_search_that_is_given_up_says_how_many_steps_it_took() {
-    let attack = ATTACKS
-        .iter()
-        .find(|attack| attack.name == "words, and one again")
-        .expect("it is there");
+    let attack = find("words, and one again");
     let pattern = Pattern::compile(&expand(attack.regex, true), false).expect("a good pattern");
     let error = pattern
         .find(&attack.line(1024))
@@ -95,6 +97,52 @@ fn a_search_that_is_given_up_says_how_many_steps_it_took() {
         "no answer after 400000 steps of backtracking; simplify nested or repeated `.*` and `+`"
     ]
     .assert_eq(&error.to_string());
+}
+
+/// However many patterns a filter has, a line costs what one may cost. An automaton
+/// needs no steps and still answers.
+#[test]
+fn the_steps_are_those_of_a_line() {
+    let compile = |regex: &str| Pattern::compile(&expand(regex, true), false).expect(regex);
+    let explosive = compile(r"^(?:(\w+)\s?)*=\1 from <HOST>$");
+    let cheap = compile(r"^(a)\1");
+    let regular = compile("from <HOST>$");
+    let line = format!("{}=b from 192.0.2.1", "a".repeat(1_000));
+    let mut steps = Steps::default();
+    assert!(
+        cheap
+            .find_within(&line, &mut steps)
+            .is_ok_and(|found| found.is_some())
+    );
+    assert!(explosive.find_within(&line, &mut steps).is_err());
+    assert!(
+        regular
+            .find_within(&line, &mut steps)
+            .is_ok_and(|found| found.is_some())
+    );
+    assert!(explosive.find_within(&line, &mut steps).is_err());
+    // Nothing is left even for what needs little.
+    let line = format!("x{line}");
+    let cheap = compile(r"(a)\1{500}");
+    assert!(cheap.find_within(&line, &mut Steps::default()).is_ok());
+    assert!(cheap.find_within(&line, &mut steps).is_err());
+}
+
+/// Whether the line is to be ignored is not known, and nobody is blamed in doubt.
+#[test]
+fn an_ignoreregex_that_is_given_up_ignores_the_line() {
+    let attack = find("words, and one again");
+    let line = attack.line(1024);
+    let mut text = text(attack);
+    text.failregex = vec!["from <HOST>$".to_owned()];
+    assert_eq!(judge(&text, &line), "yes");
+    text.ignoreregex = vec![r"^(?:(\w+)\s?)*=\1 from".to_owned()];
+    assert_eq!(judge(&text, &line), "given up");
+}
+
+fn find(name: &str) -> &'static Attack {
+    let attack = ATTACKS.iter().find(|attack| attack.name == name);
+    attack.expect("it is there")
 }
 
 /// Whoever runs `check` is told beforehand.

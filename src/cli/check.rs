@@ -51,6 +51,8 @@ struct Unwise {
     place: String,
     pattern: String,
     sentence: String,
+    /// A line that blames the wrong address, and that address.
+    forged: Option<(String, &'static str)>,
 }
 
 /// fail2ban's word for a configuration that can be used.
@@ -88,8 +90,13 @@ fn unwise(found: JailFinding) -> Unwise {
         jail: found.jail,
         filter: found.filter,
         place: found.finding.place,
-        pattern: found.finding.pattern,
         sentence: found.finding.fault.to_string(),
+        forged: found
+            .finding
+            .fault
+            .forged()
+            .map(|forged| (forged.line.clone(), forged.blamed)),
+        pattern: found.finding.pattern,
     }
 }
 

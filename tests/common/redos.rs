@@ -29,7 +29,7 @@ impl Attack {
 }
 
 /// Each pattern names the host behind what is attacked, as failregexes do.
-pub(crate) const ATTACKS: [Attack; 17] = [
+pub(crate) static ATTACKS: [Attack; 17] = [
     Attack {
         name: "nested plus",
         regex: "^x (a+)+ <HOST>$",

@@ -6,7 +6,7 @@
 //! write, and the filter says which address it finds.
 
 use super::sample::{Piece, Source, VARIANTS, text};
-use super::{Fault, Forged, Judge, quoted};
+use super::{Fault, Forged, Judge};
 use crate::filter::dialect::{CharSet, Mode, Node, Repeat};
 
 /// The true address, and that of the stranger's choice.
@@ -214,7 +214,7 @@ impl<'s, 't> Framer<'s, 't> {
 
     fn forged_line(&self, line: &str) -> Forged {
         Forged {
-            line: quoted(line),
+            line: line.to_owned(),
             blamed: self.framed,
         }
     }

@@ -43,7 +43,7 @@ pub struct Finding {
 /// A line that a stranger can have the server write, and whom it blames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forged {
-    /// The line, shortened in its middle.
+    /// The line, without a date; a newline within ends a line.
     pub line: String,
     /// The address that the stranger wrote into it, and that the filter found.
     pub blamed: &'static str,
@@ -94,6 +94,18 @@ pub enum Fault {
     EveryLine(Exact),
 }
 
+impl Fault {
+    /// The line that frames somebody, if there is one.
+    pub fn forged(&self) -> Option<&Forged> {
+        match self {
+            Fault::Unanchored { forged }
+            | Fault::Before { forged, .. }
+            | Fault::Behind { forged, .. } => Some(forged),
+            Fault::Backtracks { .. } | Fault::StepLimit { .. } | Fault::EveryLine(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pattern.as_str() {
@@ -105,7 +117,7 @@ impl fmt::Display for Finding {
 
 impl fmt::Display for Forged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` blames {}", self.line, self.blamed)
+        write!(f, "`{}` blames {}", quoted(&self.line), self.blamed)
     }
 }
 

@@ -7,6 +7,8 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use ringfence::filter::date::{Detector, zone};
@@ -15,7 +17,12 @@ use ringfence::time::Time;
 /// 2026-11-22 07:00:00 UTC.
 const NOW: f64 = 1_795_330_800.0;
 
+/// What detectors share lives as long as one of them does.
+static KEPT: LazyLock<[Option<Detector>; 2]> =
+    LazyLock::new(|| [None, Some("{DEFAULT}")].map(|pattern| Detector::new(pattern).ok()));
+
 fuzz_target!(|text: &str| {
+    LazyLock::force(&KEPT);
     let mut pieces = text.splitn(3, '\u{1}');
     let pattern = pieces.next().filter(|pattern| !pattern.is_empty());
     let zone = zone(pieces.next().unwrap_or_default()).unwrap_or(TimeZone::UTC);

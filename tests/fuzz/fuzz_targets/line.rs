@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use ringfence::addr::Addr;
 use ringfence::config;
+use ringfence::filter::date::Detector;
 use ringfence::filter::follow::Ask;
 use ringfence::filter::lines::{Attached, Lineup, Mode, Reading};
 use ringfence::filter::matched::{Host, Match};
@@ -37,6 +38,15 @@ static FILTERS: LazyLock<Vec<Arc<Filter>>> = LazyLock::new(|| {
     filters
 });
 
+/// What detectors share lives as long as one of them does.
+static KEPT: LazyLock<[Option<Detector>; 3]> = LazyLock::new(|| {
+    let kept = [None, Some("{DEFAULT}"), Some(DATES)];
+    kept.map(|pattern| Detector::new(pattern).ok())
+});
+
+/// The patterns of dates of one of the filters.
+const DATES: &str = "^%Y-%m-%d %H:%M:%S\n^{EPOCH}";
+
 /// A filter of these failregexes, and how it differs from the plainest.
 fn text(failregex: &[&str], change: impl FnOnce(&mut FilterText)) -> FilterText {
     let mut text = FilterText {
@@ -54,12 +64,15 @@ fn texts() -> Vec<FilterText> {
         text(&["^bad <HOST>$"], |text| text.names = Names::Raw),
         text(&["^\\s*bad <ADDR>$"], |text| text.datepattern = None),
         text(&["^\\s*bad <ADDR>$"], |text| {
-            text.datepattern = Some("^%Y-%m-%d %H:%M:%S\n^{EPOCH}".to_owned());
+            text.datepattern = Some(DATES.to_owned());
         }),
-        text(&["^login .* from <HOST>$", "^no (\\w+) \\1 <HOST>"], |text| {
-            text.prefregex = Some("^pbx: <F-CONTENT>.+</F-CONTENT>$".to_owned());
-            text.ignoreregex = vec!["for nobody".to_owned()];
-        }),
+        text(
+            &["^login .* from <HOST>$", "^no (\\w+) \\1 <HOST>"],
+            |text| {
+                text.prefregex = Some("^pbx: <F-CONTENT>.+</F-CONTENT>$".to_owned());
+                text.ignoreregex = vec!["for nobody".to_owned()];
+            },
+        ),
         text(&["^a <ADDR>$<SKIPLINES>^b$", "^c$\\n^d <HOST>$"], |text| {
             text.maxlines = 4;
         }),
@@ -83,6 +96,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((first, bytes)) = input.split_first() else {
         return;
     };
+    LazyLock::force(&KEPT);
     let filter = &FILTERS[usize::from(*first) % FILTERS.len()];
     let mut bytes = bytes.to_vec();
     bytes.push(b'\n');
@@ -114,7 +128,11 @@ fn matches(filter: &Arc<Filter>, blocks: &[&[u8]], open: bool) -> Vec<Match> {
     for block in blocks {
         lineup.matches(block, reading, |_, _, found| all.push(found));
     }
-    assert_eq!(lineup.given_up(), 0, "none of the patterns needs many steps");
+    assert_eq!(
+        lineup.given_up(),
+        0,
+        "none of the patterns needs many steps"
+    );
     all
 }
 
@@ -133,7 +151,10 @@ fn examine(found: &Match, log: &str) {
     {
         assert_eq!(found.host, Some(Host::Addr(Addr::host(ip))));
     }
-    assert!(found.id.is_some() || found.host.is_some(), "pending matches are kept back");
+    assert!(
+        found.id.is_some() || found.host.is_some(),
+        "pending matches are kept back"
+    );
 }
 
 /// Does `text` stand in the log, in one piece or in two?
