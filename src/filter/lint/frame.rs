@@ -64,7 +64,9 @@ impl<'s, 't> Framer<'s, 't> {
         let matches =
             |variant: &usize| line(*variant).is_some_and(|line| judge.blames(&line, honest));
         let variant = (0..VARIANTS).find(matches)?;
-        let open = judge.blames(&(line(variant)? + " " + STRANGE), honest);
+        let honest_line = line(variant)?;
+        let follows = |more: &&str| judge.blames(&format!("{honest_line} {more}"), honest);
+        let open = ["and more", STRANGE].iter().any(follows);
         let mut fields = source.repeats(&is_text);
         fields.truncate(2 * FIELDS_MAX);
         Some(Framer {
@@ -99,7 +101,7 @@ impl<'s, 't> Framer<'s, 't> {
 
     /// A field before the address holds what the server writes around addresses.
     fn before(&self) -> Option<Fault> {
-        self.fields.iter().find_map(|field| {
+        self.fields.iter().rev().find_map(|field| {
             let pieces = self.source.line(&[field], self.variant, "")?;
             let (at, host) = (place(&pieces, field)?, host(&pieces)?);
             let Some(Piece::Part { letters, aside, .. }) = pieces.get(at) else {
@@ -128,8 +130,10 @@ impl<'s, 't> Framer<'s, 't> {
 
     /// A field before the address takes the true one; the other stands behind it.
     fn behind(&self) -> Option<Fault> {
+        // The nearest one needs the least forged text, so it is the one to blame.
         self.fields
             .iter()
+            .rev()
             .filter(|field| self.counts(field))
             .find_map(|field| {
                 let pieces = self.source.line(&[field], self.variant, "")?;
@@ -140,9 +144,14 @@ impl<'s, 't> Framer<'s, 't> {
                 let mut behind = self.fields.iter().filter(holds);
                 let found = behind.find_map(|behind| self.behind_at(field, behind));
                 found.or_else(|| {
-                    let honest = text(&pieces, self.honest);
+                    // A field that may be missing is missing in the true reading.
+                    let without = self.source.line(&[], self.variant, "")?;
+                    let honest = [&pieces, &without].map(|line| text(line, self.honest));
                     let forged = self.forged(&pieces, at, field);
-                    let lines = forged.iter().map(|forged| format!("{honest} x{forged}"));
+                    let lines = forged.iter().flat_map(|forged| {
+                        let after = |honest: &String| format!("{honest} x{forged}");
+                        honest.each_ref().map(after)
+                    });
                     Some(Fault::Behind {
                         field: shown(field),
                         behind: None,
@@ -153,17 +162,21 @@ impl<'s, 't> Framer<'s, 't> {
     }
 
     fn behind_at(&self, field: &'t Node, behind: &'t Node) -> Option<Fault> {
-        let pieces = self.source.line(&[field, behind], self.variant, "")?;
-        let at = place(&pieces, behind)?;
-        if at < host(&pieces)? {
-            return None;
-        }
-        let head = text(pieces.get(..=at)?, self.honest);
-        let rest = text(pieces.get(at + 1..)?, self.honest);
-        let forged = self.forged(&pieces, place(&pieces, field)?, field);
-        let lines = forged
-            .iter()
-            .flat_map(|forged| ["", " "].map(|blank| format!("{head}{forged}{blank}{rest}")));
+        let whole = self.source.line(&[field, behind], self.variant, "")?;
+        let forged = self.forged(&whole, place(&whole, field)?, field);
+        let without = self.source.line(&[behind], self.variant, "")?;
+        let honest = [whole, without].into_iter().filter_map(|pieces| {
+            let at = place(&pieces, behind).filter(|at| Some(*at) > host(&pieces))?;
+            let head = text(pieces.get(..=at)?, self.honest);
+            Some((head, text(pieces.get(at + 1..)?, self.honest)))
+        });
+        let lines = honest.flat_map(|(head, rest)| {
+            let around = |blank| {
+                let whole = |forged: &String| format!("{head}{forged}{blank}{rest}");
+                forged.iter().map(whole).collect::<Vec<_>>()
+            };
+            ["", " "].map(around).concat()
+        });
         Some(Fault::Behind {
             field: shown(field),
             behind: Some(shown(behind)),

@@ -162,6 +162,25 @@ fn a_field_before_the_address_that_takes_the_true_one() {
     );
 }
 
+/// The server's own fields, in the prefregex, take the address as well.
+#[test]
+fn a_prefregex_that_takes_the_true_address() {
+    let prefregex = r"^NOTICE\[\d+\]: [^:]+:(?: [^:]+:)? <F-CONTENT>.+</F-CONTENT>$";
+    check(
+        within(prefregex, "^<HOST> tried to log in as "),
+        expect![[r#"
+            failregex 1 ^<HOST> tried to log in as 
+              can be framed by whoever writes what follows the pattern's end, since `[^:]+` before the address may take the true one:
+              `NOTICE[1]: x: 198.51.100.7 tried to log in as  x: 203.0.113.66 tried to log in as ` blames 203.0.113.66;
+              end it with `$` behind all that the server writes
+        "#]],
+    );
+    check(
+        within(prefregex, "^<HOST> tried to log in$"),
+        expect!["nothing"],
+    );
+}
+
 /// An ignoreregex that knows the forged lines makes the pattern a good one.
 #[test]
 fn the_whole_filter_judges() {
