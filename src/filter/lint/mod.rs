@@ -175,7 +175,7 @@ impl fmt::Display for Fault {
                 f,
                 "can run into the step limit, since no automaton can run {part} and it repeats \
                  what can be read in many ways: a line of {bytes} bytes that begins `{line}` \
-                 counts as not matched; do without {part}, or bound the repetition as in `{{0,99}}`"
+                 is given up; do without {part}, or bound the repetition as in `{{0,99}}`"
             ),
             Fault::EveryLine(exact) => {
                 write!(f, "every line is looked at, a slow path, since {exact}")
@@ -191,43 +191,39 @@ impl fmt::Display for Fault {
 /// The filter cannot be compiled.
 pub fn lint(text: &FilterText) -> Result<Vec<Finding>, FilterError> {
     let filter = Arc::new(Filter::compile(text)?);
-    let several = filter.maxlines() > 1;
     let mut findings = Vec::new();
     if let Some(exact) = filter.exact() {
-        findings.push(Finding {
-            place: "the filter".to_owned(),
-            pattern: String::new(),
-            fault: Fault::EveryLine(exact),
-        });
+        findings.push(finding("the filter", "", Fault::EveryLine(exact)));
     }
     let judge = Judge { filter: &filter };
-    let prefregex = filter.prefregex.iter().filter_map(|form| tree(form, false));
-    let prefregex = prefregex.last();
-    let prefix = prefregex.as_ref().zip(filter.prefregex.as_ref());
-    let mut prefix_seen = false;
-    for (place, (form, written)) in filter.failregex.iter().zip(&text.failregex).enumerate() {
-        let Some(failregex) = tree(form, several) else {
+    let gives_up = |line: &str| judge.look(line).1;
+    let prefix = filter.prefregex.as_ref().zip(text.prefregex.as_ref());
+    let prefix_tree = prefix.and_then(|(form, _)| tree(form, false));
+    let failregexes = filter.failregex.iter().zip(&text.failregex);
+    for (place, (form, written)) in failregexes.enumerate() {
+        let Some(failregex) = tree(form, filter.maxlines() > 1) else {
             continue;
         };
-        let source = Source::new(prefregex.as_ref(), &failregex);
-        let place = format!("failregex {}", place + 1);
-        let mut add = |fault| findings.push(finding(&place, written, fault));
-        frame::fault(&source, judge).map(&mut add);
-        slow::fault(&source, &failregex.root, &form.pattern, judge).map(&mut add);
-        if let (Some((prefregex, form)), Some(written), false) =
-            (prefix, &text.prefregex, prefix_seen)
-        {
-            prefix_seen = true;
-            let fault = slow::fault(&source, &prefregex.root, &form.pattern, judge);
+        let source = Source::new(prefix_tree.as_ref(), &failregex);
+        if let (0, Some((form, written)), Some(tree)) = (place, prefix, &prefix_tree) {
+            let fault = slow::fault(&source, &tree.root, &form.pattern, &gives_up);
             findings.extend(fault.map(|fault| finding("prefregex", written, fault)));
         }
+        let slow = slow::fault(&source, &failregex.root, &form.pattern, &gives_up);
+        let faults = [frame::fault(&source, judge), slow].into_iter().flatten();
+        let place = format!("failregex {}", place + 1);
+        findings.extend(faults.map(|fault| finding(&place, written, fault)));
     }
-    for (place, (form, written)) in filter.ignoreregex.iter().zip(&text.ignoreregex).enumerate() {
-        if let Some(tree) = tree(form, false) {
-            let place = format!("ignoreregex {}", place + 1);
-            let fault = slow::fault(&Source::new(None, &tree), &tree.root, &form.pattern, judge);
-            findings.extend(fault.map(|fault| finding(&place, written, fault)));
-        }
+    let ignoreregexes = filter.ignoreregex.iter().zip(&text.ignoreregex);
+    for (place, (form, written)) in ignoreregexes.enumerate() {
+        let Some(tree) = tree(form, false) else {
+            continue;
+        };
+        let gives_up = |line: &str| form.pattern.is_match(line).is_err();
+        let source = Source::new(None, &tree);
+        let fault = slow::fault(&source, &tree.root, &form.pattern, &gives_up);
+        let place = format!("ignoreregex {}", place + 1);
+        findings.extend(fault.map(|fault| finding(&place, written, fault)));
     }
     Ok(findings)
 }
@@ -247,20 +243,18 @@ fn tree(form: &Form, several: bool) -> Option<Tree> {
     Some(Tree { root, ..tree })
 }
 
-/// The middle of a long text is left out.
+/// A text for one line of a terminal: newlines are written as `\n`, other control
+/// characters left out, and the middle of a long one as well.
 fn quoted(text: &str) -> String {
-    let count = text.chars().count();
+    let mut shown = text.replace('\n', "\\n");
+    shown.retain(|char| !char.is_control());
+    let count = shown.chars().count();
     if count <= QUOTED_CHARS_MAX {
-        return text
-            .escape_debug()
-            .to_string()
-            .replace("\\\\", "\\")
-            .replace("\\'", "'")
-            .replace("\\\"", "\"");
+        return shown;
     }
     let half = QUOTED_CHARS_MAX / 2;
-    let head: String = text.chars().take(half).collect();
-    let tail: String = text.chars().skip(count - half).collect();
+    let head: String = shown.chars().take(half).collect();
+    let tail: String = shown.chars().skip(count - half).collect();
     format!("{head}…{tail}")
 }
 

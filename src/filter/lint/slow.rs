@@ -2,7 +2,7 @@
 //! up its steps.
 
 use super::sample::{Piece, Source, VARIANTS, text};
-use super::{Fault, Judge, quoted};
+use super::{Fault, quoted};
 use crate::filter::dialect::{Mode, Node};
 use crate::filter::pattern::Pattern;
 
@@ -18,12 +18,13 @@ const SHOWN_CHARS: usize = 60;
 /// A letter that is not in ASCII.
 const BEYOND_ASCII: &str = "é";
 
-/// What is unwise in `pattern`, whose tree is `root`, one of the two of the source.
+/// What is unwise in `pattern`, whose tree is `root`, one of the two of the source;
+/// `gives_up` says whether a line uses up the steps.
 pub(super) fn fault<'t>(
     source: &Source<'t>,
     root: &'t Node,
     pattern: &Pattern,
-    judge: Judge<'_>,
+    gives_up: &dyn Fn(&str) -> bool,
 ) -> Option<Fault> {
     let part = match irregular(root) {
         Some(part) => part,
@@ -33,7 +34,7 @@ pub(super) fn fault<'t>(
     let repeats = Source::repeats_in(root).into_iter();
     let unbounded = |node: &&Node| matches!(node, Node::Repeat(repeat) if repeat.max.is_none());
     let mut repeats = repeats.filter(unbounded).take(REPEATS_MAX);
-    match repeats.find_map(|repeat| exhausting(source, repeat, judge)) {
+    match repeats.find_map(|repeat| exhausting(source, repeat, gives_up)) {
         Some(line) => Some(Fault::StepLimit {
             part,
             bytes: line.len(),
@@ -46,7 +47,11 @@ pub(super) fn fault<'t>(
 
 /// A line that uses up the steps: this part of the pattern again and again, and then
 /// what the pattern wants, or not quite.
-fn exhausting<'t>(source: &Source<'t>, repeat: &'t Node, judge: Judge<'_>) -> Option<String> {
+fn exhausting<'t>(
+    source: &Source<'t>,
+    repeat: &'t Node,
+    gives_up: &dyn Fn(&str) -> bool,
+) -> Option<String> {
     for variant in [0, VARIANTS - 1] {
         let pieces = source.line(&[repeat], variant, "")?;
         let at = pieces.iter().position(
@@ -71,8 +76,7 @@ fn exhausting<'t>(source: &Source<'t>, repeat: &'t Node, judge: Judge<'_>) -> Op
                 format!("{head}{pumped}{rest}!"),
                 format!("{head}{pumped}!{rest}"),
             ];
-            let used_up = |line: &String| judge.look(line).1;
-            if let Some(line) = lines.into_iter().find(used_up) {
+            if let Some(line) = lines.into_iter().find(|line| gives_up(line)) {
                 return Some(line);
             }
         }

@@ -11,7 +11,8 @@ fn check(text: FilterText, expected: Expect) {
         // Cut where the sentence has its joints, to be read.
         let sentence = finding.fault.to_string();
         let sentence = sentence.replace("; ", ";\n  ").replace(": `", ":\n  `");
-        shown += &format!("{} {}\n  {sentence}\n", finding.place, finding.pattern);
+        let head = format!("{} {}", finding.place, finding.pattern);
+        shown += &format!("{}\n  {sentence}\n", head.trim_end());
     }
     if findings.is_empty() {
         shown += "nothing";
@@ -169,7 +170,7 @@ fn a_prefregex_that_takes_the_true_address() {
     check(
         within(prefregex, "^<HOST> tried to log in as "),
         expect![[r#"
-            failregex 1 ^<HOST> tried to log in as 
+            failregex 1 ^<HOST> tried to log in as
               can be framed by whoever writes what follows the pattern's end, since `[^:]+` before the address may take the true one:
               `NOTICE[1]: x: 198.51.100.7 tried to log in as  x: 203.0.113.66 tried to log in as ` blames 203.0.113.66;
               end it with `$` behind all that the server writes
@@ -211,7 +212,7 @@ fn what_an_automaton_cannot_run() {
         one(r"^bad (?:(?!user)(?:\w+\s?)*)*=(?:a|b) from <HOST>(?<!7)$"),
         expect![[r#"
             failregex 1 ^bad (?:(?!user)(?:\w+\s?)*)*=(?:a|b) from <HOST>(?<!7)$
-              can run into the step limit, since no automaton can run `(?!…)` and it repeats what can be read in many ways: a line of 65533 bytes that begins `bad x x x x x x x x x x x x x x x x x x x x x x x x x x x x ` counts as not matched;
+              can run into the step limit, since no automaton can run `(?!…)` and it repeats what can be read in many ways: a line of 65533 bytes that begins `bad x x x x x x x x x x x x x x x x x x x x x x x x x x x x ` is given up;
               do without `(?!…)`, or bound the repetition as in `{0,99}`
         "#]],
     );
@@ -220,12 +221,12 @@ fn what_an_automaton_cannot_run() {
     check(
         text,
         expect![[r#"
-        the filter 
-          every line is looked at, a slow path, since a failregex has no word that its lines must hold
-        ignoreregex 1 ^(?:\w+\s?)+\b(?<!x)bad
-          takes the slow path, since no automaton can run `(?<!…)`;
-          its steps are counted, and none of the lines that were tried used them up
-    "#]],
+            the filter
+              every line is looked at, a slow path, since a failregex has no word that its lines must hold
+            ignoreregex 1 ^(?:\w+\s?)+\b(?<!x)bad
+              can run into the step limit, since no automaton can run `(?<!…)` and it repeats what can be read in many ways: a line of 65533 bytes that begins `x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x ` is given up;
+              do without `(?<!…)`, or bound the repetition as in `{0,99}`
+        "#]],
     );
 }
 
@@ -234,23 +235,23 @@ fn why_every_line_is_looked_at() {
     check(
         one(r"^<HOST> \d+$"),
         expect![[r#"
-        the filter 
-          every line is looked at, a slow path, since a failregex has no word that its lines must hold
-    "#]],
+            the filter
+              every line is looked at, a slow path, since a failregex has no word that its lines must hold
+        "#]],
     );
     let mut text = one(r"^x\n.*bad <HOST>$");
     text.maxlines = 2;
     check(
         text,
         expect![[r#"
-        the filter 
-          every line is looked at, a slow path, since its patterns span several lines (maxlines)
-        failregex 1 ^x\n.*bad <HOST>$
-          can be framed, since it matches anywhere in a line, also what a stranger had written there:
-          `x\nsaid, 'x y' [z] ("a"): = 1;
-          bad 203.0.113.66` blames 203.0.113.66;
-          begin it with `^` and the words that the server writes first
-    "#]],
+            the filter
+              every line is looked at, a slow path, since its patterns span several lines (maxlines)
+            failregex 1 ^x\n.*bad <HOST>$
+              can be framed, since it matches anywhere in a line, also what a stranger had written there:
+              `x\nsaid, 'x y' [z] ("a"): = 1;
+              bad 203.0.113.66` blames 203.0.113.66;
+              begin it with `^` and the words that the server writes first
+        "#]],
     );
 }
 
