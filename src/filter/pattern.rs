@@ -29,8 +29,8 @@ pub use super::tags::expand;
 mod differential;
 
 /// How many steps the backtracker may take for one line where nobody else can give
-/// the answer. A step takes some 7 to 13 ns (`cargo bench --bench redos`), so that a
-/// line costs 10 ms at most also on a machine that is half as fast.
+/// the answer. A step takes some 4 ns, and 15 on a machine with more to do than it can
+/// (`cargo bench --bench redos`), so that a line stays below 10 ms on either.
 const LINE_STEPS_MAX: u64 = 400_000;
 /// How many steps it may take for the groups of a match that the automaton has
 /// found; beyond that the automaton, slower but linear, finds them.
