@@ -18,6 +18,7 @@ figures:
     tests/bench/awake cargo bench --bench latency
     cargo bench --bench firewall
     cargo bench --bench tail
+    cargo bench --bench redos
 
 # Fuzz each target for so many seconds (needs a nightly toolchain, or RUSTC_BOOTSTRAP=1)
 fuzz seconds="600":

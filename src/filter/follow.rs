@@ -20,7 +20,7 @@ use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Match};
-use super::pattern::{Found, StepLimit};
+use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
 use crate::time::Time;
 
@@ -59,6 +59,8 @@ pub struct Follower {
     given_up: u64,
     /// What is counted in a test of the filter; nothing in the daemon.
     tally: Option<Box<Tally>>,
+    /// What is left of the steps for the line at hand.
+    steps: Steps,
 }
 
 /// A line that waits for others.
@@ -94,6 +96,7 @@ impl Follower {
             lines: VecDeque::new(),
             given_up: 0,
             tally: None,
+            steps: Steps::default(),
         }
     }
 
@@ -118,7 +121,8 @@ impl Follower {
     }
 
     /// How many searches were given up because a line needs too many steps. Such a
-    /// line counts as not matched.
+    /// line is matched by no pattern that needs more, and blames nobody if an
+    /// ignoreregex is among them: that it does not match is not known.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
@@ -129,6 +133,7 @@ impl Follower {
         if let Some(tally) = &mut self.tally {
             tally.next_line();
         }
+        self.steps = Steps::default();
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -144,7 +149,7 @@ impl Follower {
         };
         let text = before.content.as_deref().unwrap_or(seen.text);
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.find(Asked::Fail(place), form, text) else {
+            let Some(found) = self.find(Asked::Fail(place), form, text).flatten() else {
                 continue;
             };
             if self.ignored(filter, text) {
@@ -190,7 +195,7 @@ impl Follower {
             text.clone_from(content);
         }
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.find(Asked::Fail(place), form, &text) else {
+            let Some(found) = self.find(Asked::Fail(place), form, &text).flatten() else {
                 continue;
             };
             let (matched, rest) = self.part(&text, &found);
@@ -256,7 +261,7 @@ impl Follower {
         let Some(form) = &filter.prefregex else {
             return Some(Before::default());
         };
-        let found = self.find(Asked::Prefix, form, text)?;
+        let found = self.find(Asked::Prefix, form, text)??;
         let mut groups = form.groups(&found);
         if let Some(tally) = &mut self.tally {
             tally.line.prefix = Some(groups.clone());
@@ -313,19 +318,21 @@ impl Follower {
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
         let mut forms = filter.ignoreregex.iter().enumerate();
-        forms.any(|(place, form)| self.find(Asked::Ignore(place), form, text).is_some())
+        forms.any(|(place, form)| {
+            let found = self.find(Asked::Ignore(place), form, text);
+            found.is_none_or(|found| found.is_some())
+        })
     }
 
-    /// Asks a pattern. A search that was given up has found nothing.
-    fn find<'t>(&mut self, asked: Asked, form: &Form, text: &'t str) -> Option<Found<'t>> {
-        let found: Result<Option<Found<'t>>, StepLimit> = match &mut self.tally {
-            None => form.find(text),
-            Some(tally) => tally.time(asked, || form.find(text)),
+    /// A form's match; `None` if the search was given up.
+    fn find<'t>(&mut self, asked: Asked, form: &Form, text: &'t str) -> Option<Option<Found<'t>>> {
+        let steps = &mut self.steps;
+        let found = match &mut self.tally {
+            None => form.find(text, steps),
+            Some(tally) => tally.time(asked, || form.find(text, steps)),
         };
-        found.unwrap_or_else(|_| {
-            self.given_up += 1;
-            None
-        })
+        self.given_up += u64::from(found.is_err());
+        found.ok()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod gate;
 pub mod groups;
 pub mod lines;
+pub mod lint;
 pub mod literals;
 pub mod matched;
 pub mod pattern;
