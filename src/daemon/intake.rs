@@ -233,7 +233,8 @@ impl Reader {
                 }
                 let next = u16::try_from(numbers.len()).unwrap_or(u16::MAX);
                 let log = *numbers.entry(block.path.to_owned()).or_insert(next);
-                let lineup = Lineup::new(attached_to(attached, &block), log, zone.clone());
+                let attached = attached_to(attached, &block);
+                let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
                 lineups.insert(block.path.to_owned(), lineup);
             }
             let Some(lineup) = lineups.get_mut(block.path) else {
