@@ -167,11 +167,15 @@ impl Follower {
             }]);
             text.clone_from(content);
         }
+        // Asked for all patterns, fail2ban counts each one's lines in what is left by the
+        // one before, and takes them by number from what was there at first.
+        let mut first = None;
         for (place, form) in filter.failregex.iter().enumerate() {
             let Some(found) = self.answer(form.find(&text)) else {
                 continue;
             };
-            let (matched, rest) = self.part(&text, &found);
+            let first = first.get_or_insert_with(|| self.lines.clone());
+            let (matched, rest) = part(first, &text, &found);
             let groups = before.with(form, &found);
             self.lines = rest;
             let matched_text: String = matched.iter().map(|kept| &*kept.text).collect();
@@ -193,37 +197,6 @@ impl Follower {
 
     fn joined(&self) -> String {
         self.lines.iter().map(|kept| &*kept.text).collect()
-    }
-
-    /// The lines that a match covers, and all others. Lines that it skipped are no
-    /// part of it.
-    fn part(&self, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
-        let span = found.span();
-        let newlines = |end: usize| {
-            let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
-            head.iter().filter(|byte| **byte == b'\n').count()
-        };
-        let first = newlines((span.start + 1).min(text.len()));
-        let end = newlines(span.end.saturating_sub(1)) + 1;
-        let mut skipped: VecDeque<&str> = found
-            .groups()
-            .filter(|(name, _)| name.starts_with("skiplines"))
-            .flat_map(|(_, lines)| lines.split_inclusive('\n'))
-            .collect();
-        let mut matched = Vec::new();
-        let mut rest = VecDeque::new();
-        for (place, kept) in self.lines.iter().enumerate() {
-            let inside = (first..end).contains(&place);
-            if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
-                skipped.pop_front();
-                rest.push_back(kept.clone());
-            } else if inside {
-                matched.push(kept.clone());
-            } else {
-                rest.push_back(kept.clone());
-            }
-        }
-        (matched, rest)
     }
 
     /// What the prefregex says; `None` if it does not match.
@@ -297,6 +270,37 @@ impl Follower {
             None
         })
     }
+}
+
+/// The ones of `lines` that a match in `text` covers, and all others. Lines that it skipped are no
+/// part of it.
+fn part(lines: &VecDeque<Kept>, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
+    let span = found.span();
+    let newlines = |end: usize| {
+        let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
+        head.iter().filter(|byte| **byte == b'\n').count()
+    };
+    let first = newlines((span.start + 1).min(text.len()));
+    let end = newlines(span.end.saturating_sub(1)) + 1;
+    let mut skipped: VecDeque<&str> = found
+        .groups()
+        .filter(|(name, _)| name.starts_with("skiplines"))
+        .flat_map(|(_, lines)| lines.split_inclusive('\n'))
+        .collect();
+    let mut matched = Vec::new();
+    let mut rest = VecDeque::new();
+    for (place, kept) in lines.iter().enumerate() {
+        let inside = (first..end).contains(&place);
+        if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
+            skipped.pop_front();
+            rest.push_back(kept.clone());
+        } else if inside {
+            matched.push(kept.clone());
+        } else {
+            rest.push_back(kept.clone());
+        }
+    }
+    (matched, rest)
 }
 
 fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
