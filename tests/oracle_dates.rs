@@ -99,6 +99,9 @@ enum Mask {
     YearInZone,
     /// It loses the blank that `%k` and `%l` allow in front, at a pattern's beginning.
     LostBlank,
+    /// Before a pattern with `{EPOCH}` or `{LEPOCH}` in it, it takes `{UNB}` and
+    /// `{^LN-BEG}` for text that a line must hold.
+    PrefixOfEpoch,
     /// It refuses, by an accident in its regexes, what makes sense.
     Refused,
 }
@@ -270,10 +273,18 @@ fn mask_of_case(case: &Case, line: &str) -> Option<Mask> {
             .iter()
             .any(|token| line.trim_start().starts_with(token))
     });
+    let mut patterns = case.pattern.iter().flat_map(|pattern| pattern.lines());
+    let epoch = patterns.any(|line| {
+        let upper = line.to_ascii_uppercase();
+        let prefix = line.starts_with("{UNB}") || line.starts_with("{^LN-BEG}");
+        prefix && upper.contains("EPOCH}")
+    });
     // at these times it is another year elsewhere
     let new_year = case.now == NOWS[1] || case.now == NOWS[2];
     if blank {
         Some(Mask::LostBlank)
+    } else if epoch {
+        Some(Mask::PrefixOfEpoch)
     } else if case.zone.is_some() && new_year && !has_year(line) {
         Some(Mask::YearInZone)
     } else {

@@ -183,9 +183,6 @@ PIECES = [
 # What fail2ban's template for a zone before the date takes: any word.
 WORD_AS_ZONE = re.compile(r"\w+ (?:\w{3} )?[A-Za-z]{3} ")
 
-# Where Python's `splitlines` breaks a line, beside the newline.
-BREAKS = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-
 
 class Mask:
     """A difference that is meant; used if `covers` says so."""
@@ -220,14 +217,6 @@ def hidden_group(opening, ours, theirs):
     return differing and all(mine.get(name) and not other.get(name) for name in differing)
 
 
-def broken_skipped_line(opening, ours, theirs):
-    """fail2ban does not know its own skipped line again if that holds such a break."""
-    if not ours or not theirs or {k for k in ours if ours[k] != theirs[k]} != {"matches"}:
-        return False
-    skipped = [v for k, v in theirs["groups"].items() if k.startswith("skiplines")]
-    return any(BREAKS.search(lines) for lines in skipped)
-
-
 def lone_colon(opening, ours, theirs):
     return ours and ours["groups"].get("ip6", "").startswith(":")
 
@@ -236,7 +225,6 @@ def masks():
     return [
         Mask("we: a line with the prefix /0 blames nobody", prefix_of_all),
         Mask("we: what is no address is no id, unless usedns = raw", no_address),
-        Mask("fail2ban counts a skipped line with a break inside as matched", broken_skipped_line),
         Mask("1.0.2: no IPv6 address begins with a single colon", lone_colon),
         Mask("1.0.2: an empty group of a failregex hides the prefregex's", hidden_group),
     ]

@@ -282,25 +282,36 @@ fn part(lines: &VecDeque<Kept>, text: &str, found: &Found<'_>) -> (Vec<Kept>, Ve
     };
     let first = newlines((span.start + 1).min(text.len()));
     let end = newlines(span.end.saturating_sub(1)) + 1;
-    let mut skipped: VecDeque<&str> = found
-        .groups()
-        .filter(|(name, _)| name.starts_with("skiplines"))
-        .flat_map(|(_, lines)| lines.split_inclusive('\n'))
-        .collect();
-    let mut matched = Vec::new();
-    let mut rest = VecDeque::new();
+    // Each skipped line is looked for behind the one before it.
+    let mut skipped = vec![false; lines.len()];
+    let mut from = first;
+    for piece in skipped_pieces(found) {
+        let mut inside = lines.iter().enumerate().take(end).skip(from);
+        if let Some((place, _)) = inside.find(|(_, kept)| *kept.text == *piece) {
+            skipped[place] = true;
+            from = place + 1;
+        }
+    }
+    let (mut matched, mut rest) = (Vec::new(), VecDeque::new());
     for (place, kept) in lines.iter().enumerate() {
-        let inside = (first..end).contains(&place);
-        if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
-            skipped.pop_front();
-            rest.push_back(kept.clone());
-        } else if inside {
+        if (first..end).contains(&place) && !skipped[place] {
             matched.push(kept.clone());
         } else {
             rest.push_back(kept.clone());
         }
     }
     (matched, rest)
+}
+
+/// The lines that a match skipped, as Python's `splitlines` gives them: a line that has
+/// one of its other breaks inside falls to pieces, so it counts as matched.
+fn skipped_pieces<'f>(found: &'f Found<'_>) -> impl Iterator<Item = &'f str> {
+    let is_break =
+        |char| matches!(char, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let skipped = found
+        .groups()
+        .filter(|(name, _)| name.starts_with("skiplines"));
+    skipped.flat_map(move |(_, lines)| lines.split_inclusive(is_break))
 }
 
 fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
