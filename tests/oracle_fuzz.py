@@ -225,8 +225,8 @@ def masks():
     return [
         Mask("we: a line with the prefix /0 blames nobody", prefix_of_all),
         Mask("we: what is no address is no id, unless usedns = raw", no_address),
-        Mask("1.0.2: no IPv6 address begins with a single colon", lone_colon),
-        Mask("1.0.2: an empty group of a failregex hides the prefregex's", hidden_group),
+        Mask("before 1.1.1: no IPv6 address begins with a single colon", lone_colon),
+        Mask("before 1.1.1: an empty group of a failregex hides the prefregex's", hidden_group),
     ]
 
 

@@ -244,7 +244,10 @@ impl Follower {
             made.users = joined.users;
             made.evidence = joined.failed;
         }
-        made.id = made.groups.full("fid").map(Box::from);
+        made.id = made
+            .groups
+            .full("fid")
+            .map(|id| matched::id(id, filter.names));
         made.host = matched::host(&made.groups, filter.names).ok()?;
         if made.is_pending() {
             let connection = connection.as_deref()?;
