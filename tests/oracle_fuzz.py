@@ -180,10 +180,6 @@ PIECES = [
 ]
 
 
-# What fail2ban's template for a zone before the date takes: any word.
-WORD_AS_ZONE = re.compile(r"\w+ (?:\w{3} )?[A-Za-z]{3} ")
-
-
 class Mask:
     """A difference that is meant; used if `covers` says so."""
 
@@ -390,9 +386,7 @@ class Fuzz:
         self.lines = Lines(arguments.seed, pool)
         self.masks = masks()
         self.crashes = Mask("fail2ban fails where it takes a word for a zone", None)
-        # It then loses the dates of the lines behind as well.
-        self.unread = Mask("fail2ban sticks to a template that reads a word as a zone", None)
-        self.masks += [self.crashes, self.unread]
+        self.masks.append(self.crashes)
         self.kinds = collections.defaultdict(list)
         self.compared = 0
         self.found = 0
@@ -499,20 +493,13 @@ class Fuzz:
                 return False
             self.note("error", pair, opening, line, ours, theirs)
             return False
-        sticks = WORD_AS_ZONE.match(theirs["unread"] or "") and ours["rest"] != line
         if not pair.journal and ours["rest"] is not None and ours["rest"] != theirs["rest"]:
-            if sticks:
-                self.unread.used += 1
-            else:
-                self.note("rest", pair, opening, line, ours["rest"], theirs["rest"])
+            self.note("rest", pair, opening, line, ours["rest"], theirs["rest"])
             return False
         mine = [comparable(result) for result in ours["results"]]
         other = [comparable(result) for result in theirs["results"]]
         if mine == other:
             return True
-        if sticks:
-            self.unread.used += 1
-            return False
         for left, right in self.aligned(mine, other):
             if left == right:
                 continue
