@@ -33,7 +33,7 @@ fn lineup(filter: &str) -> Lineup {
         filter: Arc::new(filter),
         findtime: Duration::from_secs(600),
     };
-    Lineup::new(vec![attached], 0, TimeZone::UTC)
+    Lineup::new(vec![attached], 0, TimeZone::UTC, NOW)
 }
 
 /// Whom the filter blames for each line, handed to it alone.

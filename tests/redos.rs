@@ -41,7 +41,7 @@ fn judge(text: &FilterText, line: &str) -> &'static str {
         filter: Arc::new(filter),
         findtime: Duration::from_secs(600),
     };
-    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC);
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, Time::from_secs_f64(0.0));
     let reading = Reading {
         mode: Mode::Live,
         now: Time::from_secs_f64(0.0),

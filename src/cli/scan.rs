@@ -164,7 +164,7 @@ impl Scan {
         let protected = daemon::protected_by(config);
         Scan {
             engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
-            lineup: Lineup::new(attached.collect(), 0, TimeZone::system()),
+            lineup: Lineup::new(attached.collect(), 0, TimeZone::system(), Time::now()),
             jails: jails
                 .iter()
                 .map(|jail| jail.rules.name.to_string())

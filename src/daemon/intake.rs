@@ -21,7 +21,7 @@ use super::journals::Journals;
 use crate::ban::store::Place;
 use crate::config::JailConfig;
 use crate::engine::Event;
-use crate::filter::date::Detector;
+use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
@@ -181,8 +181,9 @@ pub(super) fn number(path: &Path) -> u16 {
 
 /// Says which lines of a source are older than `findtime` for all of its jails.
 fn ages(attached: &[Vec<Attached>], zone: &TimeZone) -> Ages {
+    let years = Years::at(Time::now());
     let clock = |one: &Attached| {
-        let detector = Detector::new(one.filter.datepattern()).ok()?;
+        let detector = Detector::new(one.filter.datepattern(), years).ok()?;
         let zone = one.zone.clone().unwrap_or_else(|| zone.clone());
         Some((detector, zone, one.findtime))
     };
@@ -355,7 +356,8 @@ impl Reader {
                     lineups.clear();
                 }
                 let log = number(block.path);
-                let lineup = Lineup::new(attached_to(attached, &block), log, zone.clone());
+                let attached = attached_to(attached, &block);
+                let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
                 lineups.insert(block.path.to_owned(), lineup);
             }
             let Some(lineup) = lineups.get_mut(block.path) else {

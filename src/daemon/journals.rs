@@ -228,5 +228,5 @@ fn lineup(jail: &JailConfig, journal: &str, zone: &TimeZone) -> Lineup {
         zone: jail.zone.clone(),
     };
     let number = super::intake::number(Path::new(journal));
-    Lineup::new(vec![attached], number, zone.clone())
+    Lineup::new(vec![attached], number, zone.clone(), Time::now())
 }

@@ -194,11 +194,15 @@ impl Follower {
             }]);
             text.clone_from(content);
         }
+        // Asked for all patterns, fail2ban counts each one's lines in what is left by the
+        // one before, and takes them by number from what was there at first.
+        let mut first = None;
         for (place, form) in filter.failregex.iter().enumerate() {
             let Some(found) = self.find(Asked::Fail(place), form, &text).flatten() else {
                 continue;
             };
-            let (matched, rest) = self.part(&text, &found);
+            let first = first.get_or_insert_with(|| self.lines.clone());
+            let (matched, rest) = part(first, &text, &found);
             let groups = before.with(form, &found);
             self.lines = rest;
             if let Some(tally) = &mut self.tally {
@@ -223,37 +227,6 @@ impl Follower {
 
     fn joined(&self) -> String {
         self.lines.iter().map(|kept| &*kept.text).collect()
-    }
-
-    /// The lines that a match covers, and all others. Lines that it skipped are no
-    /// part of it.
-    fn part(&self, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
-        let span = found.span();
-        let newlines = |end: usize| {
-            let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
-            head.iter().filter(|byte| **byte == b'\n').count()
-        };
-        let first = newlines((span.start + 1).min(text.len()));
-        let end = newlines(span.end.saturating_sub(1)) + 1;
-        let mut skipped: VecDeque<&str> = found
-            .groups()
-            .filter(|(name, _)| name.starts_with("skiplines"))
-            .flat_map(|(_, lines)| lines.split_inclusive('\n'))
-            .collect();
-        let mut matched = Vec::new();
-        let mut rest = VecDeque::new();
-        for (place, kept) in self.lines.iter().enumerate() {
-            let inside = (first..end).contains(&place);
-            if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
-                skipped.pop_front();
-                rest.push_back(kept.clone());
-            } else if inside {
-                matched.push(kept.clone());
-            } else {
-                rest.push_back(kept.clone());
-            }
-        }
-        (matched, rest)
     }
 
     /// What the prefregex says; `None` if it does not match.
@@ -304,7 +277,10 @@ impl Follower {
             made.users = joined.users;
             made.evidence = joined.failed;
         }
-        made.id = made.groups.full("fid").map(Box::from);
+        made.id = made
+            .groups
+            .full("fid")
+            .map(|id| matched::id(id, filter.names));
         made.host = matched::host(&made.groups, filter.names).ok()?;
         if made.is_pending() {
             let connection = connection.as_deref()?;
@@ -334,6 +310,48 @@ impl Follower {
         self.given_up += u64::from(found.is_err());
         found.ok()
     }
+}
+
+/// The ones of `lines` that a match in `text` covers, and all others. Lines that it skipped are no
+/// part of it.
+fn part(lines: &VecDeque<Kept>, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
+    let span = found.span();
+    let newlines = |end: usize| {
+        let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
+        head.iter().filter(|byte| **byte == b'\n').count()
+    };
+    let first = newlines((span.start + 1).min(text.len()));
+    let end = newlines(span.end.saturating_sub(1)) + 1;
+    // Each skipped line is looked for behind the one before it.
+    let mut skipped = vec![false; lines.len()];
+    let mut from = first;
+    for piece in skipped_pieces(found) {
+        let mut inside = lines.iter().enumerate().take(end).skip(from);
+        if let Some((place, _)) = inside.find(|(_, kept)| *kept.text == *piece) {
+            skipped[place] = true;
+            from = place + 1;
+        }
+    }
+    let (mut matched, mut rest) = (Vec::new(), VecDeque::new());
+    for (place, kept) in lines.iter().enumerate() {
+        if (first..end).contains(&place) && !skipped[place] {
+            matched.push(kept.clone());
+        } else {
+            rest.push_back(kept.clone());
+        }
+    }
+    (matched, rest)
+}
+
+/// The lines that a match skipped, as Python's `splitlines` gives them: a line that has
+/// one of its other breaks inside falls to pieces, so it counts as matched.
+fn skipped_pieces<'f>(found: &'f Found<'_>) -> impl Iterator<Item = &'f str> {
+    let is_break =
+        |char| matches!(char, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let skipped = found
+        .groups()
+        .filter(|(name, _)| name.starts_with("skiplines"));
+    skipped.flat_map(move |(_, lines)| lines.split_inclusive(is_break))
 }
 
 fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {

@@ -131,7 +131,7 @@ fn measure(filter: &Arc<Filter>, line: &str) -> (Duration, bool) {
         filter: Arc::clone(filter),
         findtime: Duration::from_secs(600),
     };
-    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC);
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, Time::from_secs_f64(0.0));
     let block = format!("{line}\n");
     let reading = Reading {
         mode: Mode::Live,

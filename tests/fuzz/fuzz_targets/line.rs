@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use ringfence::addr::Addr;
 use ringfence::config;
-use ringfence::filter::date::Detector;
+use ringfence::filter::date::{Detector, Years};
 use ringfence::filter::follow::Ask;
 use ringfence::filter::lines::{Attached, Lineup, Mode, Reading};
 use ringfence::filter::matched::{Host, Match};
@@ -41,7 +41,7 @@ static FILTERS: LazyLock<Vec<Arc<Filter>>> = LazyLock::new(|| {
 /// What detectors share lives as long as one of them does.
 static KEPT: LazyLock<[Option<Detector>; 3]> = LazyLock::new(|| {
     let kept = [None, Some("{DEFAULT}"), Some(DATES)];
-    kept.map(|pattern| Detector::new(pattern).ok())
+    kept.map(|pattern| Detector::new(pattern, Years::at(Time::from_secs_f64(NOW))).ok())
 });
 
 /// The patterns of dates of one of the filters.
@@ -116,7 +116,7 @@ fn matches(filter: &Arc<Filter>, blocks: &[&[u8]], open: bool) -> Vec<Match> {
         filter: Arc::clone(filter),
         findtime: Duration::from_secs(600),
     };
-    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC);
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, Time::from_secs_f64(NOW));
     if open {
         lineup.open_gate();
     }
