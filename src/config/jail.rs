@@ -236,7 +236,15 @@ impl Reader {
         doubts: &mut Vec<String>,
     ) -> Result<Option<JournalConfig>, String> {
         let lists = &text.filter_text.journalmatch;
-        if !by_journal && (self.is_tree || lists.is_empty()) {
+        // fail2ban turns to the journal where no log is there (Debian 12's sshd); so do
+        // we, and follow the logs as well once they come.
+        let is_there = |log: &fail2ban::LogPath| {
+            glob::glob(&log.path).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
+        };
+        let turns = text.systemd_if_nologs
+            && text.backend.starts_with("auto")
+            && !text.logpath.iter().any(is_there);
+        if !by_journal && (lists.is_empty() || self.is_tree && !turns) {
             return Ok(None);
         }
         let mut arguments = Vec::new();

@@ -214,6 +214,14 @@ fn asking(jails: &[JailConfig]) -> HashSet<JailName> {
     asking.map(|jail| jail.rules.name.clone()).collect()
 }
 
+/// A line that no pattern can be searched in within its steps blames nobody; whoever can
+/// write such lines can write very many, so it is told when their number has doubled.
+fn tell_given_up(log: &Path, before: u64, now: u64) {
+    if now.checked_ilog2() > before.checked_ilog2() {
+        warn!(log = %log.display(), searches = now, "took too many steps and were given up (`ringfence check` names the patterns)");
+    }
+}
+
 /// Whoever can write names into a log can write very many: it is told ever more rarely.
 fn tell_names_lost(lost: u64) {
     if lost.is_power_of_two() {
@@ -369,8 +377,10 @@ impl Reader {
                 Mode::CatchingUp
             };
             if !block.cut {
+                let before = lineup.given_up();
                 lineup.block(block.bytes, mode, Time::now(), |found| sorter.take(found));
                 sorter.hand_in();
+                tell_given_up(block.path, before, lineup.given_up());
             }
         });
         let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));
