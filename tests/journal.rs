@@ -197,6 +197,14 @@ namespaced! {
         fail("kamailio", "198.51.100.5", 1);
         lab.wait_for_ban("kamailio", "198.51.100.5");
 
+        // A cursor of another journal is none; the time of its entry counts.
+        lab.kill();
+        let forge = "UPDATE ringfence_facts SET value = json_set(value, '$.cursor', 's=0;i=1') WHERE name LIKE 'journal.%'";
+        assert!(Command::new("sqlite3").arg(&database).arg(forge).status().unwrap().success());
+        lab.start_ringfence(jails);
+        fail("kamailio", "198.51.100.9", 3);
+        lab.wait_for_ban("kamailio", "198.51.100.9");
+
         // Rotation is not noticed, and a journald that comes back is read on.
         run("journalctl --rotate --quiet");
         fail("kamailio", "198.51.100.7", 3);

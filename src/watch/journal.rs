@@ -152,7 +152,11 @@ pub struct Journal {
     buffer: Box<[u8]>,
     last: Option<Cursor>,
     since: Time,
+    /// When a child that has ended is started again; until then it is not known whether
+    /// one that was started is well.
     restart: Instant,
+    /// Has the child that runs given an entry?
+    gave: bool,
     trouble: Option<String>,
     told: bool,
 }
@@ -172,6 +176,7 @@ impl Journal {
             last: last.filter(|last| last.received >= since),
             since,
             restart: now,
+            gave: false,
             trouble: None,
             told: false,
         };
@@ -202,10 +207,12 @@ impl Journal {
                         parser,
                         names,
                         last,
+                        gave,
                         buffer,
                         ..
                     } = self;
                     parser.feed(&buffer[..bytes], names, &mut |entry| {
+                        *gave = true;
                         *last = Some(Cursor {
                             cursor: entry.cursor.clone(),
                             received: entry.received,
@@ -218,7 +225,9 @@ impl Journal {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.trouble = None;
+                    if self.gave || now >= self.restart {
+                        self.trouble = None;
+                    }
                     return false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -259,6 +268,7 @@ impl Journal {
     fn start(&mut self, now: Instant) {
         self.restart = now + RESTART_AFTER;
         self.parser = Parser::default();
+        self.gave = false;
         match self.spawn() {
             Ok(child) => self.child = Some(child),
             Err(error) => self.trouble = Some(format!("journalctl cannot be run: {error}")),
@@ -298,6 +308,11 @@ impl Journal {
 
     fn end(&mut self, now: Instant, why: &str) {
         self.restart = now + RESTART_AFTER;
+        // Perhaps the cursor is of another journal. Then the time must do, and entries of
+        // that second come again.
+        if let Some(last) = self.last.take_if(|_| !self.gave) {
+            self.since = last.received;
+        }
         if let Some((mut child, _)) = self.child.take() {
             // It has ended, or is of no use any more.
             let _ended = child.kill();
