@@ -222,7 +222,7 @@ fn a_stock_action_is_refused_by_name_and_place() {
     lab.write(
         "tree/jail.conf",
         "[DEFAULT]\nenabled = true\nfilter = logins\naction = ringfence\n\
-         [one]\nlogpath = /nowhere\naction = drop\n[asterisk]\nlogpath = /nowhere\n",
+         [idle]\nfilter =\nlogpath = /nowhere\n[one]\nlogpath = /nowhere\naction = drop\n[asterisk]\nlogpath = /nowhere\n",
     );
     let tree = lab.path("tree");
     lab.write("ringfence.toml", &format!("[fail2ban]\ntree = {tree:?}\n"));
@@ -230,10 +230,10 @@ fn a_stock_action_is_refused_by_name_and_place() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.starts_with("jails that can run: kamailio, asterisk\n"),
+        said.starts_with("jails that can run: kamailio, idle, asterisk\n"),
         "{said}"
     );
-    for part in ["jail one", "drop", "jail.conf:7", "banaction = ringfence"] {
+    for part in ["jail one", "drop", "jail.conf:10", "banaction = ringfence"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

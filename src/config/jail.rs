@@ -164,8 +164,14 @@ impl Reader {
         text: &JailText,
         doubts: &mut Vec<String>,
     ) -> Result<JailConfig, String> {
-        let filter = Filter::compile(&filter_text(&text.filter_text))
-            .map_err(|error| format!("filter {}: {error}", text.filter))?;
+        let patterns = &text.filter_text;
+        // fail2ban runs such a jail: others may ban in it.
+        let is_idle = self.is_tree && patterns.failregex.is_empty() && patterns.prefregex.is_none();
+        let filter = match is_idle {
+            true => Filter::nothing(),
+            false => Filter::compile(&filter_text(patterns))
+                .map_err(|error| format!("filter {}: {error}", text.filter))?,
+        };
         let by_journal = text.backend.trim_start().starts_with("systemd");
         if self.purpose == Purpose::Ban {
             self.can_act(&text.actions)?;
