@@ -164,12 +164,9 @@ impl Reader {
         text: &JailText,
         doubts: &mut Vec<String>,
     ) -> Result<JailConfig, String> {
-        let patterns = &text.filter_text;
-        // fail2ban runs such a jail: others may ban in it.
-        let is_idle = self.is_tree && patterns.failregex.is_empty() && patterns.prefregex.is_none();
-        let filter = match is_idle {
+        let filter = match self.is_tree && is_idle(text) {
             true => Filter::nothing(),
-            false => Filter::compile(&filter_text(patterns))
+            false => Filter::compile(&filter_text(&text.filter_text))
                 .map_err(|error| format!("filter {}: {error}", text.filter))?,
         };
         let by_journal = text.backend.trim_start().starts_with("systemd");
@@ -306,6 +303,11 @@ fn log(log: &fail2ban::LogPath) -> LogConfig {
         pattern: log.path.clone(),
         tail: log.tail,
     }
+}
+
+/// Has the jail no pattern at all? fail2ban runs it, since others may ban in it.
+pub(super) fn is_idle(text: &JailText) -> bool {
+    text.filter_text.failregex.is_empty() && text.filter_text.prefregex.is_none()
 }
 
 /// A filter's texts, as the stage wants them.
