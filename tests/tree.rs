@@ -204,6 +204,34 @@ namespaced! {
     }
 }
 
+namespaced! {
+    fn recidive_is_shown_the_bans() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\
+             [one]\nenabled = true\nlogpath = @one.log\n\
+             [two]\nenabled = true\nlogpath = @two.log\n\
+             [recidive]\nenabled = true\nfilter = recidive\nlogpath = @fail2ban.log\nmaxretry = 2\nbantime = 1w\nfindtime = 1d\n",
+        );
+        // The stock filter itself, with what it includes.
+        for name in ["recidive.conf", "common.conf"] {
+            let stock = format!("/etc/fail2ban/filter.d/{name}");
+            std::os::unix::fs::symlink(stock, lab.path("tree/filter.d").join(name)).unwrap();
+        }
+        let log = lab.path("fail2ban.log");
+        lab.write("tree/fail2ban.conf", &format!("[Definition]\nlogtarget = {}\n", log.display()));
+        lab.start();
+        lab.fail("one.log", "203.0.113.1", 1);
+        lab.wait_for_ban("one", "203.0.113.1");
+        lab.fail("one.log", "203.0.113.2", 1);
+        lab.wait_for_ban("one", "203.0.113.2");
+        assert!(!lab.is_banned("recidive", "203.0.113.2") && !lab.is_banned("recidive", "203.0.113.1"));
+        lab.fail("two.log", "203.0.113.1", 1);
+        lab.wait_for_ban("recidive", "203.0.113.1");
+        assert!(!lab.is_banned("recidive", "203.0.113.2"), "banned once");
+        assert!(!log.exists(), "no log in between");
+    }
+}
+
 /// A jail with an action of fail2ban's own cannot run yet, and says why and where; ours
 /// make room for the tree's jails.
 #[test]

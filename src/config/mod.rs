@@ -43,6 +43,9 @@ const OUR_ACTION: (&str, &str) = (
     include_str!("../../config/ringfence.conf"),
 );
 
+/// Where fail2ban writes its log unless it is told otherwise.
+const LOG_TARGET: &str = "/var/log/fail2ban.log";
+
 /// What lies under a tree of fail2ban's: our action and nothing else.
 static UNDER_TREE: &[(&str, &str)] = &[OUR_ACTION];
 
@@ -66,6 +69,8 @@ pub struct Config {
     pub problems: Vec<String>,
     /// The jails that are enabled and cannot run.
     pub broken: Vec<String>,
+    /// The file into which fail2ban would write its bans, if a tree is given.
+    pub ban_log: Option<PathBuf>,
 }
 
 /// What a configuration is read for.
@@ -88,6 +93,7 @@ impl Config {
             jails: Vec::new(),
             problems: Vec::new(),
             broken: Vec::new(),
+            ban_log: None,
         };
         let is_tree = false;
         config.read(
@@ -111,6 +117,10 @@ impl Config {
     /// Adds the jails of a tree. Those of `others` have taken their names.
     fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) {
         let loaded = fail2ban::load(roots);
+        if reader.is_tree {
+            let log = loaded.globals.get("logtarget").unwrap_or(LOG_TARGET);
+            self.ban_log = log.starts_with('/').then(|| PathBuf::from(log));
+        }
         // What a jail without an action means is told with the jail.
         let wrong = loaded
             .errors

@@ -37,6 +37,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// judging a line twice, which finds its address banned.
 const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 
+/// Failures that are judged together at most, so that under a flood the kernel is asked
+/// once for many, and none waits for the rest of a long block.
+const TOGETHER: usize = 64;
+
 /// Logs whose filters are kept at hand; names with a date in them come and go. When
 /// there are more, all begin anew: it costs their last dates and splits a few tries.
 const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
@@ -300,7 +304,12 @@ impl Sorter {
             Found::Failure(failure) if self.asking.contains(&failure.jail) => {
                 let _stopping = self.ways.asked.blocking_send(failure);
             }
-            Found::Failure(failure) => self.failures.push(Event::Failure(failure)),
+            Found::Failure(failure) => {
+                self.failures.push(Event::Failure(failure));
+                if self.failures.len() >= TOGETHER {
+                    self.hand_in();
+                }
+            }
             Found::Named(named) => {
                 if self.ways.named.try_send(named).is_err() {
                     self.names_lost += 1;

@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod names;
 pub mod operator;
 pub mod protected;
+pub mod recidive;
 pub mod verbs;
 
 use std::io::Write;
@@ -43,6 +44,7 @@ use intake::{Intake, Progress, Ways};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::Known;
+use recidive::Recidive;
 
 /// The name under which the times of requests to APIBAN are kept.
 const REQUESTS_FACT: &str = "apiban.requests";
@@ -148,7 +150,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     outlets.send(&mut effects, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
-    let judge = Judge::new(engine, ban_action, outlets);
+    let judge = Judge::new(engine, ban_action, outlets, Recidive::new(&config));
     let threads = vec![
         judge.start_clock()?,
         bus::load_lists(list_action, list_orders, judge.clone())?,

@@ -16,6 +16,7 @@ use super::bus::Judge;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::Known;
+use super::recidive::Recidive;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
@@ -458,6 +459,7 @@ impl Operator {
         let checks = checks(&feed_settings);
         self.judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        self.judge.watch_bans(Recidive::new(&config));
         self.intake.set_jails(config.jails.clone());
         let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
         let reloaded = Reloaded {
