@@ -14,7 +14,7 @@ use std::process::{Child, Command};
 use namespace::run;
 use running::is_banned;
 
-const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n";
+const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n            ^\\s*attack by \\S+ failed from <SUBNET>$\n";
 
 struct Lab {
     folder: tempfile::TempDir,
@@ -160,6 +160,10 @@ namespaced! {
         }
         // fail2ban bans an address of IPv6, and not its network.
         assert!(!is_banned("two", "2001:db8::a"));
+
+        lab.append("two.log", &line("198.51.100.64/26").replace("login of", "attack by").repeat(2));
+        lab.wait_for_ban("two", "198.51.100.127");
+        assert!(!is_banned("two", "198.51.100.128"));
 
         lab.fail("three-a.log", "192.0.2.3", 3);
         lab.fail("three-b.log", "192.0.2.4", 2);

@@ -6,7 +6,6 @@
 //! of a log line.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -49,7 +48,7 @@ pub async fn serve(
             None => false,
         };
         match is_ignored {
-            true => debug!(jail = %failure.jail, ip = %failure.ip, "ignored by ignorecommand"),
+            true => debug!(jail = %failure.jail, addr = %failure.addr, "ignored by ignorecommand"),
             false => judge.event(Event::Failure(failure)),
         }
     }
@@ -128,11 +127,11 @@ async fn run(command: &str) -> std::io::Result<Option<ExitStatus>> {
 
 /// The command with its tags filled in; [`unknown_tag`] has refused others.
 fn filled(text: &str, failure: &Failure) -> String {
-    let family = match failure.ip {
-        IpAddr::V4(_) => "inet4",
-        IpAddr::V6(_) => "inet6",
+    let family = match failure.addr.is_ipv6() {
+        false => "inet4",
+        true => "inet6",
     };
-    let ip = failure.ip.to_string();
+    let ip = failure.addr.to_string();
     text.replace("<ip>", &ip)
         .replace("<fid>", &ip)
         .replace("<family>", family)
@@ -148,7 +147,7 @@ mod tests {
     fn failure(ip: &str) -> Failure {
         Failure {
             jail: "sshd".into(),
-            ip: ip.parse().unwrap(),
+            addr: ip.parse().unwrap(),
             time: Time::from_secs(1_000),
             form: 0,
             line: "Failed password for `reboot`".into(),

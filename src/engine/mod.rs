@@ -126,7 +126,7 @@ pub enum Tell {
         /// In which jail.
         jail: JailName,
         /// Who failed.
-        ip: IpAddr,
+        addr: Addr,
         /// The tries on the account.
         tries: u32,
         /// The tries that are too many.
@@ -145,7 +145,7 @@ pub enum Tell {
         /// In which jail.
         jail: JailName,
         /// Who.
-        ip: IpAddr,
+        addr: Addr,
     },
     /// The kernel refused this ban, so it is not in force.
     NotInForce(Ban),
@@ -300,6 +300,12 @@ impl Engine {
         self.tick(now, effects);
     }
 
+    /// For whom this jail counts a failure of `addr`.
+    pub fn offender(&self, jail: &str, addr: Addr) -> Addr {
+        let jail = self.jails.get(jail);
+        jail.map_or(addr, |jail| offender(jail, addr, &self.protected))
+    }
+
     /// When [`Event::Tick`] is wanted next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
         let busy = !self.list.is_empty() || self.jails.values().any(|jail| jail.failing() > 0);
@@ -314,12 +320,11 @@ impl Engine {
         let Some(jail) = self.jails.get_mut(&failure.jail) else {
             return;
         };
-        let offender = offender(jail, failure.ip, &self.protected);
-        let host = Addr::host(failure.ip);
-        if self.protected.covers(&host) || jail.rules.ignored.covers(&host) {
+        let offender = offender(jail, failure.addr, &self.protected);
+        if self.protected.covers(&failure.addr) || jail.rules.ignored.covers(&failure.addr) {
             effects.push(Effect::Tell(Tell::Protected {
                 jail: failure.jail.clone(),
-                ip: failure.ip,
+                addr: failure.addr,
             }));
             return;
         }
@@ -335,20 +340,17 @@ impl Engine {
             }
             return self.still_seen(ban, failure.time, now, effects);
         }
-        let cached = self.verdicts.lookup(failure.ip, now);
+        // APIBAN knows hosts.
+        let ip = failure.addr.ip();
+        let is_asked_for = jail.rules.apiban && failure.addr.is_host();
+        let cached = self.verdicts.lookup(ip, now);
         let verdict = match cached {
-            _ if !jail.rules.apiban => Verdict::NoAnswer,
-            _ if self
-                .list
-                .get(&failure.ip)
-                .is_some_and(|expires| *expires > now) =>
-            {
-                Verdict::Listed
-            }
+            _ if !is_asked_for => Verdict::NoAnswer,
+            _ if self.list.get(&ip).is_some_and(|expires| *expires > now) => Verdict::Listed,
             Cached::Known(verdict) => verdict,
             Cached::InFlight | Cached::Unknown => Verdict::NoAnswer,
         };
-        let may_ask = jail.rules.apiban && self.checks.on;
+        let may_ask = is_asked_for && self.checks.on;
         let maxretry = jail.rules.maxretry;
         match jail.judge(failure, offender, verdict, past, now) {
             Judgement::Ban {
@@ -366,15 +368,15 @@ impl Engine {
                 let _already = self.impose(ban, &failure.line, now, effects);
             }
             Judgement::Tries(tries) => {
-                if may_ask && cached == Cached::Unknown && self.may_be_checked(failure.ip) {
-                    self.verdicts.asked(failure.ip, now);
-                    self.asked.insert(failure.ip, failure.jail.clone());
-                    effects.push(Effect::Feed(Command::Check(failure.ip)));
+                if may_ask && cached == Cached::Unknown && self.may_be_checked(ip) {
+                    self.verdicts.asked(ip, now);
+                    self.asked.insert(ip, failure.jail.clone());
+                    effects.push(Effect::Feed(Command::Check(ip)));
                 }
                 let jail = failure.jail.clone();
                 effects.push(Effect::Tell(Tell::Found {
                     jail,
-                    ip: failure.ip,
+                    addr: failure.addr,
                     tries,
                     maxretry,
                 }));
@@ -633,7 +635,7 @@ impl Engine {
         let Some(rules) = self.jails.get(&jail) else {
             return;
         };
-        let offender = offender(rules, ip, &self.protected);
+        let offender = offender(rules, Addr::host(ip), &self.protected);
         if verdict == Verdict::Listed {
             let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
             if self.impose(ban, "", now, effects).is_ok()
@@ -1031,12 +1033,15 @@ fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
 
 /// Whom a failure is counted for and a ban is laid on. Where somebody protected lives in
 /// the same /64 it is our own network, or a customer's: then it is the host alone.
-fn offender(jail: &Jail, ip: IpAddr, protected: &Protected) -> Addr {
-    let prefix = Addr::offender(ip);
+fn offender(jail: &Jail, addr: Addr, protected: &Protected) -> Addr {
+    let prefix = match addr.is_host() {
+        true => Addr::offender(addr.ip()),
+        false => addr,
+    };
     let is_mixed = protected.any_inside(&prefix) || jail.rules.ignored.any_inside(&prefix);
     match jail.rules.tally == Tally::Tries && !is_mixed {
         true => prefix,
-        false => Addr::host(ip),
+        false => addr,
     }
 }
 
