@@ -257,7 +257,42 @@ impl Engine {
                 }));
             }
         }
+        let names: Vec<JailName> = self.jails.keys().cloned().collect();
+        for name in names {
+            self.lift_ignored(&name, effects);
+        }
         self.tick(now, effects);
+    }
+
+    /// Lets go those whom this jail ignores by now, but for whom an operator banned.
+    fn lift_ignored(&mut self, name: &JailName, effects: &mut Vec<Effect>) {
+        let Some(jail) = self.jails.get(name) else {
+            return;
+        };
+        let ignored = &jail.rules.ignored;
+        let is_lifted = |ban: &Ban| ban.reason != Reason::Operator && ignored.covers(&ban.addr);
+        let bans: Vec<Ban> = self.ledger.of_jail(name).filter(is_lifted).collect();
+        let is_listed = |ip: &IpAddr| ignored.covers(&Addr::host(*ip));
+        let listed: Vec<IpAddr> = self.list.keys().copied().filter(is_listed).collect();
+        for ban in &bans {
+            self.ledger.remove(name, &ban.addr);
+            effects.push(unblock(Set::Jail(name.clone()), ban.addr));
+        }
+        for ip in listed {
+            self.list.remove(&ip);
+            effects.push(unblock(Set::List, Addr::host(ip)));
+        }
+        for ban in bans {
+            let (jail, addr) = (ban.jail.clone(), ban.addr);
+            effects.push(Effect::Record(Record::Unban { jail, addr }));
+            effects.push(Effect::Tell(Tell::Unbanned(ban)));
+        }
+    }
+
+    /// Shall no list hold this address? Whoever is protected, or ignored by any jail.
+    fn is_spared(&self, addr: &Addr) -> bool {
+        let mut jails = self.jails.values();
+        self.protected.covers(addr) || jails.any(|jail| jail.rules.ignored.covers(addr))
     }
 
     /// Takes rules over, and says which jails are gone.
@@ -290,9 +325,10 @@ impl Engine {
             Event::Refused { set, addr } => self.refused(&set, addr, effects),
             Event::Protect(protected) => self.protect(protected, now, effects),
             Event::Ignored(jail, ignored) => {
-                if let Some(jail) = self.jails.get_mut(&jail) {
-                    jail.rules.ignored = ignored;
+                if let Some(known) = self.jails.get_mut(&jail) {
+                    known.rules.ignored = ignored;
                 }
+                self.lift_ignored(&jail, effects);
             }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
             Event::Tick => {}
@@ -636,7 +672,7 @@ impl Engine {
             return;
         };
         let offender = offender(rules, Addr::host(ip), &self.protected);
-        if verdict == Verdict::Listed {
+        if verdict == Verdict::Listed && !rules.rules.ignored.covers(&Addr::host(ip)) {
             let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
             if self.impose(ban, "", now, effects).is_ok()
                 && let Some(jail) = self.jails.get_mut(&jail)
@@ -649,7 +685,7 @@ impl Engine {
     fn page(&mut self, mut page: Page, now: Time, effects: &mut Vec<Effect>) {
         let arrived = page.entries.len();
         page.entries
-            .retain(|(ip, expires)| *expires > now && !self.protected.covers(&Addr::host(*ip)));
+            .retain(|(ip, expires)| *expires > now && !self.is_spared(&Addr::host(*ip)));
         let entries: Arc<[Entry]> = page
             .entries
             .iter()
@@ -807,7 +843,9 @@ impl Engine {
                     reason: Reason::MaxRetry,
                     tries: 0,
                 };
-                if !self.jails.contains_key(&jail) || self.protected.covers(addr) {
+                let ignores = |jail: &Jail| jail.rules.ignored.covers(addr);
+                let is_free = self.jails.get(&jail).is_none_or(ignores);
+                if is_free || self.protected.covers(addr) {
                     let set = Set::Jail(jail.clone());
                     effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
                     continue;
@@ -847,7 +885,10 @@ impl Engine {
             .and_then(|entries| entries.remove(&addr));
         let jail = self.jails.get(&old.jail);
         let ban = jail
-            .filter(|_| !self.protected.covers(&addr))
+            .filter(|jail| {
+                let is_ignored = jail.rules.ignored.covers(&addr) && old.reason != Reason::Operator;
+                !self.protected.covers(&addr) && !is_ignored
+            })
             .and_then(|jail| restored(&jail.rules, old, now));
         match ban.and_then(|ban| Some((block(&ban, now)?, ban))) {
             Some((order, ban)) => {
@@ -893,7 +934,7 @@ impl Engine {
     ) {
         let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
         for (addr, expires) in listed {
-            if expires > now && !self.protected.covers(&addr) {
+            if expires > now && !self.is_spared(&addr) {
                 self.list.insert(addr.ip(), expires);
                 let entry = Entry::lasting(addr, expires.since(now));
                 let lasts =
@@ -904,7 +945,7 @@ impl Engine {
             }
         }
         for (addr, timeout_secs) in held {
-            if self.protected.covers(&addr) {
+            if self.is_spared(&addr) {
                 unwanted.push(addr);
             } else {
                 let expires = now + Duration::from_secs(u64::from(timeout_secs));
@@ -1029,6 +1070,10 @@ fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
         }
         _ => false,
     }
+}
+
+fn unblock(set: Set, addr: Addr) -> Effect {
+    Effect::Order(Order::Unblock { set, addr })
 }
 
 /// Whom a failure is counted for and a ban is laid on. Where somebody protected lives in
