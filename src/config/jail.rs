@@ -169,7 +169,8 @@ impl Reader {
             false => Filter::compile(&filter_text(&text.filter_text))
                 .map_err(|error| format!("filter {}: {error}", text.filter))?,
         };
-        let by_journal = text.backend.trim_start().starts_with("systemd");
+        let by_journal =
+            text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
         if self.purpose == Purpose::Ban {
             self.can_act(&text.actions)?;
         }
@@ -239,15 +240,7 @@ impl Reader {
         doubts: &mut Vec<String>,
     ) -> Result<Option<JournalConfig>, String> {
         let lists = &text.filter_text.journalmatch;
-        // fail2ban turns to the journal where no log is there (Debian 12's sshd); so do
-        // we, and follow the logs as well once they come.
-        let is_there = |log: &fail2ban::LogPath| {
-            glob::glob(&log.path).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
-        };
-        let turns = text.systemd_if_nologs
-            && text.backend.starts_with("auto")
-            && !text.logpath.iter().any(is_there);
-        if !by_journal && (lists.is_empty() || self.is_tree && !turns) {
+        if !by_journal && (self.is_tree || lists.is_empty()) {
             return Ok(None);
         }
         let mut arguments = Vec::new();
@@ -303,6 +296,17 @@ fn log(log: &fail2ban::LogPath) -> LogConfig {
         pattern: log.path.clone(),
         tail: log.tail,
     }
+}
+
+/// Does the jail turn to the journal, as none of its logs is there? (Debian 12's sshd.)
+fn turns(text: &JailText) -> bool {
+    let is_there = |log: &fail2ban::LogPath| {
+        glob::glob(&log.path).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
+    };
+    text.systemd_if_nologs
+        && text.backend.starts_with("auto")
+        && !text.filter_text.journalmatch.is_empty()
+        && !text.logpath.iter().any(is_there)
 }
 
 /// Has the jail no pattern at all? fail2ban runs it, since others may ban in it.

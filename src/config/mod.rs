@@ -162,7 +162,16 @@ fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig>
     let same_name = |other: &JailConfig| other.rules.name == jail.rules.name;
     let follows = |log: &LogConfig| theirs.iter().any(|other| other.follows(&log.pattern));
     let is_theirs = theirs.iter().any(same_name);
+    let logs = jail.logs.len();
     jail.logs.retain(|log| !follows(log));
+    // Who follows its log watches that server, whatever else the server writes to.
+    let shares = |other: &JailConfig| match (&other.journal, &jail.journal) {
+        (Some(theirs), Some(ours)) => theirs.matches.shares(&ours.matches),
+        _ => false,
+    };
+    if jail.logs.len() < logs || theirs.iter().any(shares) {
+        jail.journal = None;
+    }
     let reads = !jail.logs.is_empty() || jail.journal.is_some();
     (!is_theirs && reads).then_some(jail)
 }

@@ -130,7 +130,7 @@ struct Bench {
     effects: Vec<Effect>,
     bans: Vec<Order>,
     /// When the clock looks next; none while it does not sleep.
-    alarm: Option<Time>,
+    alarm: Option<Instant>,
 }
 
 impl Judge {
@@ -177,7 +177,11 @@ impl Judge {
         let given = visit(&mut bench.engine, Time::now(), &mut bench.effects);
         bench.carry_out();
         let due = bench.engine.next_deadline();
-        if due.is_some_and(|due| bench.alarm.is_some_and(|alarm| due < alarm)) {
+        // The clock on the wall may have been set, so both are compared by the other one.
+        let is_earlier = |due: Time, alarm| Instant::now() + due.since(Time::now()) < alarm;
+        if let (Some(due), Some(alarm)) = (due, bench.alarm)
+            && is_earlier(due, alarm)
+        {
             self.0.clock.notify_one();
         }
         given
@@ -211,7 +215,7 @@ impl Judge {
                 bench.carry_out();
                 continue;
             }
-            bench.alarm = Some(now + wait);
+            bench.alarm = Some(Instant::now() + wait);
             bench = match self.0.clock.wait_timeout(bench, wait) {
                 Ok((bench, _)) => bench,
                 Err(poisoned) => poisoned.into_inner().0,

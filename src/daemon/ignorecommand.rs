@@ -2,7 +2,8 @@
 //!
 //! Commands run one at a time, as under fail2ban's lock, and away from the judge:
 //! failures of jails that have one wait here in their order, and when too many wait,
-//! the reader does too. What goes into a command are addresses and times, never text
+//! the next are dropped and counted: a slow command must not hold up other jails. It is
+//! not asked about whom nothing depends on: the banned and the protected. What goes into a command are addresses and times, never text
 //! of a log line.
 
 use std::collections::HashMap;
@@ -22,8 +23,9 @@ use crate::config::IgnoreCommand;
 use crate::engine::Event;
 use crate::ticket::{Failure, JailName};
 
-/// Failures that may wait for an answer before the reader waits.
-pub const WAITING_MAX: usize = 1_024;
+/// Failures that may wait for an answer: some 10 MB, and more than an attack brings while
+/// a usual command is run.
+pub const WAITING_MAX: usize = 16_384;
 
 /// How long a command may take: fail2ban's limit.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +46,7 @@ pub async fn serve(
     let mut known: HashMap<JailName, Answers> = HashMap::new();
     while let Some(failure) = failures.recv().await {
         let is_ignored = match command(&failure.jail) {
+            Some(_) if judge.visit(|engine, _, _| engine.is_settled(&failure)) => false,
             Some(command) => is_ignored(&command, &failure, &mut known).await,
             None => false,
         };

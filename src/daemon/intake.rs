@@ -97,6 +97,7 @@ impl Intake {
                 ways,
                 asking: asking(jails),
                 names_lost: 0,
+                unasked: 0,
                 failures: Vec::new(),
             },
             orders,
@@ -226,6 +227,16 @@ fn tell_given_up(log: &Path, before: u64, now: u64) {
     }
 }
 
+/// A command that is slow holds up its own jail, and no other one.
+fn tell_unasked(unasked: u64) {
+    if unasked.is_power_of_two() {
+        warn!(
+            unasked,
+            "failures are not judged, since their jail's ignorecommand is too slow"
+        );
+    }
+}
+
 /// Whoever can write names into a log can write very many: it is told ever more rarely.
 fn tell_names_lost(lost: u64) {
     if lost.is_power_of_two() {
@@ -294,6 +305,8 @@ struct Sorter {
     asking: HashSet<JailName>,
     /// Lines that were dropped because too many names waited to be looked up.
     names_lost: u64,
+    /// Failures that were dropped because too many waited for an `ignorecommand`.
+    unasked: u64,
     /// Failures of one block, to be judged together.
     failures: Vec<Event>,
 }
@@ -302,7 +315,10 @@ impl Sorter {
     fn take(&mut self, found: Found) {
         match found {
             Found::Failure(failure) if self.asking.contains(&failure.jail) => {
-                let _stopping = self.ways.asked.blocking_send(failure);
+                if self.ways.asked.try_send(failure).is_err() {
+                    self.unasked += 1;
+                    tell_unasked(self.unasked);
+                }
             }
             Found::Failure(failure) => {
                 self.failures.push(Event::Failure(failure));
@@ -329,17 +345,17 @@ impl Sorter {
 impl Reader {
     /// Reads until it is told to stop; says so once it has opened what there is.
     fn run(mut self, opened: Sender<()>) {
-        let mut opened = Some(opened);
+        self.tail.open_all(Instant::now());
+        let _nobody_waits = opened.send(());
         loop {
             let more = self.read();
-            if let Some(opened) = opened.take() {
-                let _nobody_waits = opened.send(());
-            }
             let now = Instant::now();
             if self.positions_due.is_some_and(|due| due <= now) {
                 self.hand_on_positions();
             }
             if !self.obey() {
+                // Also what was forgiven since, or judged late.
+                self.sent.clear();
                 return self.hand_on_positions();
             }
             if !more {

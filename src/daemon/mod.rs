@@ -100,10 +100,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let answers = {
         let asked = ignored::names(&config.jails);
-        let answers =
-            async { tokio::time::timeout(NAMES_PATIENCE, ignored::look_up(&asked)).await };
+        let answers = runtime.block_on(ignored::look_up(&asked, NAMES_PATIENCE));
         let mut known = Answers::default();
-        known.learn(&asked, runtime.block_on(answers).unwrap_or_default());
+        known.learn(&asked, answers);
         known
     };
     answers.fill(&mut config.jails);

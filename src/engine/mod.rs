@@ -336,6 +336,17 @@ impl Engine {
         self.tick(now, effects);
     }
 
+    /// Is it clear what comes of this failure, whatever anybody says? The address is banned
+    /// by this jail, protected, or ignored.
+    pub fn is_settled(&self, failure: &Failure) -> bool {
+        let offender = self.offender(&failure.jail, failure.addr);
+        let jail = self.jails.get(&failure.jail);
+        let ignores = |jail: &Jail| jail.rules.ignored.covers(&failure.addr);
+        self.protected.covers(&failure.addr)
+            || jail.is_none_or(ignores)
+            || self.ledger.get(&failure.jail, &offender).is_some()
+    }
+
     /// For whom this jail counts a failure of `addr`.
     pub fn offender(&self, jail: &str, addr: Addr) -> Addr {
         let jail = self.jails.get(jail);
