@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod engine;
 pub mod feed;
 pub mod filter;
+pub mod frame;
 pub mod jail;
 pub mod ticket;
 pub mod time;
