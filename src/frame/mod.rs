@@ -195,7 +195,10 @@ impl Decoder {
 
     /// Looks for a framing and for colours in the first lines of a plain log's block.
     fn look(&mut self, block: &[u8]) {
-        for line in block.split(|byte| *byte == b'\n').take(LOOK_LINES) {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', block).take(LOOK_LINES) {
+            let line = block.get(start..end).unwrap_or_default();
+            start = end + 1;
             self.coloured |= colour::has(line);
             if self.framing.read(line).is_some() {
                 self.framed = true;

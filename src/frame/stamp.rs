@@ -91,14 +91,28 @@ pub(super) fn has_date(line: &[u8]) -> bool {
             .take_while(|byte| byte.is_ascii_digit())
             .count();
         let day = before.get(..before.len() - hours).unwrap_or_default();
-        let is_separator = |byte: &&u8| b" T,:-_/@".contains(byte);
-        let gap = day.iter().rev().take(2).take_while(is_separator).count();
-        let day = day.get(..day.len() - gap).unwrap_or_default();
         (1..=2).contains(&hours)
-            && gap > 0
-            && day.last().is_some_and(u8::is_ascii_digit)
             && after.get(..6).is_some_and(|after| fits(after, b":00:00"))
+            && ends_in_day(day)
     })
+}
+
+/// Does this end as a date does in front of its time of day? A colon stands behind years
+/// only: `22/Nov/2026:07:15:04`. In an address it stands behind anything.
+fn ends_in_day(text: &[u8]) -> bool {
+    if let Some(year) = text.strip_suffix(b":") {
+        return year
+            .iter()
+            .rev()
+            .take(4)
+            .filter(|byte| byte.is_ascii_digit())
+            .count()
+            == 4;
+    }
+    let is_separator = |byte: &&u8| b" T,-_/@".contains(byte);
+    let gap = text.iter().rev().take(2).take_while(is_separator).count();
+    let day = text.iter().rev().nth(gap);
+    gap > 0 && day.is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -126,6 +140,7 @@ mod tests {
             " 2(4511) ERROR: {1 2 REGISTER 22 07:15:04} <script>: Blocking traffic from 192.0.2.1",
             "NOTICE[12]: chan_sip.c:568 handle: Registration from '22 07:15:04' failed",
             "pike blocking from 2001:db8::07:15:04:1",
+            "pike blocking from 2001:db8:07:15:04::1",
             "x 07:15:04",
             "   -- Registered SIP '1001' at 192.0.2.1:5060",
         ] {

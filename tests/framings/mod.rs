@@ -256,6 +256,17 @@ fn a_line_without_a_date_gets_the_framings() {
     }
 }
 
+/// Asterisk's console in a container that has a terminal.
+#[test]
+fn asterisks_console_in_colours() {
+    let line = "[Nov 22 07:15:04] \x1b[1;33mNOTICE\x1b[0m[12]: \x1b[1;37mchan_sip.c\x1b[0m:\x1b[1;37m28000\x1b[0m \x1b[1;37mhandle_request_register\x1b[0m: Registration from '<sip:1@192.0.2.10>' failed for '198.51.100.103:5060' - Wrong password\r";
+    for wrap in [docker as Wrap, cri, |line| with_newline(line.to_vec())] {
+        let block = wrap(line.as_bytes());
+        let found = judge(lineup("asterisk"), Decoder::new(Framing::Auto), &[block]);
+        assert_eq!(found[0].ip.to_string(), "198.51.100.103");
+    }
+}
+
 /// What a log looks like, and what it is taken for.
 #[test]
 fn detection() {
@@ -424,6 +435,39 @@ fn scan_reads_dockers_log_as_it_reads_the_plain_one() {
     fs::write(&framed, wrapped(&log, docker)).unwrap();
     assert_eq!(scan(&plain).0, 345);
     assert_eq!(scan(&plain), scan(&framed));
+}
+
+#[test]
+fn the_key_of_a_jail_is_obeyed_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("jail.d")).unwrap();
+    let log = folder.path().join("abc-json.log");
+    let line = b"Nov 22 07:49:07 sip1 kamailio[7]: NOTICE: {1 2 REGISTER x} <script>: Auth error for 1@x from 198.51.100.103 cause -2";
+    fs::write(&log, docker(line)).unwrap();
+    let run = |framing: &str, arguments: &[&str]| {
+        let jail = format!("[kamailio]\nframing = {framing}\n");
+        fs::write(folder.path().join("jail.d/a.conf"), jail).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .arg("--config-dir")
+            .arg(folder.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for (framing, failures) in [("auto", 1), ("docker", 1), ("plain", 0), ("cri", 0)] {
+        let scan = ["scan", "--jail", "kamailio", log.to_str().unwrap()];
+        let text = run(framing, &scan);
+        assert!(
+            text.contains(&format!("1 lines, {failures} failures")),
+            "{framing}: {text}"
+        );
+    }
+    let text = run("podman", &["check"]);
+    assert!(
+        text.contains("framing: `podman` is not a framing; auto, plain, docker,"),
+        "{text}"
+    );
 }
 
 fn any_line() -> impl Strategy<Value = String> {
