@@ -355,7 +355,7 @@ namespaced! {
         let mut lab = Lab::new("", "maxretry = 2");
         let log = lab.path("kamailio.log");
         let part = |age: i64, text: &str| {
-            let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(age);
+            let time = jiff::Zoned::now().timestamp() - jiff::SignedDuration::from_secs(age);
             let entry = serde_json::json!({"log": text, "stream": "stderr", "time": time.to_string()});
             // The runtime's order: the text comes first.
             let rest = entry.to_string();

@@ -144,6 +144,8 @@ fn chosen(
 struct Scan {
     engine: Engine,
     decoder: Decoder,
+    /// For decoded lines.
+    room: Vec<u8>,
     lineup: Lineup,
     jails: Vec<String>,
     found: BTreeMap<(Addr, String), Offender>,
@@ -169,6 +171,7 @@ impl Scan {
         Scan {
             engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
             decoder: Decoder::new(framing.unwrap_or_default()),
+            room: Vec::new(),
             lineup: Lineup::new(attached.collect(), 0, TimeZone::system(), Time::now()),
             jails: jails
                 .iter()
@@ -244,7 +247,7 @@ impl Scan {
     fn block(&mut self, bytes: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         let (mut failures, mut names) = (Vec::new(), 0);
-        let lines = self.decoder.block(bytes);
+        let lines = self.decoder.block(bytes, &mut self.room);
         self.lineup
             .block(lines, Mode::Replay, Time::now(), |found| match found {
                 Found::Failure(failure) => failures.push(failure),

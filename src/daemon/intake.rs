@@ -90,6 +90,7 @@ impl Intake {
             attached,
             framings,
             logs: HashMap::new(),
+            room: Vec::new(),
             journals: Journals::new(jails, &before.cursors, TimeZone::system()),
             zone: TimeZone::system(),
             sorter: Sorter {
@@ -309,6 +310,8 @@ struct Reader {
     attached: Vec<Vec<Attached>>,
     framings: Vec<Framing>,
     logs: HashMap<PathBuf, Log>,
+    /// For the decoded lines of a block.
+    room: Vec<u8>,
     journals: Journals,
     sent: Vec<Position>,
     positions_due: Option<Instant>,
@@ -392,6 +395,7 @@ impl Reader {
             attached,
             framings,
             logs,
+            room,
             journals,
             sorter,
             zone,
@@ -422,7 +426,7 @@ impl Reader {
                 return decoder.lost();
             }
             let odd = decoder.odd();
-            let lines = decoder.block(block.bytes);
+            let lines = decoder.block(block.bytes, room);
             lineup.block(lines, mode, Time::now(), |found| sorter.take(found));
             sorter.hand_in();
             tell_odd(block.path, odd, decoder.odd());

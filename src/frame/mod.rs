@@ -122,7 +122,6 @@ pub struct Decoder {
     parts: [Part; 2],
     odd: u64,
     given_up: u64,
-    out: Vec<u8>,
 }
 
 /// A line whose end was not read yet.
@@ -144,29 +143,30 @@ impl Decoder {
             parts: [Part::default(), Part::default()],
             odd: 0,
             given_up: 0,
-            out: Vec::new(),
         }
     }
 
     /// The lines in a block of whole lines, as the server wrote them; each has its newline.
-    pub fn block<'a>(&'a mut self, block: &'a [u8]) -> &'a [u8] {
+    /// `room` is for them if they are not the block itself: one for all logs will do.
+    pub fn block<'a>(&mut self, block: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
         if self.framing == Framing::Plain {
             return block;
         }
         if !self.framed {
             self.look(block);
         }
-        if !self.framed && !(self.coloured && colour::has(block)) {
+        let has_colours = || self.coloured && colour::has(block);
+        if !(self.framed || has_colours()) {
             return block;
         }
-        self.out.clear();
+        room.clear();
         for line in block.split_inclusive(|byte| *byte == b'\n') {
-            self.line(line.strip_suffix(b"\n").unwrap_or(line));
+            self.line(line.strip_suffix(b"\n").unwrap_or(line), room);
         }
         if self.framing == Framing::Auto && self.misfits >= MISFITS_MAX {
             self.framed = false;
         }
-        &self.out
+        room
     }
 
     /// Says that a line was lost before it came here. It may have been a part, so the rest
@@ -208,27 +208,27 @@ impl Decoder {
         }
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
         if !self.framed {
-            return write_bare(line, &mut self.out);
+            return write_bare(line, out);
         }
         let Some(inner) = self.framing.read(line) else {
             self.odd += 1;
             self.misfits = self.misfits.saturating_add(1);
-            return write_bare(line, &mut self.out);
+            return write_bare(line, out);
         };
         self.misfits = 0;
         let Some(part) = self.parts.get_mut(inner.stream) else {
             return;
         };
         match (inner.ends, part.is_whole()) {
-            (true, true) => write(&inner.text, inner.stamp, &mut self.out),
+            (true, true) => write(&inner.text, inner.stamp, out),
             (false, _) => part.add(&inner.text),
             (true, false) => {
                 part.add(&inner.text);
                 match part.is_lost {
                     true => self.given_up += 1,
-                    false => write(&part.text, inner.stamp, &mut self.out),
+                    false => write(&part.text, inner.stamp, out),
                 }
                 *part = Part::default();
             }
