@@ -228,7 +228,10 @@ impl Reader {
                 true => Vec::new(),
                 false => text.logpath.iter().map(log).collect(),
             },
-            framing: framing.unwrap_or_default(),
+            framing: framing.unwrap_or(match self.is_tree {
+                true => Framing::Plain, // its filters know docker's JSON, or do not match
+                false => Framing::Auto,
+            }),
             journal: self.journal(text, by_journal, doubts)?,
             zone,
             ignore,

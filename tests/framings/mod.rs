@@ -481,6 +481,61 @@ fn the_key_of_a_jail_is_obeyed_and_checked() {
     );
 }
 
+/// In a tree of fail2ban's, lines stay as they are: its filters may be written for docker's
+/// JSON. What is asked for happens there too.
+#[test]
+fn a_tree_sees_what_fail2ban_sees_unless_it_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("filter.d")).unwrap();
+    let log = folder.path().join("abc-json.log");
+    fs::write(&log, docker(b"Nov 22 07:49:07 sip1 refused 198.51.100.103")).unwrap();
+    for (key, failregex, failures) in [
+        ("", r#"^\{"log":".* refused <HOST>\\n""#, 1),
+        ("", "^sip1 refused <HOST>$", 0),
+        ("framing = auto", "^ ?sip1 refused <HOST>$", 1),
+    ] {
+        let jail = format!(
+            "[j]\nenabled = true\nfilter = f\nlogpath = {}\n{key}\n",
+            log.display()
+        );
+        fs::write(folder.path().join("jail.conf"), jail).unwrap();
+        let filter = format!("[Definition]\nfailregex = {failregex}\n");
+        fs::write(folder.path().join("filter.d/f.conf"), filter).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["--config-dir", "/nonexistent", "scan", "--jail", "j", "-c"])
+            .args([folder.path(), &log])
+            .output()
+            .unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(
+            text.contains(&format!("1 lines, {failures} failures")),
+            "{failregex}: {text}"
+        );
+    }
+}
+
+/// Whoever gets a line of a framing into a plain log changes nothing for the others.
+#[test]
+fn a_framed_line_in_a_plain_log_changes_no_verdict() {
+    for (filter, log) in recordings() {
+        let plain = judge(lineup(filter), Decoder::new(Framing::Plain), &torn(&log, 7));
+        let mut mixed = Vec::new();
+        for (number, line) in lines(&log).enumerate() {
+            match number % 50 {
+                0 => mixed.extend(docker_part(b"x", number % 100 == 0, "stdout")),
+                20 => mixed.extend(cri_part(b"\x1b[", false, "stderr")),
+                _ => {}
+            }
+            mixed.extend(line);
+        }
+        for longest in [1, 30, 1_000_000] {
+            let blocks = torn(&mixed, longest);
+            let found = judge(lineup(filter), Decoder::new(Framing::Auto), &blocks);
+            assert_eq!(summary(&plain), summary(&found), "{filter}");
+        }
+    }
+}
+
 fn any_line() -> impl Strategy<Value = String> {
     prop_oneof!["[^\n\r]{0,80}", "[ -~]{0,300}", "\\PC{0,40}"]
         .prop_map(|text| format!("[Nov 22 07:15:04] {text}"))
