@@ -1,8 +1,8 @@
 //! ringfence: a log watcher and reactive blocker for phone servers.
 //!
 //! A log line goes through the stages from left to right: `watch` reads it,
-//! `filter` finds the failure in it, the `engine` judges (with `jail` and `ban`),
-//! and `action` tells the kernel. `feed` and `control` are side doors.
+//! `frame` unwraps it, `filter` finds the failure in it, the `engine` judges (with
+//! `jail` and `ban`), and `action` tells the kernel. `feed` and `control` are side doors.
 //! Imports point one way; `ARCHITECTURE.md` has the picture, and
 //! `tests/layers.rs` keeps it true.
 
@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod engine;
 pub mod feed;
 pub mod filter;
+pub mod frame;
 pub mod jail;
 pub mod ticket;
 pub mod time;

@@ -351,6 +351,34 @@ namespaced! {
         lab.wait_for_ban("198.51.100.3");
     }
 
+    fn a_containers_log_is_read_as_its_servers() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let log = lab.path("kamailio.log");
+        let part = |age: i64, text: &str| {
+            let time = jiff::Zoned::now().timestamp() - jiff::SignedDuration::from_secs(age);
+            let entry = serde_json::json!({"log": text, "stream": "stderr", "time": time.to_string()});
+            // The runtime's order: the text comes first.
+            let rest = entry.to_string();
+            assert!(rest.starts_with("{\"log\":"), "{rest}");
+            rest + "\n"
+        };
+        // On standard error Kamailio writes no date, so the runtime's counts.
+        let text = |addr: &str| {
+            format!(" 2(4511) NOTICE: {{1 2 REGISTER x}} <script>: Auth error for 1001@192.0.2.10 from {addr} cause -2\n")
+        };
+        let old = part(7200, &text("198.51.100.9")).repeat(2000);
+        fs::write(&log, old + &part(60, &text("198.51.100.1"))).unwrap();
+        lab.start();
+        let failure = text("198.51.100.1");
+        let (first, second) = failure.split_at(50);
+        let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+        for piece in [first, second] {
+            file.write_all(part(0, piece).as_bytes()).unwrap();
+        }
+        lab.wait_for_ban("198.51.100.1");
+        assert!(!lab.is_blocked("ringfence-kamailio", "198.51.100.9"), "that was long ago");
+    }
+
     fn reload_takes_all_or_nothing() {
         let mut lab = Lab::new("", "maxretry = 3");
         lab.start();

@@ -5,6 +5,8 @@
 //! nobody else; nothing else counts for anybody, but for a `fragment`, which may count
 //! for its true source.
 
+mod framings;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

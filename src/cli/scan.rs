@@ -24,6 +24,7 @@ use crate::config::{self, Config, JailConfig, Location, Purpose};
 use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::frame::{Decoder, Framing};
 use crate::ticket::{Ban, Failure};
 use crate::time::{Time, human};
 use crate::watch::{Source, SourceId, Start, Tail};
@@ -142,6 +143,9 @@ fn chosen(
 
 struct Scan {
     engine: Engine,
+    decoder: Decoder,
+    /// For decoded lines.
+    room: Vec<u8>,
     lineup: Lineup,
     jails: Vec<String>,
     found: BTreeMap<(Addr, String), Offender>,
@@ -162,8 +166,12 @@ impl Scan {
             zone: jail.zone.clone(),
         });
         let protected = daemon::protected_by(config);
+        let mut framings = jails.iter().map(|jail| jail.framing);
+        let framing = framings.find(|framing| *framing != Framing::Auto);
         Scan {
             engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
+            decoder: Decoder::new(framing.unwrap_or_default()),
+            room: Vec::new(),
             lineup: Lineup::new(attached.collect(), 0, TimeZone::system(), Time::now()),
             jails: jails
                 .iter()
@@ -202,7 +210,10 @@ impl Scan {
         while end < size {
             let before = end;
             tail.read(Instant::now(), &mut |block| {
-                self.block(block.bytes);
+                match block.cut {
+                    true => self.lost_line(),
+                    false => self.block(block.bytes),
+                }
                 end = block.offset + block.bytes.len() as u64;
                 bar.set_position(end);
             });
@@ -227,11 +238,18 @@ impl Scan {
         Ok(())
     }
 
+    /// A line that is too long blames nobody.
+    fn lost_line(&mut self) {
+        self.lines += 1;
+        self.decoder.lost();
+    }
+
     fn block(&mut self, bytes: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         let (mut failures, mut names) = (Vec::new(), 0);
+        let lines = self.decoder.block(bytes, &mut self.room);
         self.lineup
-            .block(bytes, Mode::Replay, Time::now(), |found| match found {
+            .block(lines, Mode::Replay, Time::now(), |found| match found {
                 Found::Failure(failure) => failures.push(failure),
                 Found::Named(_) => names += 1,
             });

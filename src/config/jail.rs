@@ -10,6 +10,7 @@ use super::Purpose;
 use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
 use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, date};
+use crate::frame::Framing;
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
 use crate::watch::journal::Matches;
@@ -31,6 +32,8 @@ pub struct JailConfig {
     pub filter: Arc<Filter>,
     /// The logs that it follows.
     pub logs: Vec<LogConfig>,
+    /// What their lines are wrapped in.
+    pub framing: Framing,
     /// What it reads of the systemd journal.
     pub journal: Option<JournalConfig>,
     /// The zone of dates that name none; the system's if it is not set.
@@ -204,6 +207,11 @@ impl Reader {
             }
         }
         let apiban = text.filter_text.extra.get("apiban");
+        let framing = text.filter_text.extra.get("framing");
+        let framing = framing.map(|word| word.trim().parse());
+        let framing = framing
+            .transpose()
+            .map_err(|error| format!("framing: {error}"))?;
         Ok(JailConfig {
             rules: Rules {
                 name: text.name.as_str().into(),
@@ -224,6 +232,10 @@ impl Reader {
                 true => Vec::new(),
                 false => text.logpath.iter().map(log).collect(),
             },
+            framing: framing.unwrap_or(match self.is_tree {
+                true => Framing::Plain, // its filters know docker's JSON, or do not match
+                false => Framing::Auto,
+            }),
             journal: self.journal(text, by_journal, doubts)?,
             zone,
             ignore,

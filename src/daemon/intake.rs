@@ -23,6 +23,7 @@ use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
+use crate::frame::{self, Decoder, Framing};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 use crate::watch::{
@@ -81,8 +82,9 @@ impl Intake {
     pub fn start(jails: &[JailConfig], before: Progress, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
         let positions: Vec<Position> = before.places.into_iter().map(position).collect();
+        let framings = framings(jails, &sources);
         let mut tail = Tail::new(sources, positions);
-        tail.set_ages(ages(&attached, &TimeZone::system()));
+        tail.set_ages(ages(&attached, &framings, &TimeZone::system()));
         let (sender, orders) = channel();
         let waker = tail.waker();
         let reader = Reader {
@@ -90,7 +92,9 @@ impl Intake {
             positions_due: None,
             tail,
             attached,
-            lineups: HashMap::new(),
+            framings,
+            logs: HashMap::new(),
+            room: Vec::new(),
             journals: Journals::new(jails, &before.cursors, TimeZone::system()),
             zone: TimeZone::system(),
             sorter: Sorter {
@@ -177,6 +181,34 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
     (sources, attached)
 }
 
+/// What the lines of each source are wrapped in: what the first jail says that says
+/// anything.
+fn framings(jails: &[JailConfig], sources: &[Source]) -> Vec<Framing> {
+    let framing = |source: &Source| {
+        let follows =
+            |jail: &&JailConfig| jail.logs.iter().any(|log| log.pattern == source.pattern);
+        said(jails.iter().filter(follows).map(|jail| jail.framing))
+    };
+    sources.iter().map(framing).collect()
+}
+
+/// The first of these that was said.
+fn said(mut framings: impl Iterator<Item = Framing>) -> Framing {
+    framings
+        .find(|framing| *framing != Framing::Auto)
+        .unwrap_or_default()
+}
+
+/// The framing of a file that these sources follow.
+fn framing_of(framings: &[Framing], sources: &[SourceId]) -> Framing {
+    said(
+        sources
+            .iter()
+            .filter_map(|source| framings.get(source.0))
+            .copied(),
+    )
+}
+
 /// The number of a log: tries are counted by it, and kept for the next run. That two
 /// logs of one jail have the same is rare, and then a try in both counts twice.
 pub(super) fn number(path: &Path) -> u16 {
@@ -185,7 +217,8 @@ pub(super) fn number(path: &Path) -> u16 {
 }
 
 /// Says which lines of a source are older than `findtime` for all of its jails.
-fn ages(attached: &[Vec<Attached>], zone: &TimeZone) -> Ages {
+fn ages(attached: &[Vec<Attached>], framings: &[Framing], zone: &TimeZone) -> Ages {
+    let framings = framings.to_vec();
     let years = Years::at(Time::now());
     let clock = |one: &Attached| {
         let detector = Detector::new(one.filter.datepattern(), years).ok()?;
@@ -196,7 +229,8 @@ fn ages(attached: &[Vec<Attached>], zone: &TimeZone) -> Ages {
     let mut clocks: Vec<Vec<(Detector, TimeZone, Duration)>> =
         attached.iter().map(clocks).collect();
     Box::new(move |sources, line| {
-        let (line, now) = (String::from_utf8_lossy(line), Time::now());
+        let line = frame::peel(framing_of(&framings, sources), line);
+        let (line, now) = (String::from_utf8_lossy(&line), Time::now());
         let mut answer = None;
         for source in sources {
             for (detector, zone, findtime) in clocks.get_mut(source.0).into_iter().flatten() {
@@ -247,6 +281,14 @@ fn tell_names_lost(lost: u64) {
     }
 }
 
+/// Lines without their log's framing are judged as they are, and told ever more rarely.
+fn tell_odd(path: &Path, before: u64, lines: u64) {
+    if before.checked_ilog2() != lines.checked_ilog2() {
+        let log = path.display();
+        info!(%log, lines, "lines do not fit the framing of their log; they count as they are");
+    }
+}
+
 fn position(place: Place) -> Position {
     let Place {
         path,
@@ -289,13 +331,22 @@ fn place(position: Position) -> Place {
 struct Reader {
     tail: Tail,
     attached: Vec<Vec<Attached>>,
-    lineups: HashMap<PathBuf, Lineup>,
+    framings: Vec<Framing>,
+    logs: HashMap<PathBuf, Log>,
+    /// For the decoded lines of a block.
+    room: Vec<u8>,
     journals: Journals,
     sent: Vec<Position>,
     positions_due: Option<Instant>,
     zone: TimeZone,
     sorter: Sorter,
     orders: Receiver<Order>,
+}
+
+/// What is kept of one log.
+struct Log {
+    decoder: Decoder,
+    lineup: Lineup,
 }
 
 /// Sends what was found on its way.
@@ -375,7 +426,9 @@ impl Reader {
         let Reader {
             tail,
             attached,
-            lineups,
+            framings,
+            logs,
+            room,
             journals,
             sorter,
             zone,
@@ -384,16 +437,17 @@ impl Reader {
         } = self;
         let more = tail.read(now, &mut |block| {
             positions_due.get_or_insert(now + POSITIONS_EVERY);
-            if !lineups.contains_key(block.path) {
-                if lineups.len() >= LOGS_MAX {
-                    lineups.clear();
+            if !logs.contains_key(block.path) {
+                if logs.len() >= LOGS_MAX {
+                    logs.clear();
                 }
+                let decoder = Decoder::new(framing_of(framings, block.sources));
                 let log = number(block.path);
                 let attached = attached_to(attached, &block);
                 let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
-                lineups.insert(block.path.to_owned(), lineup);
+                logs.insert(block.path.to_owned(), Log { decoder, lineup });
             }
-            let Some(lineup) = lineups.get_mut(block.path) else {
+            let Some(Log { decoder, lineup }) = logs.get_mut(block.path) else {
                 return;
             };
             let mode = if block.live {
@@ -401,12 +455,16 @@ impl Reader {
             } else {
                 Mode::CatchingUp
             };
-            if !block.cut {
-                let before = lineup.given_up();
-                lineup.block(block.bytes, mode, Time::now(), |found| sorter.take(found));
-                sorter.hand_in();
-                tell_given_up(block.path, before, lineup.given_up());
+            if block.cut {
+                return decoder.lost();
             }
+            let odd = decoder.odd();
+            let lines = decoder.block(block.bytes, room);
+            let given_up = lineup.given_up();
+            lineup.block(lines, mode, Time::now(), |found| sorter.take(found));
+            sorter.hand_in();
+            tell_given_up(block.path, given_up, lineup.given_up());
+            tell_odd(block.path, odd, decoder.odd());
         });
         let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));
         if any {
@@ -448,11 +506,13 @@ impl Reader {
                 }
                 Order::Jails(jails) => {
                     let (sources, attached) = sources(&jails);
+                    self.framings = framings(&jails, &sources);
                     self.tail.set_sources(sources);
-                    self.tail.set_ages(ages(&attached, &self.zone));
+                    self.tail
+                        .set_ages(ages(&attached, &self.framings, &self.zone));
                     self.attached = attached;
                     self.sorter.asking = asking(&jails);
-                    self.lineups.clear();
+                    self.logs.clear();
                     self.journals.set_jails(&jails);
                 }
             }

@@ -13,7 +13,7 @@
 //!
 //! The systemd journal is followed beside the files ([`journal`]), on the same thread.
 //!
-//! Absent: decoding of framings.
+//! Absent: what lines are wrapped in ([`crate::frame`] takes that off).
 
 mod file;
 pub mod journal;
