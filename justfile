@@ -27,6 +27,10 @@ oracle-fuzz lines="200000" seed="1":
     cargo build --release --locked --bins
     /usr/bin/python3 -B tests/oracle_fuzz.py --lines {{lines}} --seed {{seed}} -- target/release/ringfence examine --jsonl
 
+# Random programs of writing, rotating, truncating and crashing against a model of the log reader
+model steps="100000":
+    RINGFENCE_MODEL_STEPS={{steps}} cargo test --locked --test watch model -- --nocapture
+
 # Fuzz each target for so many seconds (needs a nightly toolchain, or RUSTC_BOOTSTRAP=1)
 fuzz seconds="600":
     for target in $(cargo fuzz list --fuzz-dir tests/fuzz); do \
