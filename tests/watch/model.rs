@@ -119,6 +119,8 @@ struct Generation {
     held: bool,
     /// The reader saw it, and saw that it was empty.
     seen_empty: bool,
+    /// The reader saw its first bytes.
+    seen: bool,
     /// A position says that the reader knows it, whatever its name; and did so
     /// when positions were saved.
     known: bool,
@@ -134,7 +136,7 @@ impl Generation {
     }
 
     fn learn_known(&mut self) {
-        self.known |= self.held && !self.seen_empty;
+        self.known |= self.held && self.seen;
     }
 }
 
@@ -430,6 +432,7 @@ impl World {
                     generation.read = lines.len();
                     generation.held = true;
                     generation.seen_empty = generation.bytes.is_empty();
+                    generation.seen = !generation.seen_empty;
                 }
             }
         }
