@@ -481,6 +481,22 @@ fn play(program: &[Step], done: &mut Done) {
     done.gone += lines - world.out.len();
 }
 
+/// What random programs found once.
+#[test]
+fn a_deleted_files_inode_is_given_to_the_next() {
+    let rotations = [Step::Rotate {
+        log: 1,
+        create: true,
+    }; KEPT];
+    let program = [
+        &rotations[..],
+        &[Step::Read, Step::Restart],
+        &rotations,
+        &[Step::Read, Step::Late { log: 1 }],
+    ];
+    play(&program.concat(), &mut Done::default());
+}
+
 #[test]
 fn random_programs() {
     let steps: usize = std::env::var("RINGFENCE_MODEL_STEPS")

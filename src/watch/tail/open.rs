@@ -246,7 +246,12 @@ impl Tail {
         let is_latest = !self.remembered[place + 1..].iter().any(here);
         let may_grow = search.returning && is_latest && known.inode == inode;
         if size == known.offset && !may_grow {
-            return Earlier::Read;
+            // The next file gets a deleted one's inode at once, so that an empty one may
+            // be another, and its server may be about to write to it.
+            return match known.head.len {
+                0 => Earlier::Unknown,
+                _ => Earlier::Read,
+            };
         }
         Earlier::Unread(self.remembered.remove(place))
     }
