@@ -23,7 +23,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
-use ringfence::watch::{Position, ROTATE_WAIT, SWEEP, Source, SourceId, Start, Tail};
+use ringfence::watch::{
+    HEAD_BYTES_MAX, Position, ROTATE_WAIT, SWEEP, Source, SourceId, Start, Tail,
+};
 use tempfile::TempDir;
 
 use super::append_to;
@@ -69,8 +71,10 @@ enum Step {
     },
     /// The symlink gets a new, empty target; the old one stays where it is.
     Retarget,
+    /// With whatever comes between the copy and the truncation, which the copy lacks.
     CopyTruncate {
         log: usize,
+        between: Between,
     },
     Truncate {
         log: usize,
@@ -86,6 +90,16 @@ enum Step {
     Crash,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Between {
+    Nothing,
+    Line,
+    LineAndRead,
+    /// And the reader has not seen that the log is newer than its copy. The copy can be
+    /// known then if it is as long as a whole head.
+    LineAndHastyRead,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let log = || 0..LOGS.len();
     let file = || 0..LINK;
@@ -97,7 +111,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (file(), 2..KEPT + 2).prop_map(|(log, count)| Step::Rotations { log, count }),
         1 => (file(), 0..KEPT).prop_map(|(log, kept)| Step::Compress { log, kept }),
         2 => Just(Step::Retarget),
-        2 => file().prop_map(|log| Step::CopyTruncate { log }),
+        2 => (file(), between()).prop_map(|(log, between)| Step::CopyTruncate { log, between }),
         1 => log().prop_map(|log| Step::Truncate { log }),
         1 => file().prop_map(|log| Step::Delete { log }),
         8 => Just(Step::Read),
@@ -108,6 +122,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn between() -> impl Strategy<Value = Between> {
+    prop_oneof![
+        3 => Just(Between::Nothing),
+        1 => Just(Between::Line),
+        1 => Just(Between::LineAndRead),
+        1 => Just(Between::LineAndHastyRead),
+    ]
+}
+
 /// One content of a log, from its first byte until it is truncated or rotated away.
 #[derive(Clone, Debug, Default)]
 struct Generation {
@@ -115,6 +138,8 @@ struct Generation {
     /// How many of its lines came out; and how many had when positions were saved.
     read: usize,
     read_saved: usize,
+    /// How many of its lines are in its copy, if that is all that is left of it.
+    copied: Option<usize>,
     /// The reader has it open.
     held: bool,
     /// The reader saw it, and saw that it was empty.
@@ -263,7 +288,7 @@ impl World {
             }
             Step::Compress { log, kept } => self.compress(log, kept),
             Step::Retarget => self.retarget(),
-            Step::CopyTruncate { log } => self.copy_truncate(log),
+            Step::CopyTruncate { log, between } => self.copy_truncate(log, between),
             Step::Truncate { log } => self.truncate(log),
             Step::Delete { log } => {
                 if self.logs[log].present.take().is_some() {
@@ -353,16 +378,35 @@ impl World {
         self.write(LINK, "");
     }
 
-    fn copy_truncate(&mut self, log: usize) {
+    fn copy_truncate(&mut self, log: usize, between: Between) {
         let Some(present) = self.logs[log].present else {
             return;
         };
         if self.logs[log].generations[present].seen_empty {
             return; // Nobody can know that there was something in between.
         }
+        while between == Between::LineAndHastyRead
+            && self.logs[log].generations[present].bytes.len() < HEAD_BYTES_MAX
+        {
+            let line = self.text() + "\n";
+            self.write(log, &line);
+        }
         self.shift(log);
         fs::copy(self.path(log, 0), self.path(log, 1)).unwrap();
-        self.stamp(&append_to(&self.path(log, 1)));
+        let copy = append_to(&self.path(log, 1));
+        self.stamp(&copy);
+        let copied = self.logs[log].generations[present].lines().len();
+        if between != Between::Nothing {
+            let line = self.text() + "\n";
+            self.write(log, &line);
+        }
+        if matches!(between, Between::LineAndRead | Between::LineAndHastyRead) {
+            self.read();
+        }
+        if between == Between::LineAndHastyRead {
+            self.stamp(&copy);
+        }
+        self.logs[log].generations[present].copied = Some(copied);
         self.logs[log].rotated.insert(0, present);
         self.empty(log);
     }
@@ -429,7 +473,8 @@ impl World {
                         || unread.is_some_and(|line| self.out.contains(line)));
                 let is_known = number == LINK && generation.known;
                 if generation.held || is_found || is_known {
-                    generation.read = lines.len();
+                    let there = generation.copied.unwrap_or(lines.len());
+                    generation.read = generation.read.max(there);
                     generation.held = true;
                     generation.seen_empty = generation.bytes.is_empty();
                     generation.seen = !generation.seen_empty;

@@ -8,13 +8,15 @@ use std::time::Instant;
 use super::super::file::{self, File, Identity};
 use super::super::names::Name;
 use super::super::rotated::{self, Sibling};
-use super::super::{FILES_MAX, FileId, Notice, Position, SourceId, Start};
+use super::super::{FILES_MAX, FileId, Head, Notice, Position, SourceId, Start};
 use super::{Followed, Tail, Trouble};
 
 /// How to look for a log's earlier content.
 pub(super) struct Search {
     /// The file that stands behind the name now.
     pub(super) except: Identity,
+    /// Its first bytes.
+    pub(super) head: Vec<u8>,
     /// The file that stood behind it before, if it is open.
     pub(super) previous: Option<FileId>,
     /// Also take unknown files that are newer than those that we know: the log
@@ -31,9 +33,10 @@ pub(super) struct Search {
 
 impl Search {
     /// The search after a truncation, while we were here.
-    pub(super) fn running(except: Identity, now: Instant) -> Self {
+    pub(super) fn running(except: Identity, head: Vec<u8>, now: Instant) -> Self {
         Search {
             except,
+            head,
             previous: None,
             between: true,
             returning: false,
@@ -100,6 +103,7 @@ impl Tail {
         if is_first_sight || known.is_none() {
             let search = Search {
                 except: identity,
+                head,
                 previous,
                 between: known.is_none(),
                 returning: last.is_none(),
@@ -232,10 +236,15 @@ impl Tail {
             find(&|known| sibling.is_named_so && is_it(known))
         };
         let Some(place) = same.or_else(copied).or_else(was_empty) else {
-            let is_copy = self
-                .files
-                .iter()
-                .any(|file| file.path == path && file.position().is_copied_by(u64::MAX, head));
+            // A copy may be shorter than what we read: the log was written to once more
+            // before it was truncated.
+            let open = self.files.iter().filter(|file| file.path == path);
+            let remembered = self.remembered.iter().filter(|known| here(known));
+            let is_copy = open
+                .map(File::position)
+                .chain(remembered.cloned())
+                .any(|known| known.is_copied_by(u64::MAX, head))
+                || (search.head.starts_with(head) && Head::of(head).is_telling());
             return if is_copy {
                 Earlier::Read
             } else {
