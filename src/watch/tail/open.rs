@@ -235,21 +235,12 @@ impl Tail {
             let is_it = |known: &Position| known.inode == inode && known.head.len == 0;
             find(&|known| sibling.is_named_so && is_it(known))
         };
-        let Some(place) = same.or_else(copied).or_else(was_empty) else {
-            // A copy may be shorter than what we read: the log was written to once more
-            // before it was truncated.
-            let open = self.files.iter().filter(|file| file.path == path);
-            let remembered = self.remembered.iter().filter(|known| here(known));
-            let is_copy = open
-                .map(File::position)
-                .chain(remembered.cloned())
-                .any(|known| known.is_copied_by(u64::MAX, head))
-                || (search.head.starts_with(head) && Head::of(head).is_telling());
-            return if is_copy {
-                Earlier::Read
-            } else {
-                Earlier::Unknown
-            };
+        let known = same.or_else(copied);
+        if known.is_none() && self.is_copy(path, head, search) {
+            return Earlier::Read;
+        }
+        let Some(place) = known.or_else(was_empty) else {
+            return Earlier::Unknown;
         };
         let known = &self.remembered[place];
         let is_latest = !self.remembered[place + 1..].iter().any(here);
@@ -263,6 +254,18 @@ impl Tail {
             };
         }
         Earlier::Unread(self.remembered.remove(place))
+    }
+
+    /// Does a file begin as one of the log's that we know or are about to read? It may be
+    /// shorter: the log was written to once more between the copying and the truncation.
+    fn is_copy(&self, path: &Path, head: &[u8], search: &Search) -> bool {
+        let open = self.files.iter().map(File::position);
+        let known = self.remembered.iter().cloned().chain(open);
+        let is_present = search.head.starts_with(head) && Head::of(head).is_telling();
+        is_present
+            || known
+                .filter(|known| known.path == path)
+                .any(|known| known.is_copied_by(u64::MAX, head))
     }
 
     fn open_sibling(
