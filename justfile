@@ -9,11 +9,14 @@ check: test
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
     cargo deny check bans licenses sources
 
-# The figures of the README, measured here (as root; about 45 minutes)
+# The figures of the README, measured here (as root; about an hour)
 figures:
     tests/install
     cargo build --release --locked --bins --examples --benches
     tests/lab/figures
+    cargo run --release --locked --example logrotate
+    tests/lab/kills
+    tests/lab/first-start
     cargo bench --bench latency
     tests/bench/awake cargo bench --bench latency
     cargo bench --bench firewall

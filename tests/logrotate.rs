@@ -1,5 +1,5 @@
 //! The real `logrotate` against the log reader, for some seconds each way.
-//! `tests/lab/rotated.rs` does the same for longer.
+//! `tests/lab/logrotate.rs` does the same for longer.
 
 #[path = "common/rotation.rs"]
 mod rotation;

@@ -41,8 +41,6 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Way; 4] = [Way::Create, Way::CopyTruncate, Way::DateExt, Way::Compress];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Way::Create => "create",

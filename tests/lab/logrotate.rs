@@ -1,4 +1,4 @@
-//! The real `logrotate` against the log reader: `cargo run --release --example rotated`.
+//! The real `logrotate` against the log reader: `cargo run --release --example logrotate`.
 //!
 //! Each way of rotating for `--seconds`, with a writer of `--lines` lines a second and a
 //! rotation every `--every` milliseconds. Prints a line for each way; fails if a line was
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     };
     let is_wanted = |way: &Way| options.way.as_ref().is_none_or(|name| name == way.name());
     let mut code = ExitCode::SUCCESS;
-    for way in Way::ALL.into_iter().filter(is_wanted) {
+    let ways = [Way::Create, Way::CopyTruncate, Way::DateExt, Way::Compress];
+    for way in ways.into_iter().filter(is_wanted) {
         let folder = tempfile::tempdir().expect("a folder");
         let outcome = rotation::run(folder.path(), way, load);
         println!("logrotate, {}: {outcome}", way.name());
