@@ -328,7 +328,7 @@ namespaced! {
             lab.wait_for_ban(addr);
         }
         lab.signal("TERM");
-        let expires = jiff::Timestamp::now().as_second() + 3_600;
+        let expires = jiff::Zoned::now().timestamp().as_second() + 3_600;
         let listed = format!("INSERT INTO ringfence_list VALUES('203.0.113.7', {expires}), ('2001:db8:7::7', {expires})");
         let database = lab.path("state/ringfence.sqlite3");
         assert!(Command::new("sqlite3").arg(&database).arg(listed).status().unwrap().success());
