@@ -259,12 +259,13 @@ impl Tail {
     /// Does a file begin as one of the log's that we know or are about to read? It may be
     /// shorter: the log was written to once more between the copying and the truncation.
     fn is_copy(&self, path: &Path, head: &[u8], search: &Search) -> bool {
-        let open = self.files.iter().map(File::position);
-        let known = self.remembered.iter().cloned().chain(open);
         let is_present = search.head.starts_with(head) && Head::of(head).is_telling();
+        let open = self.files.iter().filter(|file| file.path == path);
+        let mut remembered = self.remembered.iter().filter(|known| known.path == path);
         is_present
-            || known
-                .filter(|known| known.path == path)
+            || remembered.any(|known| known.is_copied_by(u64::MAX, head))
+            || open
+                .map(File::position)
                 .any(|known| known.is_copied_by(u64::MAX, head))
     }
 
