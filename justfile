@@ -9,11 +9,14 @@ check: test
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
     cargo deny check bans licenses sources
 
-# The figures of the README, measured here (as root; about 45 minutes)
+# The figures of the README, measured here (as root; about an hour)
 figures:
     tests/install
     cargo build --release --locked --bins --examples --benches
     tests/lab/figures
+    cargo run --release --locked --example logrotate
+    tests/lab/kills
+    tests/lab/first-start
     cargo bench --bench latency
     tests/bench/awake cargo bench --bench latency
     cargo bench --bench firewall
@@ -26,6 +29,10 @@ figures:
 oracle-fuzz lines="200000" seed="1":
     cargo build --release --locked --bins
     /usr/bin/python3 -B tests/oracle_fuzz.py --lines {{lines}} --seed {{seed}} -- target/release/ringfence examine --jsonl
+
+# Random programs of writing, rotating, truncating and crashing against a model of the log reader
+model steps="100000":
+    RINGFENCE_MODEL_STEPS={{steps}} cargo test --locked --test watch model -- --nocapture
 
 # Fuzz each target for so many seconds (needs a nightly toolchain, or RUSTC_BOOTSTRAP=1)
 fuzz seconds="600":

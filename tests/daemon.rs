@@ -7,6 +7,7 @@ mod namespace;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -205,6 +206,19 @@ fn may_send_from(prefix: &str) {
     run(&format!("ip route add local {prefix} dev lo"));
 }
 
+/// The kernel's rules and sets are gone, as after a reboot.
+fn forget_all() {
+    run("iptables -t raw -F");
+    run("ip6tables -t raw -F");
+    // The kernel lets go of sets a moment after the rules are gone.
+    let is_gone = || {
+        let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
+        let output = Command::new("sh").args(["-c", script]).output().unwrap();
+        output.stdout.is_empty()
+    };
+    wait("the sets' end", is_gone, || run("ipset list -n"));
+}
+
 /// Does a packet from this address reach a server on this machine?
 fn reaches(from: &str, server: &UdpSocket) -> bool {
     let mut packet = [0; 64];
@@ -295,16 +309,39 @@ namespaced! {
         assert_eq!(lab.json(&["status"])["banned"], 20);
 
         lab.signal("TERM");
-        run("iptables -t raw -F");
-        run("ip6tables -t raw -F");
-        // As after a reboot. The kernel lets go of sets a moment after the rules are gone.
-        wait("the sets' end", || {
-            let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
-            Command::new("sh").args(["-c", script]).output().unwrap().stdout.is_empty()
-        }, || run("ipset list -n"));
+        forget_all();
         lab.start();
         assert!((1..=20).all(|host| lab.is_blocked("ringfence-kamailio", &format!("198.51.100.{host}"))));
         assert!(run("iptables -t raw -S").contains("ringfence"));
+    }
+
+    fn after_a_reboot_all_is_in_force_before_it_is_ready() {
+        // Nobody answers here: no network, no name server, no APIBAN.
+        let mut lab = Lab::new("apiban.url = 'http://192.0.2.53:8080/'\napiban.insecure_http = true\n",
+            "maxretry = 2\nignoreip = pbx.example.net");
+        let key = lab.path("apiban.key");
+        fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        lab.start();
+        for addr in ["198.51.100.1", "2001:db8:bad:1::5"] {
+            lab.fail(addr, 2);
+            lab.wait_for_ban(addr);
+        }
+        lab.signal("TERM");
+        let expires = jiff::Zoned::now().timestamp().as_second() + 3_600;
+        let listed = format!("INSERT INTO ringfence_list VALUES('203.0.113.7', {expires}), ('2001:db8:7::7', {expires})");
+        let database = lab.path("state/ringfence.sqlite3");
+        assert!(Command::new("sqlite3").arg(&database).arg(listed).status().unwrap().success());
+        forget_all();
+        lab.start();
+        let in_force = [("kamailio", "198.51.100.1"), ("kamailio6", "2001:db8:bad:1::77"),
+            ("apiban", "203.0.113.7"), ("apiban6", "2001:db8:7::7")];
+        for (set, addr) in in_force {
+            assert!(lab.is_blocked(&format!("ringfence-{set}"), addr), "{addr}: {}", lab.log());
+        }
+        may_send_from("203.0.113.0/24");
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(!reaches("203.0.113.7", &server) && reaches("203.0.113.8", &server));
     }
 
     fn tries_outlive_a_kill() {

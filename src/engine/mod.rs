@@ -862,7 +862,9 @@ impl Engine {
                     continue;
                 }
                 self.ledger.insert(&ban, now);
-                records.push(self.recorded(&ban, "", 1));
+                // It was killed before it was written down: one more than is written.
+                let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
+                records.push(self.recorded(&ban, "", before.saturating_add(1)));
                 records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }

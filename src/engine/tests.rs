@@ -660,6 +660,36 @@ fn what_was_in_force_goes_on() {
 }
 
 #[test]
+fn a_ban_that_only_the_kernel_knows_is_one_more() {
+    let mut rules = rules("asterisk");
+    rules.increment.enabled = true;
+    let now = Time::from_secs(START);
+    let addr = "192.0.2.7".parse().unwrap();
+    let before = Before {
+        history: vec![PastBan {
+            jail: "asterisk".into(),
+            addr,
+            count: 3,
+            latest: Time::from_secs(START - 9_000),
+        }],
+        kernel: vec![(
+            Set::Jail("asterisk".into()),
+            Entry {
+                addr,
+                timeout_secs: 500,
+            },
+        )],
+        ..Before::default()
+    };
+    let mut engine = Engine::new(vec![rules], Protected::default(), Checks::default(), now);
+    let mut effects = Vec::new();
+    engine.restore(before, now, &mut effects);
+    let is_the_fourth =
+        |effect: &Effect| matches!(effect, Effect::Record(Record::Ban { count: 4, .. }));
+    assert!(effects.iter().any(is_the_fourth), "{effects:?}");
+}
+
+#[test]
 fn old_acquaintances_have_fewer_tries_and_longer_bans() {
     let mut rules = rules("asterisk");
     rules.apiban = false;

@@ -346,7 +346,9 @@ impl Tail {
         }
         let path = old.path.clone();
         self.remember(old);
-        self.files[place].after = self.open_earlier(&path, &Search::running(identity, now));
+        let head = self.files[place].head().unwrap_or_default();
+        let search = Search::running(identity, head, now);
+        self.files[place].after = self.open_earlier(&path, &search);
         self.next_look = None; // The kernel's word is still tied to the old id.
     }
 
@@ -358,7 +360,9 @@ impl Tail {
         let present = self.names.get(&path).and_then(|name| name.file);
         let present = present.and_then(|id| self.file(id));
         let except = present.map_or((0, 0), |file| file.identity);
-        self.open_earlier(&path, &Search::running(except, now));
+        let head = present.and_then(|file| file.head().ok());
+        let search = Search::running(except, head.unwrap_or_default(), now);
+        self.open_earlier(&path, &search);
     }
 
     /// The file cannot be read any more: it is closed, and opened again by the

@@ -8,13 +8,15 @@ use std::time::Instant;
 use super::super::file::{self, File, Identity};
 use super::super::names::Name;
 use super::super::rotated::{self, Sibling};
-use super::super::{FILES_MAX, FileId, Notice, Position, SourceId, Start};
+use super::super::{FILES_MAX, FileId, Head, Notice, Position, SourceId, Start};
 use super::{Followed, Tail, Trouble};
 
 /// How to look for a log's earlier content.
 pub(super) struct Search {
     /// The file that stands behind the name now.
     pub(super) except: Identity,
+    /// Its first bytes.
+    pub(super) head: Vec<u8>,
     /// The file that stood behind it before, if it is open.
     pub(super) previous: Option<FileId>,
     /// Also take unknown files that are newer than those that we know: the log
@@ -31,9 +33,10 @@ pub(super) struct Search {
 
 impl Search {
     /// The search after a truncation, while we were here.
-    pub(super) fn running(except: Identity, now: Instant) -> Self {
+    pub(super) fn running(except: Identity, head: Vec<u8>, now: Instant) -> Self {
         Search {
             except,
+            head,
             previous: None,
             between: true,
             returning: false,
@@ -100,6 +103,7 @@ impl Tail {
         if is_first_sight || known.is_none() {
             let search = Search {
                 except: identity,
+                head,
                 previous,
                 between: known.is_none(),
                 returning: last.is_none(),
@@ -231,24 +235,38 @@ impl Tail {
             let is_it = |known: &Position| known.inode == inode && known.head.len == 0;
             find(&|known| sibling.is_named_so && is_it(known))
         };
-        let Some(place) = same.or_else(copied).or_else(was_empty) else {
-            let is_copy = self
-                .files
-                .iter()
-                .any(|file| file.path == path && file.position().is_copied_by(u64::MAX, head));
-            return if is_copy {
-                Earlier::Read
-            } else {
-                Earlier::Unknown
-            };
+        let known = same.or_else(copied);
+        if known.is_none() && self.is_copy(path, head, search) {
+            return Earlier::Read;
+        }
+        let Some(place) = known.or_else(was_empty) else {
+            return Earlier::Unknown;
         };
         let known = &self.remembered[place];
         let is_latest = !self.remembered[place + 1..].iter().any(here);
         let may_grow = search.returning && is_latest && known.inode == inode;
         if size == known.offset && !may_grow {
-            return Earlier::Read;
+            // The next file gets a deleted one's inode at once, so that an empty one may
+            // be another, and its server may be about to write to it.
+            return match known.head.len {
+                0 => Earlier::Unknown,
+                _ => Earlier::Read,
+            };
         }
         Earlier::Unread(self.remembered.remove(place))
+    }
+
+    /// Does a file begin as one of the log's that we know or are about to read? It may be
+    /// shorter: the log was written to once more between the copying and the truncation.
+    fn is_copy(&self, path: &Path, head: &[u8], search: &Search) -> bool {
+        let is_present = search.head.starts_with(head) && Head::of(head).is_telling();
+        let open = self.files.iter().filter(|file| file.path == path);
+        let mut remembered = self.remembered.iter().filter(|known| known.path == path);
+        is_present
+            || remembered.any(|known| known.is_copied_by(u64::MAX, head))
+            || open
+                .map(File::position)
+                .any(|known| known.is_copied_by(u64::MAX, head))
     }
 
     fn open_sibling(

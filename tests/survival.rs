@@ -1,0 +1,32 @@
+//! The laboratory's programs for what survives, run short: `just figures` runs them long.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs one of them with the present program; it says itself what went wrong.
+fn laboratory(program: &str, arguments: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab");
+    let output = Command::new("python3")
+        .arg("-B")
+        .arg(folder.join(program))
+        .args(arguments)
+        .env("RINGFENCE", env!("CARGO_BIN_EXE_ringfence"))
+        .output()
+        .expect("`python3` is needed");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+#[test]
+fn bans_after_kills_are_those_of_an_unbroken_run() {
+    laboratory("kills", &["--kills", "10"]);
+}
+
+#[test]
+fn a_huge_log_is_begun_where_its_recent_part_begins() {
+    laboratory("first-start", &["--patient"]);
+}
