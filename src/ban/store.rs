@@ -8,6 +8,7 @@
 //!
 //! The store decides nothing. It is used by one thread.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,15 +16,12 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
+pub use super::open::{StoreError, Trouble};
+
+use super::open;
 use crate::addr::Addr;
 use crate::ticket::{Ban, FormTries, JailName, KeptTries, Reason};
 use crate::time::{BanTime, Time};
-
-/// fail2ban's schema version that we keep to.
-const FAIL2BAN_VERSION: i64 = 4;
-
-/// The version of our own tables.
-const RINGFENCE_VERSION: i64 = 1;
 
 /// How long the history of bans is kept, unless somebody says otherwise.
 const HISTORY_KEPT: Duration = Duration::from_secs(86_400);
@@ -38,38 +36,7 @@ const TRIES_MAX: u32 = 65_536;
 const TRIES_KEPT: Duration = Duration::from_secs(60 * 86_400);
 
 /// How long another program's lock on the file is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS fail2banDb(version INTEGER);
-    CREATE TABLE IF NOT EXISTS jails(
-        name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
-    CREATE TABLE IF NOT EXISTS logs(
-        jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
-        FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE,
-        UNIQUE(jail, path), UNIQUE(jail, path, firstlinemd5));
-    CREATE TABLE IF NOT EXISTS bans(
-        jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
-        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
-        FOREIGN KEY(jail) REFERENCES jails(name));
-    CREATE INDEX IF NOT EXISTS bans_jail_timeofban_ip ON bans(jail, timeofban);
-    CREATE INDEX IF NOT EXISTS bans_jail_ip ON bans(jail, ip);
-    CREATE INDEX IF NOT EXISTS bans_ip ON bans(ip);
-    CREATE TABLE IF NOT EXISTS bips(
-        ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
-        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
-        PRIMARY KEY(ip, jail), FOREIGN KEY(jail) REFERENCES jails(name));
-    CREATE INDEX IF NOT EXISTS bips_timeofban ON bips(timeofban);
-    CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
-    CREATE TABLE IF NOT EXISTS ringfence_positions(
-        path TEXT NOT NULL, inode INTEGER NOT NULL,
-        head_len INTEGER NOT NULL, head_hash INTEGER NOT NULL, offset INTEGER NOT NULL, modified INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS ringfence_tries(
-        jail TEXT NOT NULL, ip TEXT NOT NULL, forms JSON NOT NULL, last INTEGER NOT NULL,
-        PRIMARY KEY(jail, ip)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS ringfence_list(ip TEXT PRIMARY KEY, expires INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS ringfence_facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
-";
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Where reading of one log stopped: everything before `offset` was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +91,8 @@ pub enum Record {
         /// Which one of this address by this jail it is, as fail2ban counts.
         count: u32,
     },
+    /// A ban in force and its count, for a file that may not know it.
+    Standing(Ban, u32),
     /// A ban that is written down already lasts longer.
     Prolonged(Ban),
     /// An address was pardoned by a jail: its ban, if there is one, and its past are void.
@@ -188,34 +157,47 @@ pub struct Kept {
     pub listed: Vec<(Addr, Time)>,
 }
 
-/// Something wrong with the database.
-#[derive(Debug, thiserror::Error)]
-#[error("the database {}: {source}", path.display())]
-pub struct StoreError {
-    path: PathBuf,
-    source: rusqlite::Error,
-}
-
 /// The open database.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    file: Option<(u64, u64)>,
 }
 
 impl Store {
     /// Opens the database, and creates it with its tables where they are missing.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let wrap = |source| StoreError {
-            path: path.to_owned(),
-            source,
-        };
-        let connection = Connection::open(path).map_err(wrap)?;
-        prepare(&connection).map_err(wrap)?;
-        Ok(Store {
+        Store::open_patiently(path, LOCK_WAIT)
+    }
+
+    /// The same; another program's lock is waited for so long.
+    pub(super) fn open_patiently(path: &Path, patience: Duration) -> Result<Store, StoreError> {
+        let connection = open::connect(path, patience)?;
+        // The patience of the start is not that of a write.
+        connection
+            .busy_timeout(LOCK_WAIT)
+            .map_err(StoreError::sqlite(path))?;
+        Ok(Store::new(connection, path))
+    }
+
+    /// Opens the database to read it once; writing to it fails.
+    pub(super) fn open_reading(path: &Path) -> Result<Store, StoreError> {
+        Ok(Store::new(open::connect_reading(path)?, path))
+    }
+
+    fn new(connection: Connection, path: &Path) -> Store {
+        Store {
             connection,
             path: path.to_owned(),
-        })
+            file: identity(path),
+        }
+    }
+
+    /// Does its path still lead to the file that is open? Who moves a database away means
+    /// another to be written.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file == identity(&self.path)
     }
 
     /// What is kept from before and still holds at `now`.
@@ -276,37 +258,22 @@ impl Store {
     }
 
     fn error(&self, source: rusqlite::Error) -> StoreError {
-        StoreError {
-            path: self.path.clone(),
-            source,
-        }
+        StoreError::sqlite(&self.path)(source)
     }
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(LOCK_WAIT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "cache_size", -512)?; // KiB; the daemon writes rows and reads none
-    connection.execute_batch(SCHEMA)?;
-    let known: i64 =
-        connection.query_row("SELECT count(*) FROM fail2banDb", [], |row| row.get(0))?;
-    if known == 0 {
-        connection.execute(
-            "INSERT INTO fail2banDb(version) VALUES(?1)",
-            [FAIL2BAN_VERSION],
-        )?;
-    }
-    connection.execute(
-        "INSERT OR IGNORE INTO ringfence_facts(name, value) VALUES('version', ?1)",
-        [RINGFENCE_VERSION.to_string()],
-    )?;
-    Ok(())
+/// The device and the inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
-        Record::Ban { ban, line, count } => write_ban(transaction, ban, line, *count),
+        Record::Ban { ban, line, count } => {
+            write_ban(transaction, ban, line, *count, &[LATEST, HISTORY])
+        }
+        Record::Standing(ban, count) => write_ban(transaction, ban, "", *count, &[STANDING]),
         Record::Prolonged(ban) => transaction
             .prepare_cached(
                 "UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2",
@@ -413,6 +380,16 @@ fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Re
     Ok(())
 }
 
+/// The rows that make sense. One that holds something else than its columns say is as if
+/// it were not there: it must not keep the others from us. Damage is an error.
+fn sound<T>(rows: impl Iterator<Item = rusqlite::Result<Option<T>>>) -> rusqlite::Result<Vec<T>> {
+    let sound = rows.filter_map(|row| match row {
+        Err(error) if error.sqlite_error_code().is_none() => None,
+        row => row.transpose(),
+    });
+    sound.collect()
+}
+
 fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
     let mut select = connection
         .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
@@ -431,9 +408,7 @@ fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
             forms: forms.into_iter().map(form).collect(),
         }))
     })?;
-    let mut tries: Vec<KeptTries> = rows
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
+    let mut tries: Vec<KeptTries> = sound(rows)?;
     tries.reverse(); // the one that was silent longest first
     Ok(tries)
 }
@@ -441,6 +416,11 @@ fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
 /// The latest ban of an address by a jail.
 const LATEST: &str = "
     INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data)
+    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// The same, if none is known.
+const STANDING: &str = "
+    INSERT OR IGNORE INTO bips(ip, jail, timeofban, bantime, bancount, data)
     VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// One ban more in the history.
@@ -453,6 +433,7 @@ fn write_ban(
     ban: &Ban,
     line: &str,
     count: u32,
+    statements: &[&str],
 ) -> rusqlite::Result<()> {
     let jail = ban.jail.as_ref();
     let ip = ban.addr.to_string();
@@ -463,7 +444,7 @@ fn write_ban(
         .prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?
         .execute([jail])?;
     let since = rounded(ban.since).as_secs();
-    for statement in [LATEST, HISTORY] {
+    for statement in statements {
         let row = params![ip, jail, since, BanSecs(ban), count, data];
         transaction.prepare_cached(statement)?.execute(row)?;
     }
@@ -521,7 +502,7 @@ fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>
                 .unwrap_or(0),
         }))
     })?;
-    rows.filter_map(Result::transpose).collect()
+    sound(rows)
 }
 
 fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
@@ -538,9 +519,7 @@ fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
             latest: Time::from_secs_f64(latest),
         }))
     })?;
-    let mut history: Vec<PastBan> = rows
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
+    let mut history: Vec<PastBan> = sound(rows)?;
     history.reverse();
     Ok(history)
 }
@@ -549,16 +528,16 @@ fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
     let mut select =
         connection.prepare("SELECT path, inode, head_len, head_hash, offset, modified FROM ringfence_positions ORDER BY rowid")?;
     let rows = select.query_map([], |row| {
-        Ok(Place {
+        Ok(Some(Place {
             path: PathBuf::from(row.get::<_, String>(0)?),
             inode: row.get::<_, i64>(1)?.cast_unsigned(),
             head_len: row.get(2)?,
             head_hash: row.get::<_, i64>(3)?.cast_unsigned(),
             offset: row.get::<_, i64>(4)?.cast_unsigned(),
             modified: row.get(5)?,
-        })
+        }))
     })?;
-    rows.collect()
+    sound(rows)
 }
 
 fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr, Time)>> {
@@ -568,7 +547,7 @@ fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr
         let (ip, expires): (String, i64) = (row.get(0)?, row.get(1)?);
         Ok(ip.parse().ok().map(|addr| (addr, Time::from_secs(expires))))
     })?;
-    rows.filter_map(Result::transpose).collect()
+    sound(rows)
 }
 
 #[cfg(test)]

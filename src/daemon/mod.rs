@@ -7,6 +7,7 @@
 //! SIGTERM leaves sets and rules where they are, so that a restart has no gap.
 
 pub mod bus;
+pub mod clerk;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
@@ -26,9 +27,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as tokio_mpsc;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::ban::store::Store;
+use crate::ban::archive::Archive;
 use crate::config::native::SettingsError;
 use crate::config::{self, Config, Location, Purpose};
 use crate::control;
@@ -104,9 +105,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         known
     };
     answers.fill(&mut config.jails);
-    let mut store = open_store(options, &config)?;
-    let kept = store.load(started)?;
-    store.purge(started)?;
+    let mut archive = open_archive(options, &config, started);
+    let kept = archive.load(started);
+    if let Err(error) = archive.purge(started) {
+        warn!(%error, "what is long over could not be deleted");
+    }
 
     let known = gather(&config, &[]).unwrap_or_else(|| {
         warn!("this machine's own addresses cannot be read yet");
@@ -126,7 +129,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     engine.restore(before, started, &mut effects);
     let restored = engine.ledger().len();
-    let memory = memory(&store, engine.listed())?;
+    let memory = memory(&archive, engine.listed());
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
@@ -147,10 +150,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
     let judge = Judge::new(engine, ban_action, outlets);
+    let trouble = clerk::Trouble::default();
     let threads = vec![
         judge.start_clock()?,
         bus::load_lists(list_action, list_orders, judge.clone())?,
-        bus::clerk(store, papers)?,
+        clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
@@ -174,6 +178,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         known,
         guard: guard.clone(),
         requests: memory.requests.clone(),
+        trouble,
         answers,
     });
     let side_ways = SideWays {
@@ -209,19 +214,11 @@ fn end_on_panic() {
 }
 
 /// The database. A dry run leaves nothing behind that a true run would enforce.
-fn open_store(options: &Options, config: &Config) -> anyhow::Result<Store> {
-    if options.dry_run {
-        return Ok(Store::open(Path::new(":memory:"))?);
+fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
+    match options.dry_run {
+        true => Archive::none(),
+        false => Archive::open(&config.settings.database(), now),
     }
-    let folder = &config.settings.state_dir;
-    if let Err(error) = std::fs::create_dir_all(folder) {
-        error!(%error, folder = %folder.display(), "the state folder cannot be made");
-    }
-    // Protection goes on from memory and kernel, whatever is wrong with the disk.
-    Store::open(&config.settings.database()).or_else(|error| {
-        error!(%error, "the database cannot be used; bans of this run will not outlive a reboot");
-        Ok(Store::open(Path::new(":memory:"))?)
-    })
 }
 
 /// Ends the threads in the order in which they feed each other.
@@ -236,14 +233,14 @@ fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>
     stopped.purge
 }
 
-fn memory(store: &Store, held: usize) -> anyhow::Result<feed::Memory> {
-    let cursors = store.facts(engine::CURSOR_FACTS)?;
-    let requests = store.facts(REQUESTS_FACT)?;
+fn memory(archive: &Archive, held: usize) -> feed::Memory {
+    let cursors = archive.facts(engine::CURSOR_FACTS);
+    let requests = archive.facts(REQUESTS_FACT);
     let requests: Vec<i64> = requests
         .iter()
         .find_map(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
-    Ok(feed::Memory {
+    feed::Memory {
         cursors: cursors
             .iter()
             .filter_map(|json| feed::Cursor::from_json(json))
@@ -251,7 +248,7 @@ fn memory(store: &Store, held: usize) -> anyhow::Result<feed::Memory> {
         requests: requests.into_iter().map(Time::from_micros).collect(),
         last_sync: None,
         held: u32::try_from(held).unwrap_or(u32::MAX),
-    })
+    }
 }
 
 fn checks(settings: &feed::Settings) -> Checks {

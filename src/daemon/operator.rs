@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::bus::Judge;
+use super::clerk::Trouble;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::Known;
@@ -72,6 +73,8 @@ pub struct Parts {
     pub guard: Arc<RwLock<Protected>>,
     /// When APIBAN was asked lately.
     pub requests: Vec<Time>,
+    /// What is wrong with the database.
+    pub trouble: Trouble,
     /// What the names stand for that jails ignore.
     pub answers: Answers,
 }
@@ -115,6 +118,7 @@ pub struct Operator {
     intake: Intake,
     feed: mpsc::UnboundedSender<Command>,
     guard: Arc<RwLock<Protected>>,
+    trouble: Trouble,
     changing: RefCell<Changing>,
     stop: Notify,
     /// The configuration was read again.
@@ -136,6 +140,7 @@ impl Operator {
             known,
             guard,
             requests,
+            trouble,
             answers,
         } = parts;
         let changing = Changing {
@@ -158,6 +163,7 @@ impl Operator {
             intake,
             feed,
             guard,
+            trouble,
             changing,
             stop: Notify::new(),
             reloaded: Notify::new(),
@@ -368,6 +374,7 @@ impl Operator {
                 .as_mut()
                 .map(kernel::missing)
                 .unwrap_or_default(),
+            database_trouble: self.trouble.get(),
             banned,
             bans_total,
             jails,
