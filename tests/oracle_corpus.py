@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Judges a filter program by the sample logs of the installed fail2ban.
 
-    oracle_corpus.py [--jsonl FILE] [--only FILTER] [--no-gate] -- PROGRAM ARGUMENT...
+    oracle_corpus.py [--release DIR] [--only FILTER] [--no-gate] -- PROGRAM ARGUMENT...
 
 The program speaks the protocol of `ringfence examine`. The samples say for each line
 whether it must match and what must be found in it; they, and the filters, are read where
-fail2ban is installed, or in the folders named by FAIL2BAN_CONFIG and FAIL2BAN_TESTS.
+fail2ban is installed, or in DIR where Debian's package of another release was unpacked
+(`dpkg-deb -x`), or in the folders named by FAIL2BAN_CONFIG and FAIL2BAN_TESTS.
 No filter, line or case is treated in a way of its own. Exits with 0 if all is as it must be.
 """
 
@@ -32,6 +33,14 @@ NOTE = re.compile(r"^#+ ?(failJSON|(?:file|filter)Options|addFILE)\s*:\s(.*)$")
 
 # What is said of a case and not of the failure that is found.
 OF_THE_CASE = {"match", "desc", "constraint", "time"}
+
+
+def take_release(folder):
+    """From now on, filters and samples are those of the package unpacked in `folder`."""
+    python = os.path.join(os.path.abspath(folder), "usr/lib/python3/dist-packages")
+    os.environ["FAIL2BAN_CONFIG"] = os.path.join(os.path.abspath(folder), "etc/fail2ban")
+    os.environ["FAIL2BAN_TESTS"] = os.path.join(python, "fail2ban/tests")
+    return python
 
 
 def tests_folder():
@@ -199,7 +208,7 @@ def judge(expected, reply):
     if expected.get("time") is not None:
         must_be = local_time(expected["time"])
         if real[0]["time"] != must_be:
-            wrong.append("time is %r, must be %r" % (real[0]["time"], must_be))
+            wrong.append("time is %r, must be %r" % (float(real[0]["time"]), must_be))
     return wrong
 
 
@@ -323,11 +332,14 @@ class Judge:
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--release", metavar="DIR", help="an unpacked package of fail2ban")
     parser.add_argument("--only", help="this filter only")
     parser.add_argument("--no-gate", action="store_true", help="look at every line exactly")
     parser.add_argument("--show", action="store_true", help="print the failing lines, too")
     parser.add_argument("program", nargs="+")
     arguments = parser.parse_args()
+    if arguments.release:
+        take_release(arguments.release)
     os.environ["TZ"] = ZONE
     time.tzset()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use jiff::tz::TimeZone;
-use ringfence::filter::date::{Detector, zone};
+use ringfence::filter::date::{Detector, Years, zone};
 use ringfence::time::Time;
 use serde_json::{Value, json};
 
@@ -82,9 +82,6 @@ for question in sys.stdin:
 /// What we do otherwise, and why it is right.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 enum Mask {
-    /// fail2ban knows years up to the decade of three years from now; we ask no clock
-    /// and know the whole century.
-    YearsAhead,
     /// The compact layout may have `-` between date and time; so has HEAD.
     CompactHyphen,
     /// It raises an exception where it matches nothing at the line's end, or where an
@@ -102,6 +99,9 @@ enum Mask {
     YearInZone,
     /// It loses the blank that `%k` and `%l` allow in front, at a pattern's beginning.
     LostBlank,
+    /// Before a pattern with `{EPOCH}` or `{LEPOCH}` in it, it takes `{UNB}` and
+    /// `{^LN-BEG}` for text that a line must hold.
+    PrefixOfEpoch,
     /// It refuses, by an accident in its regexes, what makes sense.
     Refused,
 }
@@ -170,7 +170,7 @@ fn compare(oracle: &mut Oracle, case: &Case) -> usize {
     let theirs = oracle.answer(&json!({
         "pattern": case.pattern, "zone": case.zone, "now": case.now, "lines": case.lines,
     }));
-    let ours = Detector::new(case.pattern.as_deref());
+    let ours = Detector::new(case.pattern.as_deref(), Years::at(Time::now()));
     let mut told = format!(
         "pattern {:?} zone {:?} now {}\n",
         case.pattern, case.zone, case.now
@@ -273,10 +273,18 @@ fn mask_of_case(case: &Case, line: &str) -> Option<Mask> {
             .iter()
             .any(|token| line.trim_start().starts_with(token))
     });
+    let mut patterns = case.pattern.iter().flat_map(|pattern| pattern.lines());
+    let epoch = patterns.any(|line| {
+        let upper = line.to_ascii_uppercase();
+        let prefix = line.starts_with("{UNB}") || line.starts_with("{^LN-BEG}");
+        prefix && upper.contains("EPOCH}")
+    });
     // at these times it is another year elsewhere
     let new_year = case.now == NOWS[1] || case.now == NOWS[2];
     if blank {
         Some(Mask::LostBlank)
+    } else if epoch {
+        Some(Mask::PrefixOfEpoch)
     } else if case.zone.is_some() && new_year && !has_year(line) {
         Some(Mask::YearInZone)
     } else {
@@ -288,10 +296,8 @@ fn mask(line: &str, theirs: &Value, ours: Answer) -> Option<Mask> {
     let (start, end, time) = ours?;
     let date: String = line.chars().skip(start).take(end - start).collect();
     let they = theirs["time"].as_f64().unwrap_or(0.0);
-    let century = 1_893_456_000_000_000; // 2030
     let day = 86_400_000_000;
-    let day_off = time.is_some_and(|time| ((they * 1e6) as i64).abs_diff(time) == day as u64);
-    let ahead = (3..10).any(|decade| date.contains(&format!("20{decade}")));
+    let day_off = time.is_some_and(|time| ((they * 1e6) as i64).abs_diff(time) == day);
     let attribute = theirs["failed"]
         .as_str()
         .is_some_and(|failed| failed.starts_with("AttributeError"));
@@ -299,8 +305,6 @@ fn mask(line: &str, theirs: &Value, ours: Answer) -> Option<Mask> {
         Some(Mask::Raised)
     } else if they.abs() > 1e11 {
         Some(Mask::FarFuture)
-    } else if ahead && time.is_none_or(|time| time >= century - day) {
-        Some(Mask::YearsAhead)
     } else if day_off && !has_year(&date) {
         Some(Mask::GuessedYear)
     } else if date.len() > 9 && date.as_bytes()[8] == b'-' {
@@ -527,12 +531,20 @@ fn mutated(dice: &mut Dice, line: &str) -> String {
     for _ in 0..dice.below(3) {
         let at = dice.below(chars.len() + 1);
         let other = dice.one(&[
-            "0", "1", "9", " ", ":", "-", "/", "T", "x", "Z", ".", "+", "[", "é", "2",
+            "0", "1", "9", " ", ":", "-", "/", "T", "x", "Z", ".", "+", "[", "é", "2", "٢", "０",
+            "²", "\u{85}", "\u{a0}", "\u{301}", "ſ", "\u{1c}", "_",
         ]);
         let other = other.chars().next().unwrap_or(' ');
-        match dice.below(3) {
-            0 if at < chars.len() => chars[at] = other,
-            1 if at < chars.len() => drop(chars.remove(at)),
+        match dice.below(4) {
+            0 => {
+                let foreign = |digit| char::from_u32(0x660 + digit).unwrap_or(other);
+                let digits = chars.iter_mut().skip(at);
+                if let Some(char) = digits.into_iter().find(|char| char.is_ascii_digit()) {
+                    *char = char.to_digit(10).map_or(other, foreign);
+                }
+            }
+            1 if at < chars.len() => chars[at] = other,
+            2 if at < chars.len() => drop(chars.remove(at)),
             _ => chars.insert(at, other),
         }
     }
@@ -595,7 +607,7 @@ fn sample_logs() {
         Some("^[^\\[]*\\[({DATE})\n{^LN-BEG}"),
     ];
     // What is compiled is shared, while somebody has it.
-    let kept = patterns.map(Detector::new);
+    let kept = patterns.map(|pattern| Detector::new(pattern, Years::at(Time::now())));
     let mut compared = 0;
     let mut all = Vec::new();
     for log in samples.as_array().expect("logs") {
@@ -637,7 +649,7 @@ fn default_layouts() {
         return;
     };
     let (mut dice, rounds) = rounds();
-    let kept = Detector::default(); // as above
+    let kept = Detector::new(None, Years::at(Time::now())); // as above
     let mut compared = 0;
     for _ in 0..rounds {
         let case = Case {
@@ -683,7 +695,11 @@ const FRONTS: [&str; 16] = [
 const BACKS: [&str; 10] = ["", "", "", "$", "**", r"\b", r"\s", ")", r"\]", r"(?=\])"];
 
 /// Whole datepatterns.
-const WHOLE: [&str; 32] = [
+const WHOLE: [&str; 36] = [
+    "{UNB}^%Y-%m-%d %H:%M:%S",
+    "{^LN-BEG}{EPOCH}",
+    "{UNB}{EPOCH}",
+    "{^LN-BEG}^{DATE}",
     "{DEFAULT}",
     "{DATE}",
     "^{DATE}",

@@ -41,22 +41,10 @@ class Recording(Filter):
     """A filter that keeps what is left of a line when its date is cut out."""
 
     rest = None
-    unread = None
 
     def findFailure(self, line, *arguments, **options):
         self.rest = "".join(line[::2])
         return super().findFailure(line, *arguments, **options)
-
-    def watch_dates(self):
-        """From now on, keeps what looks like a date and is none."""
-        get = self.dateDetector.getTime
-
-        def watched(text, *arguments):
-            date = get(text, *arguments)
-            self.unread = text if date is None else None
-            return date
-
-        self.dateDetector.getTime = watched
 
 
 class Session:
@@ -87,7 +75,6 @@ class Session:
             self.tell(command)
         if request.get("logtimezone"):
             self.filter.setLogTimeZone(request["logtimezone"])
-        self.filter.watch_dates()
         self.filter.inOperation = not request.get("catching_up", False)
 
     def tell(self, command):
@@ -127,7 +114,6 @@ class Session:
 
     def line(self, request):
         self.enter()
-        self.filter.unread = None
         stamp = request.get("journal_time")
         if stamp is None:
             found = self.filter.processLine(request["line"])
@@ -139,7 +125,7 @@ class Session:
         for one in results:
             # Without checks of time, fail2ban gives a line without a date none.
             one["time"] = self.now if one["time"] is None else one["time"]
-        return {"results": results, "rest": self.filter.rest, "unread": self.filter.unread}
+        return {"results": results, "rest": self.filter.rest}
 
 
 def result(regex, fid, when, data):

@@ -146,7 +146,7 @@ namespaced! {
              [three]\nenabled = true\nlogpath = @three*.log\n\
              ignorecommand = echo <ip> >> @asked; grep -q '^<ip>$' @known\n\
              [four]\nenabled = true\nlogpath = @one.log\naction = iptables-multiport\n\
-             [five]\nenabled = true\nbackend = systemd\nlogpath = @one.log\n",
+             [five]\nenabled = true\nbackend = systemd\njournalmatch = kamailio\n",
         );
         lab.write("hosts", "127.0.0.1 localhost\n198.51.100.8 trunk.test\n198.51.100.9 bad.test\n2001:db8::9 bad.test\n");
         run(&format!("mount --bind {} /etc/hosts", lab.path("hosts").display()));
@@ -158,7 +158,7 @@ namespaced! {
         lab.fail("one.log", "203.0.113.1", 1);
         lab.fail("two.log", "203.0.113.1", 1);
         lab.start();
-        for (jail, why) in [("four", "cannot be run by this version yet"), ("five", "cannot read the journal yet")] {
+        for (jail, why) in [("four", "cannot be run by this version yet"), ("five", "`kamailio` is neither FIELD=value")] {
             let said = lab.said();
             let told = said.lines().any(|line| line.contains("PROBLEM") && line.contains(&format!("jail {jail}: ")) && line.contains(why));
             assert!(told, "{jail}: {why}: {said}");

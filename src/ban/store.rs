@@ -65,6 +65,8 @@ pub struct Reading {
     pub anew: Vec<JailName>,
     /// Tries that have changed.
     pub tries: Vec<KeptTries>,
+    /// Where reading of each journal stopped: facts, by their names.
+    pub cursors: Vec<(String, String)>,
 }
 
 impl Reading {
@@ -309,6 +311,9 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
         }
         Record::Read(reading) => {
             write_tries(transaction, reading)?;
+            for (name, value) in &reading.cursors {
+                write_fact(transaction, name, value)?;
+            }
             transaction.execute("DELETE FROM ringfence_positions", [])?;
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO ringfence_positions(path, inode, head_len, head_hash, offset, modified)
@@ -335,11 +340,15 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             }
             Ok(())
         }
-        Record::Fact(name, value) => transaction
-            .prepare_cached("INSERT OR REPLACE INTO ringfence_facts(name, value) VALUES(?1, ?2)")?
-            .execute(params![name, value])
-            .map(|_| ()),
+        Record::Fact(name, value) => write_fact(transaction, name, value),
     }
+}
+
+fn write_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO ringfence_facts(name, value) VALUES(?1, ?2)")?
+        .execute(params![name, value])
+        .map(|_| ())
 }
 
 fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Result<()> {
@@ -597,6 +606,7 @@ mod tests {
             places: Vec::new(),
             anew: anew.iter().map(|jail| (*jail).into()).collect(),
             tries: tries.to_vec(),
+            cursors: Vec::new(),
         };
         let mut later = reading(&[], &[tries(1, 2)]);
         later.after(reading(&["sshd"], &[tries(1, 1), tries(2, 1)]));
@@ -661,6 +671,7 @@ mod tests {
                     places: vec![place],
                     anew: Vec::new(),
                     tries: [tries(9, 1), tries(7, 3), tries(8, 2), tries(9, 0)].to_vec(),
+                    cursors: vec![("journal.a".to_owned(), "{}".to_owned())],
                 }),
                 Record::Listed(kept.listed.clone()),
                 Record::Listed(vec![(
@@ -678,6 +689,7 @@ mod tests {
         kept.history.sort_by_key(|past| past.addr);
         assert_eq!(found, kept);
         assert_eq!(store.facts("cur").unwrap(), ["\"100\""]);
+        assert_eq!(store.facts("journal.").unwrap(), ["{}"]);
         assert!(store.facts("other").unwrap().is_empty());
         store.purge(Time::from_secs(200)).unwrap();
         let listed: i64 = store

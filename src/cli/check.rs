@@ -1,15 +1,19 @@
 //! `ringfence check`: can the configuration be used, and what is wrong with it?
 //!
 //! With `--fail2ban DIR` it is a tree of fail2ban's that is checked, and with `-d`
-//! printed as `fail2ban-client -d` prints it: the commands that it comes to.
+//! printed as `fail2ban-client -d` prints it: the commands that it comes to. With `-t`
+//! the answer is that of `fail2ban-client -t`.
+//!
+//! What is unwise in a pattern ([`crate::filter::lint`]) is said as a warning and
+//! changes no exit code.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Common, Output, print};
-use crate::config::{self, Config, Location, Purpose};
+use super::{Common, Output, TestFailed, print};
+use crate::config::{self, Checked, JailFinding};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -24,53 +28,102 @@ pub(super) struct Arguments {
         conflicts_with = "json"
     )]
     dump: bool,
+    /// Only say whether the configuration can be used, as `fail2ban-client -t` does: by
+    /// its words and its exit code (255 if not)
+    #[arg(short = 't', long = "test", conflicts_with_all = ["json", "dump"])]
+    test: bool,
     #[command(flatten)]
     output: Output,
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct Answer {
     jails: Vec<String>,
     problems: Vec<String>,
+    findings: Vec<Unwise>,
 }
 
+/// Something unwise in a jail's filter.
+#[derive(Serialize)]
+struct Unwise {
+    jail: String,
+    filter: String,
+    place: String,
+    pattern: String,
+    sentence: String,
+    /// A line that blames the wrong address, and that address.
+    forged: Option<(String, &'static str)>,
+}
+
+/// fail2ban's word for a configuration that can be used.
+const TESTED: &str = "OK: configuration test is successful\n";
+
 pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
-    let checked = match &arguments.fail2ban {
+    let mut checked = match &arguments.fail2ban {
         Some(tree) if arguments.dump => return dump(tree.clone()),
-        Some(tree) => {
-            let (jails, problems) = config::check_tree(tree.clone());
-            Checked { jails, problems }
-        }
-        None => {
-            let location = Location {
-                folder: common.config_dir.clone(),
-                tree: None,
-            };
-            let config = Config::load(&location, Purpose::Ban)?;
-            config::feed_settings(&config.settings).map_err(anyhow::Error::msg)?;
-            let jails = config
-                .jails
-                .iter()
-                .map(|jail| jail.rules.name.to_string())
-                .collect();
-            Checked {
-                jails,
-                problems: config.problems,
-            }
-        }
+        Some(tree) => config::check_tree(tree.clone()),
+        None => config::check(&common.config_dir)?,
     };
-    arguments.output.print(&checked, |checked| {
-        let mut text = format!("jails that can run: {}\n", checked.jails.join(", "));
-        for problem in &checked.problems {
-            text += &format!("{problem}\n");
-        }
-        text
-    })?;
-    match checked.problems.len() {
+    if arguments.test {
+        let without_log = std::mem::take(&mut checked.without_log);
+        checked.problems.extend(without_log);
+        return test(&checked);
+    }
+    let problems = checked.problems.len();
+    let text = text(&checked);
+    let findings = checked.findings.into_iter().map(unwise).collect();
+    let answer = Answer {
+        jails: checked.jails,
+        problems: checked.problems,
+        findings,
+    };
+    arguments.output.print(&answer, |_| text)?;
+    match problems {
         0 => Ok(()),
         1 => anyhow::bail!("1 problem in the configuration"),
         count => anyhow::bail!("{count} problems in the configuration"),
     }
+}
+
+fn unwise(found: JailFinding) -> Unwise {
+    Unwise {
+        jail: found.jail,
+        filter: found.filter,
+        place: found.finding.place,
+        sentence: found.finding.fault.to_string(),
+        forged: found
+            .finding
+            .fault
+            .forged()
+            .map(|forged| (forged.line.clone(), forged.blamed)),
+        pattern: found.finding.pattern,
+    }
+}
+
+/// All that was found, for people: findings last, and after a word that they are no more.
+fn text(checked: &Checked) -> String {
+    let mut text = format!("jails that can run: {}\n", checked.jails.join(", "));
+    for problem in &checked.problems {
+        text += &format!("{problem}\n");
+    }
+    for finding in &checked.findings {
+        text += &format!("warning: {finding}\n");
+    }
+    text
+}
+
+/// As `fail2ban-client -t`: one sentence for programs, and what is wrong on standard error.
+fn test(checked: &Checked) -> anyhow::Result<()> {
+    for finding in &checked.findings {
+        eprintln!("ringfence: warning: {finding}");
+    }
+    if checked.problems.is_empty() {
+        return print(TESTED);
+    }
+    for problem in &checked.problems {
+        eprintln!("ringfence: {problem}");
+    }
+    Err(TestFailed.into())
 }
 
 fn dump(tree: PathBuf) -> anyhow::Result<()> {

@@ -231,7 +231,7 @@ fn open_session(
         findtime: Duration::try_from_secs_f64(findtime)
             .map_err(|_| format!("findtime: {findtime}: write seconds"))?,
     };
-    let mut lineup = Lineup::new(vec![attached], 0, zone);
+    let mut lineup = Lineup::new(vec![attached], 0, zone, Time::now());
     if !open.gate {
         lineup.open_gate();
     }

@@ -1,8 +1,9 @@
 //! The command line: one file or folder per verb, and exit codes.
 //!
 //! Exit codes: 0 done, 1 it could not be done (a sentence on standard error says
-//! why), 2 the command line could not be understood. Under the name `fail2ban-regex` the
-//! program is that one ([`regex`]), with its arguments and its exit codes.
+//! why), 2 the command line could not be understood; `check -t` fails with fail2ban's 255.
+//! Under the name `fail2ban-regex` the program is that one ([`regex`]), with its arguments
+//! and its exit codes.
 
 mod apiban;
 mod ask;
@@ -106,6 +107,16 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What `fail2ban-client -t` says of a configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("ERROR: test configuration failed")]
+struct TestFailed;
+
+impl TestFailed {
+    /// fail2ban's exit code.
+    const EXIT_CODE: u8 = 255;
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     if let Some(code) = regex::by_name(std::env::args_os()) {
@@ -130,7 +141,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell if standard error is gone as well.
             let _untold = writeln!(io::stderr(), "ringfence: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<TestFailed>() {
+                true => ExitCode::from(TestFailed::EXIT_CODE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

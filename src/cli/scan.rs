@@ -60,6 +60,9 @@ struct Report {
     bytes: u64,
     lines: u64,
     failures: u64,
+    /// Searches that were given up because a line needs too many steps; whether those
+    /// lines report failures is not known.
+    given_up: u64,
     offenders: Vec<Offender>,
     /// Failures of offenders beyond those that are told apart.
     others: u64,
@@ -161,7 +164,7 @@ impl Scan {
         let protected = daemon::protected_by(config);
         Scan {
             engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
-            lineup: Lineup::new(attached.collect(), 0, TimeZone::system()),
+            lineup: Lineup::new(attached.collect(), 0, TimeZone::system(), Time::now()),
             jails: jails
                 .iter()
                 .map(|jail| jail.rules.name.to_string())
@@ -284,6 +287,7 @@ impl Scan {
             bytes,
             lines: self.lines,
             failures: self.failures,
+            given_up: self.lineup.given_up(),
             offenders,
             others: self.others,
             names: self.names,
@@ -332,6 +336,13 @@ fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
         report.offenders.len(),
         report.jails.join(", ")
     )?;
+    if report.given_up > 0 {
+        let count = report.given_up;
+        writeln!(
+            text,
+            "{count} searches took too many steps; `ringfence check` says in which patterns"
+        )?;
+    }
     if report.offenders.is_empty() {
         return Ok(());
     }

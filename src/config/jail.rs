@@ -12,6 +12,7 @@ use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, date};
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
+use crate::watch::journal::Matches;
 
 /// The action that bans in our own sets.
 const OUR_ACTION: &str = "ringfence";
@@ -30,6 +31,8 @@ pub struct JailConfig {
     pub filter: Arc<Filter>,
     /// The logs that it follows.
     pub logs: Vec<LogConfig>,
+    /// What it reads of the systemd journal.
+    pub journal: Option<JournalConfig>,
     /// The zone of dates that name none; the system's if it is not set.
     pub zone: Option<TimeZone>,
     /// Whom it never bans.
@@ -55,6 +58,17 @@ pub struct LogConfig {
     pub pattern: String,
     /// At first sight, does only what comes count, or also what is recent in it?
     pub tail: bool,
+}
+
+/// A jail's part of the systemd journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Which journal, in `journalctl`'s words.
+    pub arguments: Vec<String>,
+    /// Which entries.
+    pub matches: Matches,
+    /// Has the jail nothing else to read? If it has, a machine without a journal is fine.
+    pub needed: bool,
 }
 
 /// Whom a jail never bans, beside those who are protected everywhere.
@@ -152,13 +166,7 @@ impl Reader {
     ) -> Result<JailConfig, String> {
         let filter = Filter::compile(&filter_text(&text.filter_text))
             .map_err(|error| format!("filter {}: {error}", text.filter))?;
-        if text.backend.trim_start().starts_with("systemd") {
-            return Err(format!(
-                "backend = {}: this version cannot read the journal yet; have it written to a file, \
-                 and name that by `backend = auto` and `logpath`",
-                text.backend
-            ));
-        }
+        let by_journal = text.backend.trim_start().starts_with("systemd");
         if self.purpose == Purpose::Ban {
             self.can_act(&text.actions)?;
         }
@@ -208,11 +216,53 @@ impl Reader {
             },
             filter_name: text.filter.clone(),
             filter: Arc::new(filter),
-            logs: text.logpath.iter().map(log).collect(),
+            logs: match by_journal {
+                true => Vec::new(),
+                false => text.logpath.iter().map(log).collect(),
+            },
+            journal: self.journal(text, by_journal, doubts)?,
             zone,
             ignore,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
+    }
+
+    /// What the jail reads of the journal: a tree's jail by its `backend`, one of ours
+    /// beside its logs if it has a `journalmatch`.
+    fn journal(
+        self,
+        text: &JailText,
+        by_journal: bool,
+        doubts: &mut Vec<String>,
+    ) -> Result<Option<JournalConfig>, String> {
+        let lists = &text.filter_text.journalmatch;
+        if !by_journal && (self.is_tree || lists.is_empty()) {
+            return Ok(None);
+        }
+        let mut arguments = Vec::new();
+        for (name, value) in fail2ban::backend_options(&text.backend) {
+            match name.as_str() {
+                "journalpath" => arguments.push(format!("--directory={value}")),
+                "journalfiles" => {
+                    let files = value
+                        .split([',', ' ', '\n'])
+                        .filter(|file| !file.is_empty());
+                    arguments.extend(files.map(|file| format!("--file={file}")));
+                }
+                "namespace" => arguments.push(format!("--namespace={value}")),
+                // Which files count is journalctl's business; rotated ones always do.
+                "journalflags" | "rotated" => {}
+                _ => doubts.push(format!(
+                    "backend: `{name}` is not known; journalpath, journalfiles and namespace are"
+                )),
+            }
+        }
+        let matches = Matches::parse(lists).map_err(|error| error.to_string())?;
+        Ok(Some(JournalConfig {
+            arguments,
+            matches,
+            needed: by_journal,
+        }))
     }
 
     /// Can these actions be run? A jail of ours needs none.

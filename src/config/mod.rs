@@ -5,6 +5,7 @@
 //! and files in the configuration folder replace what they name. One jail that is
 //! wrong never stops the others; what is wrong with it stands in [`Config::problems`].
 
+mod check;
 pub mod error;
 pub mod fail2ban;
 pub mod ini;
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use crate::feed;
 use crate::filter::{Filter, FilterText, Names};
+pub use check::{Checked, JailFinding, check, check_tree};
 pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Root, Roots};
 use jail::filter_text;
-pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, LogConfig};
+pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
 use native::{Settings, SettingsError};
 
 /// Our own jails and filters, as they stand in the source tree.
@@ -96,8 +98,7 @@ impl Config {
         if let Some(tree) = tree {
             let ours = std::mem::take(&mut config.jails);
             let is_tree = true;
-            let roots = Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree)]);
-            config.read(&roots, jail::Reader { is_tree, purpose }, &ours);
+            config.read(&tree_roots(tree), jail::Reader { is_tree, purpose }, &ours);
             let theirs = std::mem::take(&mut config.jails);
             let left = ours
                 .into_iter()
@@ -152,36 +153,18 @@ fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig>
     let follows = |log: &LogConfig| theirs.iter().any(|other| other.follows(&log.pattern));
     let is_theirs = theirs.iter().any(same_name);
     jail.logs.retain(|log| !follows(log));
-    (!is_theirs && !jail.logs.is_empty()).then_some(jail)
-}
-
-/// Which jails of a fail2ban tree can be read and their patterns compiled, and what is
-/// wrong with others.
-pub fn check_tree(tree: std::path::PathBuf) -> (Vec<String>, Vec<String>) {
-    let loaded = fail2ban::load(&Roots::dir(tree));
-    let wrong = loaded.errors.iter().filter(|error| !error.is_warning());
-    let mut problems: Vec<String> = wrong.map(ToString::to_string).collect();
-    let mut jails = Vec::new();
-    for text in &loaded.jails {
-        match Filter::compile(&filter_text(&text.filter_text)) {
-            Ok(_) => jails.push(text.name.clone()),
-            Err(error) => {
-                let (path, line) = &text.origin;
-                problems.push(format!(
-                    "{}:{line}: jail {}: filter {}: {error}",
-                    path.display(),
-                    text.name,
-                    text.filter
-                ));
-            }
-        }
-    }
-    (jails, problems)
+    let reads = !jail.logs.is_empty() || jail.journal.is_some();
+    (!is_theirs && reads).then_some(jail)
 }
 
 /// Our built-in jails and filters, and the folder's `jail.d` and `filter.d` over them.
 fn roots(folder: &Path) -> Roots {
     Roots(vec![Root::Embedded(EMBEDDED), Root::Dir(folder.to_owned())])
+}
+
+/// A tree of fail2ban's, and our action under it.
+fn tree_roots(tree: PathBuf) -> Roots {
+    Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree)])
 }
 
 /// The filter of this name alone, for `scan --filter`.

@@ -17,10 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::bus::{self, Judge};
+use super::journals::Journals;
 use crate::ban::store::Place;
 use crate::config::JailConfig;
 use crate::engine::Event;
-use crate::filter::date::Detector;
+use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
@@ -39,6 +40,14 @@ const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 /// Logs whose filters are kept at hand; names with a date in them come and go. When
 /// there are more, all begin anew: it costs their last dates and splits a few tries.
 const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
+
+/// How far the last run read.
+pub struct Progress {
+    /// In files.
+    pub places: Vec<Place>,
+    /// In journals, as JSON.
+    pub cursors: Vec<String>,
+}
 
 /// Where failures go.
 pub struct Ways {
@@ -65,24 +74,27 @@ pub struct Intake {
 
 impl Intake {
     /// Starts to follow the logs of these jails, where the last run stopped.
-    pub fn start(jails: &[JailConfig], places: Vec<Place>, ways: Ways) -> anyhow::Result<Intake> {
+    pub fn start(jails: &[JailConfig], before: Progress, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
-        let positions: Vec<Position> = places.into_iter().map(position).collect();
+        let positions: Vec<Position> = before.places.into_iter().map(position).collect();
         let mut tail = Tail::new(sources, positions);
         tail.set_ages(ages(&attached, &TimeZone::system()));
         let (sender, orders) = channel();
         let waker = tail.waker();
         let reader = Reader {
             sent: Vec::new(),
-            failures: Vec::new(),
             positions_due: None,
             tail,
             attached,
             lineups: HashMap::new(),
+            journals: Journals::new(jails, &before.cursors, TimeZone::system()),
             zone: TimeZone::system(),
-            ways,
-            asking: asking(jails),
-            names_lost: 0,
+            sorter: Sorter {
+                ways,
+                asking: asking(jails),
+                names_lost: 0,
+                failures: Vec::new(),
+            },
             orders,
         };
         let (opened, is_open) = channel();
@@ -162,15 +174,16 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
 
 /// The number of a log: tries are counted by it, and kept for the next run. That two
 /// logs of one jail have the same is rare, and then a try in both counts twice.
-fn number(path: &Path) -> u16 {
+pub(super) fn number(path: &Path) -> u16 {
     let hash = Head::of(path.as_os_str().as_bytes()).hash;
     (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
 }
 
 /// Says which lines of a source are older than `findtime` for all of its jails.
 fn ages(attached: &[Vec<Attached>], zone: &TimeZone) -> Ages {
+    let years = Years::at(Time::now());
     let clock = |one: &Attached| {
-        let detector = Detector::new(one.filter.datepattern()).ok()?;
+        let detector = Detector::new(one.filter.datepattern(), years).ok()?;
         let zone = one.zone.clone().unwrap_or_else(|| zone.clone());
         Some((detector, zone, one.findtime))
     };
@@ -254,17 +267,46 @@ struct Reader {
     tail: Tail,
     attached: Vec<Vec<Attached>>,
     lineups: HashMap<PathBuf, Lineup>,
+    journals: Journals,
     sent: Vec<Position>,
-    /// The failures of one block, on their way.
-    failures: Vec<Event>,
     positions_due: Option<Instant>,
     zone: TimeZone,
+    sorter: Sorter,
+    orders: Receiver<Order>,
+}
+
+/// Sends what was found on its way.
+struct Sorter {
     ways: Ways,
     /// The jails that have an `ignorecommand`.
     asking: HashSet<JailName>,
     /// Lines that were dropped because too many names waited to be looked up.
     names_lost: u64,
-    orders: Receiver<Order>,
+    /// Failures of one block, to be judged together.
+    failures: Vec<Event>,
+}
+
+impl Sorter {
+    fn take(&mut self, found: Found) {
+        match found {
+            Found::Failure(failure) if self.asking.contains(&failure.jail) => {
+                let _stopping = self.ways.asked.blocking_send(failure);
+            }
+            Found::Failure(failure) => self.failures.push(Event::Failure(failure)),
+            Found::Named(named) => {
+                if self.ways.named.try_send(named).is_err() {
+                    self.names_lost += 1;
+                    tell_names_lost(self.names_lost);
+                }
+            }
+        }
+    }
+
+    fn hand_in(&mut self) {
+        if !self.failures.is_empty() {
+            self.ways.judge.events(self.failures.drain(..));
+        }
+    }
 }
 
 impl Reader {
@@ -287,7 +329,9 @@ impl Reader {
                 let until_due = self
                     .positions_due
                     .map(|due| due.saturating_duration_since(now));
-                self.tail.wait(until_due.unwrap_or(WAIT_MAX));
+                let journals = self.journals.fds();
+                self.tail
+                    .wait_beside(until_due.unwrap_or(WAIT_MAX), &journals);
             }
         }
     }
@@ -299,11 +343,9 @@ impl Reader {
             tail,
             attached,
             lineups,
-            failures,
+            journals,
+            sorter,
             zone,
-            ways,
-            asking,
-            names_lost,
             positions_due,
             ..
         } = self;
@@ -314,7 +356,8 @@ impl Reader {
                     lineups.clear();
                 }
                 let log = number(block.path);
-                let lineup = Lineup::new(attached_to(attached, &block), log, zone.clone());
+                let attached = attached_to(attached, &block);
+                let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
                 lineups.insert(block.path.to_owned(), lineup);
             }
             let Some(lineup) = lineups.get_mut(block.path) else {
@@ -326,23 +369,15 @@ impl Reader {
                 Mode::CatchingUp
             };
             if !block.cut {
-                lineup.block(block.bytes, mode, Time::now(), |found| match found {
-                    Found::Failure(failure) if asking.contains(&failure.jail) => {
-                        let _stopping = ways.asked.blocking_send(failure);
-                    }
-                    Found::Failure(failure) => failures.push(Event::Failure(failure)),
-                    Found::Named(named) => {
-                        if ways.named.try_send(named).is_err() {
-                            *names_lost += 1;
-                            tell_names_lost(*names_lost);
-                        }
-                    }
-                });
-                if !failures.is_empty() {
-                    ways.judge.events(failures.drain(..));
-                }
+                lineup.block(block.bytes, mode, Time::now(), |found| sorter.take(found));
+                sorter.hand_in();
             }
         });
+        let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));
+        if any {
+            positions_due.get_or_insert(now + POSITIONS_EVERY);
+            sorter.hand_in();
+        }
         for notice in self.tail.notices() {
             match notice.is_warning() {
                 true => warn!("{notice}"),
@@ -350,16 +385,19 @@ impl Reader {
                 false => info!("{notice}"),
             }
         }
-        more
+        more || more_entries
     }
 
     fn hand_on_positions(&mut self) {
         self.positions_due = None;
         let positions = self.tail.positions();
-        if positions != self.sent {
-            self.ways
+        let cursors = self.journals.cursors();
+        if positions != self.sent || !cursors.is_empty() {
+            let places = positions.iter().cloned().map(place).collect();
+            self.sorter
+                .ways
                 .judge
-                .event(Event::Read(positions.iter().cloned().map(place).collect()));
+                .event(Event::Read { places, cursors });
             self.sent = positions;
         }
     }
@@ -370,15 +408,17 @@ impl Reader {
             match order {
                 Order::Stop => return false,
                 Order::Files(answer) => {
-                    let _gone = answer.send(self.tail.files());
+                    let files = [self.tail.files(), self.journals.status()].concat();
+                    let _gone = answer.send(files);
                 }
                 Order::Jails(jails) => {
                     let (sources, attached) = sources(&jails);
                     self.tail.set_sources(sources);
                     self.tail.set_ages(ages(&attached, &self.zone));
                     self.attached = attached;
-                    self.asking = asking(&jails);
+                    self.sorter.asking = asking(&jails);
                     self.lineups.clear();
+                    self.journals.set_jails(&jails);
                 }
             }
         }

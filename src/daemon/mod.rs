@@ -11,6 +11,7 @@ pub mod clerk;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
+pub mod journals;
 pub mod kernel;
 pub mod names;
 pub mod operator;
@@ -39,7 +40,7 @@ use crate::jail::protect::Protected;
 use crate::time::Time;
 use bus::{Judge, Outlets};
 use ignored::Answers;
-use intake::{Intake, Ways};
+use intake::{Intake, Progress, Ways};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::Known;
@@ -130,6 +131,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     engine.restore(before, started, &mut effects);
     let restored = engine.ledger().len();
     let memory = memory(&archive, engine.listed());
+    let cursors = archive.facts(journals::CURSOR_FACTS);
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
@@ -163,7 +165,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         named,
         asked: asked.clone(),
     };
-    let intake = Intake::start(&config.jails, kept.places, ways)?;
+    let before = Progress {
+        places: kept.places,
+        cursors,
+    };
+    let intake = Intake::start(&config.jails, before, ways)?;
 
     let guard = Arc::new(RwLock::new(protect(&known)));
     let operator = Operator::new(operator::Parts {
@@ -331,7 +337,11 @@ fn report(
             .map(|log| &log.pattern)
             .partition(|log| is_there(log));
         lines.extend(there.iter().map(|log| format!("    log {log}")));
+        if jail.journal.as_ref().is_some_and(|journal| journal.needed) {
+            lines.push("    the systemd journal".to_owned());
+        }
         match there.is_empty() {
+            true if later.is_empty() => {}
             true => lines.push(format!("    no log yet; waiting for {}", join(&later))),
             false if !later.is_empty() => lines.push(format!(
                 "    and {} more as soon as they appear",

@@ -67,7 +67,12 @@ pub enum Event {
     /// A filter found a failure.
     Failure(Failure),
     /// All logs were read up to here; all failures before were handed in before.
-    Read(Vec<Place>),
+    Read {
+        /// In files.
+        places: Vec<Place>,
+        /// In journals: names of facts, and cursors.
+        cursors: Vec<(String, String)>,
+    },
     /// APIBAN answered about an address.
     Answer(IpAddr, Verdict),
     /// A page of APIBAN's list arrived.
@@ -276,7 +281,9 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Time, effects: &mut Vec<Effect>) {
         match event {
             Event::Failure(failure) => self.failure(&failure, now, effects),
-            Event::Read(places) => effects.push(Effect::Record(Record::Read(self.reading(places)))),
+            Event::Read { places, cursors } => {
+                effects.push(Effect::Record(Record::Read(self.reading(places, cursors))))
+            }
             Event::Answer(ip, verdict) => self.answer(ip, verdict, now, effects),
             Event::Page(page) => self.page(page, now, effects),
             Event::Loaded { page, refused } => self.loaded(page, refused, now, effects),
@@ -377,9 +384,10 @@ impl Engine {
     }
 
     /// How far the logs were read, and what has changed in the windows by that.
-    fn reading(&mut self, places: Vec<Place>) -> Reading {
+    fn reading(&mut self, places: Vec<Place>, cursors: Vec<(String, String)>) -> Reading {
         let mut reading = Reading {
             places,
+            cursors,
             ..Reading::default()
         };
         for (name, jail) in &mut self.jails {

@@ -773,7 +773,14 @@ fn tries_outlive_the_run_that_counted_them() {
         first.handle(failure(host, secs), at(secs), &mut effects);
     }
     effects.clear();
-    first.handle(Event::Read(Vec::new()), at(4), &mut effects);
+    first.handle(
+        Event::Read {
+            places: Vec::new(),
+            cursors: Vec::new(),
+        },
+        at(4),
+        &mut effects,
+    );
     let [Effect::Record(Record::Read(reading))] = &effects[..] else {
         panic!("{effects:?}");
     };
@@ -782,7 +789,14 @@ fn tries_outlive_the_run_that_counted_them() {
     let forms: Vec<usize> = tries.iter().map(|tries| tries.forms.len()).collect();
     assert_eq!(forms, [1, 1, 0]);
     let mut effects = Vec::new();
-    first.handle(Event::Read(Vec::new()), at(5), &mut effects);
+    first.handle(
+        Event::Read {
+            places: Vec::new(),
+            cursors: Vec::new(),
+        },
+        at(5),
+        &mut effects,
+    );
     assert_eq!(
         show(&effects[0]),
         "record 0 places and 0 tries",

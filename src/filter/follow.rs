@@ -20,7 +20,7 @@ use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Match};
-use super::pattern::{Found, StepLimit};
+use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
 use crate::time::Time;
 
@@ -59,6 +59,8 @@ pub struct Follower {
     given_up: u64,
     /// What is counted in a test of the filter; nothing in the daemon.
     tally: Option<Box<Tally>>,
+    /// What is left of the steps for the line at hand.
+    steps: Steps,
 }
 
 /// A line that waits for others.
@@ -94,6 +96,7 @@ impl Follower {
             lines: VecDeque::new(),
             given_up: 0,
             tally: None,
+            steps: Steps::default(),
         }
     }
 
@@ -118,7 +121,8 @@ impl Follower {
     }
 
     /// How many searches were given up because a line needs too many steps. Such a
-    /// line counts as not matched.
+    /// line is matched by no pattern that needs more, and blames nobody if an
+    /// ignoreregex is among them: that it does not match is not known.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
@@ -129,6 +133,7 @@ impl Follower {
         if let Some(tally) = &mut self.tally {
             tally.next_line();
         }
+        self.steps = Steps::default();
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -144,7 +149,7 @@ impl Follower {
         };
         let text = before.content.as_deref().unwrap_or(seen.text);
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.find(Asked::Fail(place), form, text) else {
+            let Some(found) = self.find(Asked::Fail(place), form, text).flatten() else {
                 continue;
             };
             if self.ignored(filter, text) {
@@ -189,11 +194,15 @@ impl Follower {
             }]);
             text.clone_from(content);
         }
+        // Asked for all patterns, fail2ban counts each one's lines in what is left by the
+        // one before, and takes them by number from what was there at first.
+        let mut first = None;
         for (place, form) in filter.failregex.iter().enumerate() {
-            let Some(found) = self.find(Asked::Fail(place), form, &text) else {
+            let Some(found) = self.find(Asked::Fail(place), form, &text).flatten() else {
                 continue;
             };
-            let (matched, rest) = self.part(&text, &found);
+            let first = first.get_or_insert_with(|| self.lines.clone());
+            let (matched, rest) = part(first, &text, &found);
             let groups = before.with(form, &found);
             self.lines = rest;
             if let Some(tally) = &mut self.tally {
@@ -220,43 +229,12 @@ impl Follower {
         self.lines.iter().map(|kept| &*kept.text).collect()
     }
 
-    /// The lines that a match covers, and all others. Lines that it skipped are no
-    /// part of it.
-    fn part(&self, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
-        let span = found.span();
-        let newlines = |end: usize| {
-            let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
-            head.iter().filter(|byte| **byte == b'\n').count()
-        };
-        let first = newlines((span.start + 1).min(text.len()));
-        let end = newlines(span.end.saturating_sub(1)) + 1;
-        let mut skipped: VecDeque<&str> = found
-            .groups()
-            .filter(|(name, _)| name.starts_with("skiplines"))
-            .flat_map(|(_, lines)| lines.split_inclusive('\n'))
-            .collect();
-        let mut matched = Vec::new();
-        let mut rest = VecDeque::new();
-        for (place, kept) in self.lines.iter().enumerate() {
-            let inside = (first..end).contains(&place);
-            if inside && skipped.front().is_some_and(|skip| **skip == *kept.text) {
-                skipped.pop_front();
-                rest.push_back(kept.clone());
-            } else if inside {
-                matched.push(kept.clone());
-            } else {
-                rest.push_back(kept.clone());
-            }
-        }
-        (matched, rest)
-    }
-
     /// What the prefregex says; `None` if it does not match.
     fn before(&mut self, filter: &Filter, text: &str) -> Option<Before> {
         let Some(form) = &filter.prefregex else {
             return Some(Before::default());
         };
-        let found = self.find(Asked::Prefix, form, text)?;
+        let found = self.find(Asked::Prefix, form, text)??;
         let mut groups = form.groups(&found);
         if let Some(tally) = &mut self.tally {
             tally.line.prefix = Some(groups.clone());
@@ -299,7 +277,10 @@ impl Follower {
             made.users = joined.users;
             made.evidence = joined.failed;
         }
-        made.id = made.groups.full("fid").map(Box::from);
+        made.id = made
+            .groups
+            .full("fid")
+            .map(|id| matched::id(id, filter.names));
         made.host = matched::host(&made.groups, filter.names).ok()?;
         if made.is_pending() {
             let connection = connection.as_deref()?;
@@ -313,20 +294,64 @@ impl Follower {
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
         let mut forms = filter.ignoreregex.iter().enumerate();
-        forms.any(|(place, form)| self.find(Asked::Ignore(place), form, text).is_some())
-    }
-
-    /// Asks a pattern. A search that was given up has found nothing.
-    fn find<'t>(&mut self, asked: Asked, form: &Form, text: &'t str) -> Option<Found<'t>> {
-        let found: Result<Option<Found<'t>>, StepLimit> = match &mut self.tally {
-            None => form.find(text),
-            Some(tally) => tally.time(asked, || form.find(text)),
-        };
-        found.unwrap_or_else(|_| {
-            self.given_up += 1;
-            None
+        forms.any(|(place, form)| {
+            let found = self.find(Asked::Ignore(place), form, text);
+            found.is_none_or(|found| found.is_some())
         })
     }
+
+    /// A form's match; `None` if the search was given up.
+    fn find<'t>(&mut self, asked: Asked, form: &Form, text: &'t str) -> Option<Option<Found<'t>>> {
+        let steps = &mut self.steps;
+        let found = match &mut self.tally {
+            None => form.find(text, steps),
+            Some(tally) => tally.time(asked, || form.find(text, steps)),
+        };
+        self.given_up += u64::from(found.is_err());
+        found.ok()
+    }
+}
+
+/// The ones of `lines` that a match in `text` covers, and all others. Lines that it skipped are no
+/// part of it.
+fn part(lines: &VecDeque<Kept>, text: &str, found: &Found<'_>) -> (Vec<Kept>, VecDeque<Kept>) {
+    let span = found.span();
+    let newlines = |end: usize| {
+        let head = text.as_bytes().get(..end).unwrap_or(text.as_bytes());
+        head.iter().filter(|byte| **byte == b'\n').count()
+    };
+    let first = newlines((span.start + 1).min(text.len()));
+    let end = newlines(span.end.saturating_sub(1)) + 1;
+    // Each skipped line is looked for behind the one before it.
+    let mut skipped = vec![false; lines.len()];
+    let mut from = first;
+    for piece in skipped_pieces(found) {
+        let mut inside = lines.iter().enumerate().take(end).skip(from);
+        if let Some((place, _)) = inside.find(|(_, kept)| *kept.text == *piece) {
+            skipped[place] = true;
+            from = place + 1;
+        }
+    }
+    let (mut matched, mut rest) = (Vec::new(), VecDeque::new());
+    for (place, kept) in lines.iter().enumerate() {
+        if (first..end).contains(&place) && !skipped[place] {
+            matched.push(kept.clone());
+        } else {
+            rest.push_back(kept.clone());
+        }
+    }
+    (matched, rest)
+}
+
+/// The lines that a match skipped, as Python's `splitlines` gives them: a line that has
+/// one of its other breaks inside falls to pieces, so it counts as matched.
+fn skipped_pieces<'f>(found: &'f Found<'_>) -> impl Iterator<Item = &'f str> {
+    let is_break =
+        |char| matches!(char, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let skipped = found
+        .groups()
+        .filter(|(name, _)| name.starts_with("skiplines"));
+    skipped.flat_map(move |(_, lines)| lines.split_inclusive(is_break))
 }
 
 fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {

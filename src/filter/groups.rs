@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::pattern::{Found, Pattern, PatternError, StepLimit};
+use super::pattern::{Found, Pattern, PatternError, StepLimit, Steps};
 
 /// What one group holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +102,12 @@ impl Form {
         own.any(|name| names.contains(&name))
     }
 
-    pub(super) fn find<'t>(&self, text: &'t str) -> Result<Option<Found<'t>>, StepLimit> {
-        self.pattern.find(text)
+    pub(super) fn find<'t>(
+        &self,
+        text: &'t str,
+        steps: &mut Steps,
+    ) -> Result<Option<Found<'t>>, StepLimit> {
+        self.pattern.find_within(text, steps)
     }
 
     /// The groups of a match of this pattern.

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use memchr::memrchr;
 
 use super::Filter;
-use super::date::Detector;
+use super::date::{Detector, Years};
 use super::follow::{Ask, Follower, Seen};
 use super::gate::Gate;
 use super::literals::Literal;
@@ -101,6 +101,7 @@ pub struct Lineup {
     cutters: Vec<Cutter>,
     gate: Gate,
     zone: TimeZone,
+    years: Years,
     log: u16,
     /// Dates that were too far from the present to be believed, since the start.
     pub clock_doubts: u64,
@@ -159,13 +160,15 @@ pub struct Reading {
 
 impl Lineup {
     /// The filters of log number `log`. One try may be written to several logs, so a
-    /// line form is known by its log and its pattern.
-    pub fn new(attached: Vec<Attached>, log: u16, zone: TimeZone) -> Lineup {
+    /// line form is known by its log and its pattern. `zone` serves where a date names
+    /// none; `started` is when the program was started, and says which years are meant.
+    pub fn new(attached: Vec<Attached>, log: u16, zone: TimeZone, started: Time) -> Lineup {
         let mut lineup = Lineup {
             places: Vec::new(),
             cutters: Vec::new(),
             gate: Gate::open(),
             zone,
+            years: Years::at(started),
             log,
             clock_doubts: 0,
         };
@@ -259,25 +262,24 @@ impl Lineup {
         let ask = Ask::First;
         let log = u32::from(self.log) << 16;
         self.matches(block, Reading { mode, now, ask }, |jail, line, found| {
-            let form = log | u32::from(found.form);
-            let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
-            if let Some(ip) = found.ip() {
-                each(Found::Failure(Failure {
-                    jail: jail.clone(),
-                    ip,
-                    time: found.time,
-                    form,
-                    line: line(),
-                }));
-            } else if let Some(Host::Name(name)) = found.host {
-                each(Found::Named(Named {
-                    name,
-                    jail: jail.clone(),
-                    time: found.time,
-                    form,
-                    line: line(),
-                }));
-            }
+            blame(jail, log | u32::from(found.form), line, found, &mut each);
+        });
+    }
+
+    /// Lets the filters see an entry of a journal.
+    pub fn journal(
+        &mut self,
+        text: &str,
+        written: Time,
+        mode: Mode,
+        now: Time,
+        mut each: impl FnMut(Found),
+    ) {
+        let ask = Ask::First;
+        let log = u32::from(self.log) << 16;
+        let reading = Reading { mode, now, ask };
+        self.entry(text, written, reading, |jail, line, found| {
+            blame(jail, log | u32::from(found.form), line, found, &mut each);
         });
     }
 
@@ -413,7 +415,8 @@ impl Lineup {
             return known;
         }
         // The filter's patterns were compiled before, so they can be again.
-        let detector = Detector::new(datepattern).or_else(|_| Detector::new(Some("{NONE}")));
+        let new = |datepattern| Detector::new(datepattern, self.years);
+        let detector = new(datepattern).or_else(|_| new(Some("{NONE}")));
         if let Ok(detector) = detector {
             self.cutters.push(Cutter {
                 datepattern: datepattern.map(str::to_owned),
@@ -475,6 +478,29 @@ impl Cutter {
             rest = before;
         }
         None
+    }
+}
+
+/// Says whom a match blames, if anybody.
+fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
+    let (jail, time) = (jail.clone(), found.time);
+    let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
+    if let Some(ip) = found.ip() {
+        each(Found::Failure(Failure {
+            jail,
+            ip,
+            time,
+            form,
+            line: line(),
+        }));
+    } else if let Some(Host::Name(name)) = found.host {
+        each(Found::Named(Named {
+            name,
+            jail,
+            time,
+            form,
+            line: line(),
+        }));
     }
 }
 

@@ -117,6 +117,22 @@ pub(super) fn host(groups: &Groups, names: Names) -> Result<Option<Host>, Nobody
     }
 }
 
+/// What `<F-ID>` captured, as the id that is counted. Unless names count as they are
+/// written, brackets around all of it fall, and an address or prefix is spelled in one way.
+pub(super) fn id(text: &str, names: Names) -> Box<str> {
+    if names == Names::Raw {
+        return text.into();
+    }
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let plain = inner.filter(|inner| !inner.is_empty()).unwrap_or(text);
+    match plain.parse::<Addr>() {
+        Ok(addr) => addr.to_string().into(),
+        Err(_) => plain.into(),
+    }
+}
+
 /// Lines that report a failure: how many, and the last of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -160,4 +176,26 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
     fits.take(CHAR_BYTES_MAX)
         .find_map(|end| text.get(..end))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_spelled_in_one_way() {
+        for (text, shown) in [
+            ("[2001:DB8::2]", "2001:db8::2"),
+            ("[::ffff:192.0.2.1]", "192.0.2.1"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("[192.0.2.7/32]", "192.0.2.7"),
+            ("[192.0.2.1]/24", "[192.0.2.1]/24"),
+            ("[[x]]", "[x]"),
+            ("[]", "[]"),
+            ("[", "["),
+        ] {
+            assert_eq!(&*id(text, Names::Lookup), shown);
+            assert_eq!(&*id(text, Names::Raw), text);
+        }
+    }
 }

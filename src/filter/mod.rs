@@ -13,13 +13,15 @@ pub mod follow;
 pub mod gate;
 pub mod groups;
 pub mod lines;
+pub mod lint;
 pub mod literals;
 pub mod matched;
 pub mod pattern;
 mod tags;
 pub mod tally;
 
-use date::{DatePatternError, Detector};
+use crate::time::Time;
+use date::{DatePatternError, Detector, Years};
 use groups::Form;
 use literals::{Cut, Literal};
 use pattern::PatternError;
@@ -142,7 +144,7 @@ impl Filter {
         if failregex.is_empty() {
             return Err(FilterError::Empty);
         }
-        Detector::new(text.datepattern.as_deref())?;
+        Detector::new(text.datepattern.as_deref(), Years::at(Time::default()))?;
         let named = |form: &Form| form.has_any(&WHO_GROUPS);
         if !prefregex.as_ref().is_some_and(named)
             && let Some(place) = failregex.iter().position(|form| !named(form))

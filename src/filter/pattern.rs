@@ -6,7 +6,7 @@
 //! time; it holds the pattern itself if that is regular, else a wider one. The
 //! backtracker then finds the groups at that place, or searches from there on if
 //! the pattern is not regular. Its steps are bounded, so a line costs at most
-//! about 10 ms. For a regular pattern the automaton can find the groups as well,
+//! 10 ms. For a regular pattern the automaton can find the groups as well,
 //! so such a pattern never gives up.
 //!
 //! Absent: any other encoding than text in UTF-8; the caller decodes.
@@ -28,9 +28,10 @@ pub use super::tags::expand;
 #[cfg(test)]
 mod differential;
 
-/// How many steps the backtracker may take for one text where nobody else can
-/// give the answer: about 10 ms.
-const SEARCH_STEPS_MAX: u64 = 1_000_000;
+/// How many steps the backtracker may take for one line where nobody else can give
+/// the answer. A step takes some 4 ns, and 15 on a machine with more to do than it can
+/// (`cargo bench --bench redos`), so that a line stays below 10 ms on either.
+const LINE_STEPS_MAX: u64 = 400_000;
 /// How many steps it may take for the groups of a match that the automaton has
 /// found; beyond that the automaton, slower but linear, finds them.
 const GROUP_STEPS_MAX: u64 = 20_000;
@@ -80,7 +81,18 @@ pub struct Found<'t> {
     spans: Vec<Option<(usize, usize)>>,
 }
 
-/// The steps allowed for one text were used up before the answer was known.
+/// The steps that are left for a line, however many patterns are tried on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps(u64);
+
+impl Default for Steps {
+    /// All that a line may cost.
+    fn default() -> Steps {
+        Steps(LINE_STEPS_MAX)
+    }
+}
+
+/// The steps allowed for one line were used up before the answer was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no answer after {steps} steps of backtracking; simplify nested or repeated `.*` and `+`")]
 pub struct StepLimit {
@@ -155,19 +167,38 @@ impl Pattern {
     }
 
     /// Can it be run by an automaton alone? Then it never meets the [`StepLimit`],
-    /// except on texts with inner newlines (for `$`).
+    /// except on texts with inner newlines (for `$`), and beyond ASCII where
+    /// [`Pattern::knows_words`] is false.
     pub fn is_regular(&self) -> bool {
         self.regular
     }
 
+    /// Does the automaton know, beyond ASCII too, where words begin and end? If not,
+    /// such texts are for the backtracker.
+    pub fn knows_words(&self) -> bool {
+        self.alphabet.words_exact()
+    }
+
     /// Does it match anywhere in `text`?
     pub fn is_match(&self, text: &str) -> Result<bool, StepLimit> {
-        Ok(self.search(text, 0, false)?.is_some())
+        Ok(self
+            .search(text, 0, false, &mut Steps::default())?
+            .is_some())
     }
 
     /// The leftmost match in `text`, with its groups.
     pub fn find<'t>(&self, text: &'t str) -> Result<Option<Found<'t>>, StepLimit> {
         self.find_at(text, 0)
+    }
+
+    /// The same, in no more than `steps`, from which those are taken that it needs.
+    pub fn find_within<'t>(
+        &self,
+        text: &'t str,
+        steps: &mut Steps,
+    ) -> Result<Option<Found<'t>>, StepLimit> {
+        let spans = self.search(text, 0, !self.names.is_empty(), steps)?;
+        Ok(spans.map(|spans| self.found(text, spans)))
     }
 
     /// The leftmost match that begins at byte `start` or later, with its groups. As
@@ -182,7 +213,8 @@ impl Pattern {
         } else {
             before.chars().count()
         };
-        let spans = self.search(text, start, !self.names.is_empty())?;
+        let steps = &mut Steps::default();
+        let spans = self.search(text, start, !self.names.is_empty(), steps)?;
         Ok(spans.map(|spans| self.found(text, spans)))
     }
 
@@ -200,13 +232,19 @@ impl Pattern {
 
     /// The match in characters, from character `start` on; groups only if they are
     /// `wanted`.
-    fn search(&self, text: &str, start: usize, wanted: bool) -> Result<Option<Spans>, StepLimit> {
+    fn search(
+        &self,
+        text: &str,
+        start: usize,
+        wanted: bool,
+        steps: &mut Steps,
+    ) -> Result<Option<Spans>, StepLimit> {
         if text.is_ascii() {
             let subject = Subject {
                 bytes: text.as_bytes(),
                 chars: None,
             };
-            return self.search_spelled(subject, start, true, wanted);
+            return self.search_spelled(subject, start, true, wanted, steps);
         }
         let bytes = self.alphabet.spell(text);
         let chars: Option<Vec<char>> = self.program.has_back_refs().then(|| text.chars().collect());
@@ -214,7 +252,7 @@ impl Pattern {
             bytes: &bytes,
             chars: chars.as_deref(),
         };
-        self.search_spelled(subject, start, self.alphabet.words_exact(), wanted)
+        self.search_spelled(subject, start, self.alphabet.words_exact(), wanted, steps)
     }
 
     /// Only if `words` are what the automaton takes for words can it be asked.
@@ -224,35 +262,39 @@ impl Pattern {
         start: usize,
         words: bool,
         wanted: bool,
+        steps: &mut Steps,
     ) -> Result<Option<Spans>, StepLimit> {
         if start == 0 && self.program.is_anchored() {
-            match self.program.search(subject, 0, true, QUICK_STEPS_MAX) {
+            match self
+                .program
+                .search(subject, 0, true, &mut { QUICK_STEPS_MAX })
+            {
                 Outcome::Match(spans) => return Ok(Some(spans)),
                 Outcome::NoMatch => return Ok(None),
                 Outcome::Exhausted => {}
             }
         }
         if !words {
-            return self.backtrack(subject, start, false);
+            return self.backtrack(subject, start, false, steps);
         }
         let Some(hit) = self.automaton.find(from(subject.bytes, start)) else {
             return Ok(None);
         };
         if !self.regular || self.traits.differ_on(subject.bytes) {
-            return self.backtrack(subject, hit.start(), false);
+            return self.backtrack(subject, hit.start(), false, steps);
         }
         if !wanted {
             return Ok(Some(vec![Some((hit.start(), hit.end()))]));
         }
         match self
             .program
-            .search(subject, hit.start(), true, GROUP_STEPS_MAX)
+            .search(subject, hit.start(), true, &mut { GROUP_STEPS_MAX })
         {
             Outcome::Match(spans) => Ok(Some(spans)),
-            _ if self.traits.empty_loop => self.backtrack(subject, hit.start(), true),
+            _ if self.traits.empty_loop => self.backtrack(subject, hit.start(), true, steps),
             _ => match self.groups_by_automaton(subject.bytes, start) {
                 Some(spans) => Ok(Some(spans)),
-                None => self.backtrack(subject, hit.start(), true),
+                None => self.backtrack(subject, hit.start(), true, steps),
             },
         }
     }
@@ -262,12 +304,13 @@ impl Pattern {
         subject: Subject<'_>,
         start: usize,
         here: bool,
+        steps: &mut Steps,
     ) -> Result<Option<Spans>, StepLimit> {
-        match self.program.search(subject, start, here, SEARCH_STEPS_MAX) {
+        match self.program.search(subject, start, here, &mut steps.0) {
             Outcome::Match(spans) => Ok(Some(spans)),
             Outcome::NoMatch => Ok(None),
             Outcome::Exhausted => Err(StepLimit {
-                steps: SEARCH_STEPS_MAX,
+                steps: LINE_STEPS_MAX,
             }),
         }
     }
@@ -480,7 +523,7 @@ mod tests {
     #[test]
     fn no_text_takes_long() {
         let limit = StepLimit {
-            steps: SEARCH_STEPS_MAX,
+            steps: LINE_STEPS_MAX,
         };
         let many = "a".repeat(4_000);
         for (pattern, text, expected) in [

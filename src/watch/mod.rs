@@ -11,10 +11,12 @@
 //! a line that was not handed on. Nothing here knows what a line means, and
 //! nothing here remembers positions on disk: the caller does.
 //!
-//! Absent: other sources than files (a `Source` gets a kind when the journal
-//! comes), and decoding of framings.
+//! The systemd journal is followed beside the files ([`journal`]), on the same thread.
+//!
+//! Absent: decoding of framings.
 
 mod file;
+pub mod journal;
 mod names;
 mod notice;
 mod pace;

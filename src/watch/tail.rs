@@ -13,6 +13,7 @@ mod open;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -186,12 +187,17 @@ impl Tail {
     /// next sweep. Does not sleep if the last read left something. Whatever it
     /// says, [`Tail::read`] comes next: that is where the sweep is made.
     pub fn wait(&mut self, timeout: Duration) -> Woken {
+        self.wait_beside(timeout, &[])
+    }
+
+    /// The same; ends as well when one of `others` can be read.
+    pub fn wait_beside(&mut self, timeout: Duration, others: &[BorrowedFd<'_>]) -> Woken {
         let now = Instant::now();
         let until = match self.next_look {
             Some(look) if !self.more => look.min(now.checked_add(timeout).unwrap_or(look)),
             _ => now,
         };
-        match self.wake.wait(until) {
+        match self.wake.wait(until, others) {
             Woken::Time if self.more => Woken::News,
             woken => woken,
         }

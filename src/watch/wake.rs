@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -186,8 +186,9 @@ impl Wake {
         self.bell.is_none() || self.dirs.0.values().any(failed)
     }
 
-    /// Sleeps until something is noted or called, at most until `until`.
-    pub(super) fn wait(&mut self, until: Instant) -> Woken {
+    /// Sleeps until something is noted or called, or one of `others` is ready, at most
+    /// until `until`.
+    pub(super) fn wait(&mut self, until: Instant, others: &[BorrowedFd<'_>]) -> Woken {
         loop {
             if self.is_called() {
                 return Woken::Called;
@@ -200,21 +201,30 @@ impl Wake {
             if left.is_zero() {
                 return Woken::Time;
             }
-            self.sleep(left);
+            if self.sleep(left, others) {
+                return Woken::News;
+            }
         }
     }
 
-    /// Sleeps until the kernel or another thread has a word for us.
-    fn sleep(&mut self, at_most: Duration) {
-        let both = self.inotify.as_ref().ok().into_iter();
-        let both = both.chain(self.bell.as_deref());
-        let mut both: Vec<PollFd<'_>> = both.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    /// Sleeps until the kernel or another thread has a word for us; true if one of
+    /// `others` is ready.
+    fn sleep(&mut self, at_most: Duration, others: &[BorrowedFd<'_>]) -> bool {
+        let ours = self.inotify.as_ref().ok().into_iter();
+        let ours = ours.chain(self.bell.as_deref()).map(AsFd::as_fd);
+        let all = others.iter().copied().chain(ours);
+        let mut all: Vec<PollFd<'_>> = all
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let at_most = Timespec::try_from(at_most).ok();
         // A signal ends it early, and the caller looks again.
-        let woken = poll(&mut both, at_most.as_ref());
+        let woken = poll(&mut all, at_most.as_ref());
+        let mut theirs = all.iter().take(others.len());
+        let is_theirs = theirs.any(|fd| !fd.revents().is_empty());
         if woken.is_ok_and(|woken| woken > 0) && self.pace.is_out_of_breath(Instant::now()) {
             thread::sleep(REST);
         }
+        is_theirs
     }
 
     fn is_called(&self) -> bool {

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use super::arguments::Arguments;
 use super::python::repr;
 use crate::config::{self, fail2ban};
-use crate::filter::date::{self, Detector};
+use crate::filter::date::{self, Detector, Years};
 use crate::filter::pattern::{PatternError, expand};
 use crate::filter::{Filter, FilterError, FilterText, Names};
+use crate::time::Time;
 
 /// Where fail2ban has its configuration.
 const FAIL2BAN_DIR: &str = "/etc/fail2ban";
@@ -62,7 +63,7 @@ impl Subject {
             say(&format!("Use         maxlines : {}\n", arguments.maxlines));
         }
         if let Some(pattern) = &arguments.datepattern {
-            Detector::new(Some(pattern))
+            Detector::new(Some(pattern), Years::at(Time::now()))
                 .map_err(|error| format!("Failed to set datepattern {}: {error}", repr(pattern)))?;
             say(&mention_dates(pattern));
         }

@@ -115,7 +115,7 @@ impl Trial {
             filter: Arc::clone(&filter),
             findtime: Duration::MAX,
         };
-        let mut lineup = Lineup::new(vec![attached], 0, zone);
+        let mut lineup = Lineup::new(vec![attached], 0, zone, Time::now());
         lineup.open_gate();
         lineup.count(nanoseconds);
         let lines = |keep| Lines {

@@ -110,6 +110,15 @@ pub fn load_jail(roots: &Roots, name: &str) -> Loaded {
     Loader::new(roots).load(Some(name))
 }
 
+/// The options of a backend (`systemd[namespace=x]`), by name; none if it has none, or
+/// if they cannot be read.
+pub fn backend_options(backend: &str) -> Vec<(String, String)> {
+    let given = options::parse(backend.trim()).map(|(_, given)| given);
+    let given = given.unwrap_or_default();
+    let own = |(name, value): (&str, &String)| (name.to_owned(), value.clone());
+    given.iter().map(own).collect()
+}
+
 /// Reads a filter by itself. `entry` is `name[option=value]`; with a backend that begins
 /// with `systemd` it is read for the journal.
 ///

@@ -32,13 +32,14 @@ pub(crate) enum Outcome {
 }
 
 impl Program {
-    /// Searches from `start` on, or at `start` only if `here`, in at most `steps`.
+    /// Searches from `start` on, or at `start` only if `here`, in at most `steps`; what
+    /// is left of them when it ends is left in `steps`.
     pub(crate) fn search(
         &self,
         subject: Subject<'_>,
         start: usize,
         here: bool,
-        steps: u64,
+        steps: &mut u64,
     ) -> Outcome {
         if u32::try_from(subject.bytes.len()).is_err() {
             return Outcome::Exhausted;
@@ -49,28 +50,35 @@ impl Program {
             slots: vec![NONE; self.slots],
             registers: vec![Register::default(); self.registers],
             frames: Vec::new(),
-            steps,
+            steps: *steps,
         };
-        let last = if here || self.anchored {
+        let outcome = machine.search(start, here);
+        *steps = machine.steps;
+        outcome
+    }
+}
+
+impl Machine<'_, '_> {
+    fn search(&mut self, start: usize, here: bool) -> Outcome {
+        let program = self.program;
+        let bytes = self.subject.bytes;
+        let last = if here || program.anchored {
             start
         } else {
-            subject.bytes.len()
+            bytes.len()
         };
-        if self.anchored && start > 0 {
+        if program.anchored && start > 0 {
             return Outcome::NoMatch;
         }
         for at in start..=last {
-            if let Some(first) = &self.first
-                && !subject
-                    .bytes
-                    .get(at)
-                    .is_some_and(|byte| first.contains(*byte))
+            if let Some(first) = &program.first
+                && !bytes.get(at).is_some_and(|byte| first.contains(*byte))
             {
                 continue;
             }
-            machine.frames.clear();
-            match machine.run(0, at as u32) {
-                Ok(Some(end)) => return Outcome::Match(machine.groups(at as u32, end)),
+            self.frames.clear();
+            match self.run(0, at as u32) {
+                Ok(Some(end)) => return Outcome::Match(self.groups(at as u32, end)),
                 Ok(None) => {}
                 Err(Exhausted) => return Outcome::Exhausted,
             }
@@ -162,8 +170,9 @@ impl Machine<'_, '_> {
     }
 
     fn spend(&mut self, steps: usize) -> Result<(), Exhausted> {
-        self.steps = self.steps.checked_sub(steps as u64).ok_or(Exhausted)?;
-        Ok(())
+        let left = self.steps.checked_sub(steps as u64);
+        self.steps = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(Exhausted)
     }
 
     fn push(&mut self, frame: Frame) -> Result<(), Exhausted> {

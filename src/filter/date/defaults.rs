@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::hints::Hints;
 use super::template::{Beginning, LINE_BEGIN, Template, WEIGHT_LINE_BEGIN};
+use super::token::Years;
 
 /// A layout.
 pub(super) struct Layout {
@@ -129,14 +130,15 @@ pub(super) const LAYOUTS: [Layout; 17] = [
 pub(super) type Placed = (Arc<Template>, Option<usize>);
 
 /// All templates: 14 for the line's beginning, then the 17 as they are.
-pub(super) fn all() -> Vec<Placed> {
-    let first = (0..LAYOUTS.len()).filter_map(at_begin);
-    first.chain((0..LAYOUTS.len()).map(as_it_is)).collect()
+pub(super) fn all(years: Years) -> Vec<Placed> {
+    let first = (0..LAYOUTS.len()).filter_map(|place| at_begin(place, years));
+    let others = (0..LAYOUTS.len()).map(|place| as_it_is(place, years));
+    first.chain(others).collect()
 }
 
 /// Those that are bound to the line's beginning.
-pub(super) fn line_begin() -> Vec<Placed> {
-    all()
+pub(super) fn line_begin(years: Years) -> Vec<Placed> {
+    all(years)
         .into_iter()
         .filter(|(template, _)| template.anchored)
         .collect()
@@ -169,10 +171,10 @@ pub(super) fn texts() -> impl Iterator<Item = &'static str> {
     })
 }
 
-fn at_begin(place: usize) -> Option<Placed> {
+fn at_begin(place: usize, years: Years) -> Option<Placed> {
     let layout = &LAYOUTS[place];
     let template = match layout.form {
-        Form::Anywhere(text) => known(&format!("{LINE_BEGIN}{text}"))?,
+        Form::Anywhere(text) => known(&format!("{LINE_BEGIN}{text}"), years)?,
         Form::Epoch => Template::epoch(false, Beginning::Line),
         Form::Tai64n => Template::tai64n(Beginning::Line),
         Form::Bound(..) => return None,
@@ -181,11 +183,11 @@ fn at_begin(place: usize) -> Option<Placed> {
     Some((Arc::new(template), Some(place)))
 }
 
-fn as_it_is(place: usize) -> Placed {
+fn as_it_is(place: usize, years: Years) -> Placed {
     let layout = &LAYOUTS[place];
     let template = match layout.form {
-        Form::Anywhere(text) => known(text),
-        Form::Bound(before, text) => known(&format!("{before}{text}")),
+        Form::Anywhere(text) => known(text, years),
+        Form::Bound(before, text) => known(&format!("{before}{text}"), years),
         Form::Epoch => Some(Template::epoch(false, Beginning::Word)),
         Form::Tai64n => Some(Template::tai64n(Beginning::Word)),
     };
@@ -194,8 +196,8 @@ fn as_it_is(place: usize) -> Placed {
 }
 
 /// The layouts' tokens are known: a test compiles them all.
-fn known(text: &str) -> Option<Template> {
-    Template::new(text).ok()
+fn known(text: &str, years: Years) -> Option<Template> {
+    Template::new(text, years).ok()
 }
 
 #[cfg(test)]
@@ -204,8 +206,9 @@ mod tests {
 
     #[test]
     fn all_layouts_compile() {
+        let years = Years::at(crate::time::Time::default());
         for text in texts() {
-            Template::new(text).unwrap().check(false).unwrap();
+            Template::new(text, years).unwrap().check(false).unwrap();
         }
         let anchored = |templates: &[Placed]| {
             templates
@@ -213,11 +216,11 @@ mod tests {
                 .filter(|(template, _)| template.anchored)
                 .count()
         };
-        let all = all();
+        let all = all(years);
         for (template, _) in &all {
             template.check(false).unwrap();
         }
         assert_eq!((all.len(), anchored(&all)), (31, 17));
-        assert_eq!(line_begin().len(), 17);
+        assert_eq!(line_begin(years).len(), 17);
     }
 }

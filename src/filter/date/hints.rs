@@ -3,9 +3,10 @@
 //! A template names what every text that it matches must hold; a line is looked
 //! over once, and only templates whose needs it meets are run. A hint may be
 //! set in vain, it is never missing. Where a line's beginning is not ASCII, all
-//! hints are set that could be.
+//! hints are set that could be, and all at once where it has a digit beyond ASCII.
 
 use super::token::MONTHS;
+use crate::filter::dialect::CharSet;
 
 /// Things that a line can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct Hints(u16);
 const LEAD_MAX: usize = 3;
 
 impl Hints {
+    /// Whatever could be asked for.
+    const ALL: Hints = Hints(u16::MAX);
     /// Nothing.
     pub(super) const NONE: Hints = Hints(0);
     /// Two colons between digits, two digits at most apart.
@@ -49,6 +52,10 @@ impl Hints {
     /// What `line` holds.
     pub(super) fn of(line: &str) -> Hints {
         let bytes = line.as_bytes();
+        let ascii = line.is_ascii();
+        if !ascii && has_foreign_digit(line) {
+            return Hints::ALL;
+        }
         let mut hints = leading(bytes);
         let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
         let mut run = 0;
@@ -75,7 +82,7 @@ impl Hints {
             run = 0;
         }
         if hints.meet(Hints::CLOCK) {
-            hints = hints.if_so(!line.is_ascii() || has_month(bytes), Hints::MONTH);
+            hints = hints.if_so(!ascii || has_month(bytes), Hints::MONTH);
         }
         hints
     }
@@ -83,6 +90,13 @@ impl Hints {
     fn if_so(self, so: bool, other: Hints) -> Hints {
         if so { self.and(other) } else { self }
     }
+}
+
+/// Is a decimal digit beyond ASCII in it? The templates take those as well.
+fn has_foreign_digit(line: &str) -> bool {
+    let mut foreign = line.chars().filter(|char| !char.is_ascii());
+    let digits = CharSet::digit(false);
+    foreign.any(|char| digits.contains(char))
 }
 
 fn leading(bytes: &[u8]) -> Hints {
@@ -135,6 +149,8 @@ mod tests {
             ("....123456", Hints::SIX),
             ("....1234567890", Hints::SIX.and(Hints::TEN)),
             ("é", Hints::LEADING_DIGIT.and(Hints::LEADING_LETTER)),
+            ("²½", Hints::LEADING_DIGIT.and(Hints::LEADING_LETTER)),
+            ("x ٣", Hints::ALL),
         ] {
             assert_eq!(Hints::of(line), hints, "{line}");
         }

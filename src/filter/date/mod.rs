@@ -12,7 +12,8 @@
 //! its oddities too; where we differ, the text of the tests says so.
 //!
 //! A detector keeps a few numbers per template and nothing of the lines. It is
-//! told neither the time nor the zone; [`Stamp::time`] is. Absent: fail2ban's rule
+//! told neither the time nor the zone, only when the program started ([`Years`]);
+//! [`Stamp::time`] is. Absent: fail2ban's rule
 //! that a template unused for five minutes gives way to others; what it changes is
 //! only the order among templates that match the same line.
 
@@ -28,11 +29,13 @@ mod zone;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::filter::dialect::CharSet;
 use crate::filter::pattern::PatternError;
 use defaults::{LAYOUTS, Placed};
 use hints::Hints;
 pub use stamp::{Civil, Stamp, WeekStart};
 use template::{Beginning, Hit, LINE_BEGIN, Template, WEIGHT_LINE_BEGIN};
+pub use token::Years;
 pub use zone::{ZoneError, zone};
 
 /// How many templates a detector may have: fail2ban's own lists need 31 at most,
@@ -96,13 +99,7 @@ pub struct Detector {
     last: Last,
     /// May lines be read by hand? Only if all templates are default ones.
     by_hand: bool,
-}
-
-impl Default for Detector {
-    /// With the default templates.
-    fn default() -> Detector {
-        Detector::with(Vec::new(), true)
-    }
+    years: Years,
 }
 
 /// A template and its luck.
@@ -165,20 +162,22 @@ impl Edge {
     /// May a hit stand here as one did there? The same character stands outside, or
     /// the same one that is no letter or digit within.
     fn agrees(self, with: Edge) -> bool {
-        let within = self.inner == with.inner && !with.inner.is_some_and(char::is_alphanumeric);
+        let alphanumeric = |char: char| char != '_' && CharSet::word(false).contains(char);
+        let within = self.inner == with.inner && !with.inner.is_some_and(alphanumeric);
         self.outer == with.outer || within
     }
 }
 
 impl Detector {
     /// `datepattern` as it stands in a filter or jail, with single `%`; several lines
-    /// are several patterns. `None`, or nothing but blanks, is the default.
-    pub fn new(datepattern: Option<&str>) -> Result<Detector, DatePatternError> {
+    /// are several patterns. `None`, or nothing but blanks, is the default. `years` are
+    /// those that a year of four digits may be, in the default and as `%ExY`.
+    pub fn new(datepattern: Option<&str>, years: Years) -> Result<Detector, DatePatternError> {
         let mut slots = Vec::new();
         let mut by_hand = true;
         let lines = datepattern.unwrap_or("").lines().map(str::trim);
         for line in lines.filter(|line| !line.is_empty()) {
-            let (templates, default) = templates(line)?;
+            let (templates, default) = templates(line, years)?;
             by_hand &= default;
             for (template, layout) in templates {
                 push(&mut slots, template, layout);
@@ -189,13 +188,13 @@ impl Detector {
                 });
             }
         }
-        Ok(Detector::with(slots, by_hand))
+        Ok(Detector::with(slots, by_hand, years))
     }
 
     /// With these templates, or the default ones if there are none.
-    fn with(mut slots: Vec<Slot>, by_hand: bool) -> Detector {
+    fn with(mut slots: Vec<Slot>, by_hand: bool, years: Years) -> Detector {
         if slots.is_empty() {
-            for (template, layout) in defaults::all() {
+            for (template, layout) in defaults::all(years) {
                 push(&mut slots, template, layout);
             }
         }
@@ -209,6 +208,7 @@ impl Detector {
                 edges: [Edge::default(); 2],
             },
             by_hand,
+            years,
         }
     }
 
@@ -234,7 +234,7 @@ impl Detector {
         if !self.by_hand {
             return None;
         }
-        let (layout, hit) = quick::read(line)?;
+        let (layout, hit) = quick::read(line, self.years)?;
         let like = |slot: &Slot| {
             layout == defaults::SYSLOG
                 && slot
@@ -396,23 +396,23 @@ impl Slot {
 
 /// The templates that one line of a datepattern asks for, and whether all of them
 /// are default ones.
-fn templates(line: &str) -> Result<(Vec<Placed>, bool), DatePatternError> {
+fn templates(line: &str, years: Years) -> Result<(Vec<Placed>, bool), DatePatternError> {
     let upper = line.to_ascii_uppercase();
     let key = if line.contains('%') { line } else { &upper };
     match key {
-        LINE_BEGIN => return Ok((defaults::line_begin(), true)),
+        LINE_BEGIN => return Ok((defaults::line_begin(years), true)),
         // In a list with others, this adds nothing; fail2ban has it so.
         "{DEFAULT}" => return Ok((Vec::new(), true)),
-        "{NONE}" => return Ok((vec![(Arc::new(plain(line, "^")?), None)], false)),
+        "{NONE}" => return Ok((vec![(Arc::new(plain(line, "^", years)?), None)], false)),
         _ => {}
     }
     if let Some(template) = by_word(key) {
         return Ok((vec![(Arc::new(template), None)], false));
     }
     if key.contains("{DATE}") {
-        return Ok((around_default(line, key)?, false));
+        return Ok((around_default(line, key, years)?, false));
     }
-    let template = plain(line, line)?;
+    let template = plain(line, line, years)?;
     check(line, &template, false)?;
     Ok((vec![(Arc::new(template), None)], false))
 }
@@ -436,7 +436,7 @@ fn by_word(key: &str) -> Option<Template> {
 }
 
 /// Every layout, in the place of `{DATE}`.
-fn around_default(line: &str, key: &str) -> Result<Vec<Placed>, DatePatternError> {
+fn around_default(line: &str, key: &str, years: Years) -> Result<Vec<Placed>, DatePatternError> {
     let alone = matches!(key, "{DATE}" | "^{DATE}") || key == format!("{LINE_BEGIN}{{DATE}}");
     let weight = match key.starts_with(LINE_BEGIN) {
         true => WEIGHT_LINE_BEGIN,
@@ -448,7 +448,7 @@ fn around_default(line: &str, key: &str) -> Result<Vec<Placed>, DatePatternError
         let word = text.to_ascii_uppercase();
         let template = match by_word(&word).filter(|_| alone) {
             Some(template) => template,
-            None => plain(line, &text)?,
+            None => plain(line, &text, years)?,
         };
         check(line, &template, true)?;
         all.push((Arc::new(template.known(weight, Hints::NONE)), None));
@@ -470,8 +470,8 @@ fn replaced(line: &str, key: &str, text: &str) -> String {
     whole
 }
 
-fn plain(line: &str, text: &str) -> Result<Template, DatePatternError> {
-    Template::new(text).map_err(|token| DatePatternError::Token {
+fn plain(line: &str, text: &str, years: Years) -> Result<Template, DatePatternError> {
+    Template::new(text, years).map_err(|token| DatePatternError::Token {
         pattern: line.to_owned(),
         token,
     })

@@ -9,31 +9,37 @@
 //! What is read here, the template of that layout would read in the same way, and
 //! no other template for the line's beginning matches such a line; the tests
 //! compare them. Whatever is in the least unusual is left to the templates, so
-//! `None` says nothing about the line.
+//! `None` says nothing about the line; a character beyond ASCII anywhere near the date
+//! is unusual, since it may be a digit or a blank as well.
 
 use super::defaults::{ISO, SYSLOG};
 use super::stamp::{Civil, Stamp};
 use super::template::Hit;
-use super::token::{DAYS, MONTHS};
+use super::token::{DAYS, MONTHS, Years};
 
 /// Characters before the date that are no part of a word.
 const BEFORE_MAX: usize = 2;
 
 /// The place of the layout in the list of defaults, and the hit.
-pub(super) fn read(line: &str) -> Option<(usize, Hit)> {
+pub(super) fn read(line: &str, years: Years) -> Option<(usize, Hit)> {
     let bytes = line.as_bytes();
     let start = bytes
         .iter()
         .take(BEFORE_MAX + 1)
         .position(|byte| is_word(*byte))?;
-    let mut cursor = Cursor { bytes, at: start };
+    let mut cursor = Cursor {
+        bytes,
+        at: start,
+        years,
+        foreign: false,
+    };
     let (layout, civil) = match bytes[start] {
         b'0'..=b'9' => (ISO, iso(&mut cursor)?),
         b'A'..=b'Z' | b'a'..=b'z' => (SYSLOG, syslog(&mut cursor)?),
         _ => return None,
     };
     let end = cursor.at;
-    cursor.at_edge().then_some((
+    (cursor.at_edge() && !cursor.foreign).then_some((
         layout,
         Hit {
             whole: 0..end,
@@ -61,8 +67,7 @@ fn iso(cursor: &mut Cursor<'_>) -> Option<Civil> {
     let clock = cursor.clock()?;
     cursor.fraction(b".,")?;
     let offset_secs = cursor.zone()?;
-    let usual =
-        (2_000..2_100).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let usual = cursor.years.contains(year) && (1..=12).contains(&month) && (1..=31).contains(&day);
     usual.then_some(Civil {
         year: Some(year),
         month: Some(month),
@@ -102,11 +107,20 @@ fn syslog(cursor: &mut Cursor<'_>) -> Option<Civil> {
 struct Cursor<'l> {
     bytes: &'l [u8],
     at: usize,
+    years: Years,
+    /// Was a character beyond ASCII met, if only to see that something ends before it?
+    foreign: bool,
 }
 
 impl Cursor<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    fn peek(&mut self) -> Option<u8> {
+        self.peek_at(self.at)
+    }
+
+    fn peek_at(&mut self, at: usize) -> Option<u8> {
+        let byte = self.bytes.get(at).copied();
+        self.foreign |= byte.is_some_and(|byte| byte >= 0x80);
+        byte
     }
 
     fn take(&mut self, wanted: impl Fn(u8) -> bool) -> Option<u8> {
@@ -116,7 +130,7 @@ impl Cursor<'_> {
     }
 
     /// Does a word end here, if one stands before?
-    fn at_edge(&self) -> bool {
+    fn at_edge(&mut self) -> bool {
         !self.peek().is_some_and(is_word)
     }
 
@@ -144,10 +158,11 @@ impl Cursor<'_> {
         if !point {
             return Some(());
         }
-        let digits = self.bytes[self.at + 1..]
-            .iter()
-            .take(7)
-            .take_while(|byte| byte.is_ascii_digit())
+        let first = self.at + 1;
+        let digit =
+            |cursor: &mut Self, at| cursor.peek_at(at).is_some_and(|byte| byte.is_ascii_digit());
+        let digits = (0..7)
+            .take_while(|place| digit(self, first + place))
             .count();
         match digits {
             0 => Some(()),
@@ -164,8 +179,7 @@ impl Cursor<'_> {
     fn zone(&mut self) -> Option<Option<i32>> {
         let start = self.at;
         while self.take(|byte| byte == b' ').is_some() {}
-        let odd = |byte: u8| byte >= 0x80 || byte.is_ascii_control();
-        if self.peek().is_some_and(odd) {
+        if self.peek().is_some_and(|byte| byte.is_ascii_control()) {
             return None;
         }
         let found = self.zone_here();
@@ -209,9 +223,8 @@ impl Cursor<'_> {
 
     fn year_here(&mut self) -> Option<i16> {
         self.take(|byte| byte == b' ')?;
-        let century = self.two().filter(|century| *century == 20)?;
-        let year = 100 * i16::from(century) + i16::from(self.two()?);
-        self.at_edge().then_some(year)
+        let year = 100 * i16::from(self.two()?) + i16::from(self.two()?);
+        (self.at_edge() && self.years.contains(year)).then_some(year)
     }
 
     /// The place in `names` of the three letters that stand here, from 0.

@@ -6,6 +6,7 @@
 //! one day for a guessed year, since clocks differ. Fractions of a second are kept
 //! for seconds since 1970 only, as fail2ban does.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::civil;
@@ -14,6 +15,7 @@ use jiff::{Span, Timestamp};
 
 use super::token::{DAYS, MONTHS};
 use super::zone;
+use crate::filter::dialect::digit_value;
 use crate::time::Time;
 
 /// A date without a year that would lie further ahead than this is last year's.
@@ -78,7 +80,7 @@ impl Stamp {
         let mut civil = Civil::default();
         let mut noon = Noon::default();
         for (name, text) in groups {
-            if civil.take(name, text, &mut noon).is_none() {
+            if civil.take(name, &in_ascii(text), &mut noon).is_none() {
                 return Stamp::Unreadable;
             }
         }
@@ -198,6 +200,15 @@ impl Civil {
             week => 1 + before_week_1 + 7 * (i16::from(week) - 1) + weekday,
         })
     }
+}
+
+/// `text` with ASCII digits in place of all others.
+pub(super) fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let plain = |char| digit_value(char).map_or(char, |digit| char::from(b'0' + digit));
+    Cow::Owned(text.chars().map(plain).collect())
 }
 
 /// A number, with a blank in front or not.

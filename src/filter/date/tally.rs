@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::template::{LINE_BEGIN, Template};
-use super::{Detector, defaults, replaced, templates};
+use super::{Detector, Years, defaults, replaced, templates};
 
 /// What the report calls a list of default templates.
 const DEFAULT_TITLE: &str = "Default Detectors";
@@ -37,7 +37,7 @@ impl Detector {
     /// Its templates, in the order in which they are tried now. `datepattern` is what the
     /// detector was made of.
     pub fn tally(&self, datepattern: Option<&str>) -> Vec<TemplateTally> {
-        let known = known(datepattern);
+        let known = known(datepattern, self.years);
         let slots = self.slots.iter().map(|slot| {
             let mut patterns = known.iter();
             let found = patterns.find(|(template, _)| template.same(&slot.template));
@@ -85,26 +85,26 @@ pub fn title(datepattern: &str) -> String {
 }
 
 /// All templates that a datepattern can mean, with their patterns.
-fn known(datepattern: Option<&str>) -> Vec<Known> {
+fn known(datepattern: Option<&str>, years: Years) -> Vec<Known> {
     let lines = datepattern.unwrap_or("").lines().map(str::trim);
     let mut known: Vec<Known> = lines
         .filter(|line| !line.is_empty())
-        .flat_map(of_line)
+        .flat_map(|line| of_line(line, years))
         .collect();
     if known.is_empty() {
-        known = of_defaults();
+        known = of_defaults(years);
     }
     known
 }
 
-fn of_line(line: &str) -> Vec<Known> {
-    let Ok((placed, _)) = templates(line) else {
+fn of_line(line: &str, years: Years) -> Vec<Known> {
+    let Ok((placed, _)) = templates(line, years) else {
         return Vec::new();
     };
     let upper = line.to_ascii_uppercase();
     let patterns: Vec<String> = match upper.as_str() {
         LINE_BEGIN => {
-            let mut all = of_defaults();
+            let mut all = of_defaults(years);
             all.retain(|(template, _)| template.anchored);
             return all;
         }
@@ -121,8 +121,10 @@ fn of_line(line: &str) -> Vec<Known> {
     templates.zip(patterns).collect()
 }
 
-fn of_defaults() -> Vec<Known> {
-    let templates = defaults::all().into_iter().map(|(template, _)| template);
+fn of_defaults(years: Years) -> Vec<Known> {
+    let templates = defaults::all(years)
+        .into_iter()
+        .map(|(template, _)| template);
     let patterns = defaults::patterns().map(|pattern| shown(&pattern));
     templates.zip(patterns).collect()
 }
@@ -214,10 +216,11 @@ fn word_of(token: char) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Time;
 
     #[test]
     fn every_default_template_has_a_name() {
-        let mut detector = Detector::default();
+        let mut detector = Detector::new(None, Years::at(Time::from_secs(1_700_000_000))).unwrap();
         detector.find("2026-11-22 07:50:06 x").expect("a date");
         let tally = detector.tally(None);
         assert_eq!(tally.len(), 31);

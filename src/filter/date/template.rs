@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::hints::Hints;
-use super::stamp::{Stamp, epoch_micros, long_epoch_micros, tai64n_micros};
-use super::token;
+use super::stamp::{Stamp, epoch_micros, in_ascii, long_epoch_micros, tai64n_micros};
+use super::token::{self, Years};
 use crate::filter::dialect;
 use crate::filter::pattern::{Pattern, PatternError};
 
@@ -28,8 +28,8 @@ const RIGHT_EDGE: &str = r"(?!\B\w)";
 const CUT: &str = "_cut";
 
 /// Seconds since 1970, in groups of the reading kind's name.
-const EPOCH: &str = r"[0-9]{10,11}\b(?:\.[0-9]{3,6}\b)?";
-const LONG_EPOCH: &str = r"[0-9]{10,11}(?:[0-9]{3}(?:\.[0-9]{1,6}|[0-9]{3})?)?\b";
+const EPOCH: &str = r"\d{10,11}\b(?:\.\d{3,6}\b)?";
+const LONG_EPOCH: &str = r"\d{10,11}(?:\d{3}(?:\.\d{1,6}|\d{3})?)?\b";
 const TAI64N: &str = "@[0-9a-f]{24}";
 
 /// How much a hit of a template that is tied to the line's beginning counts among
@@ -61,6 +61,9 @@ pub(super) struct Template {
     reading: Reading,
     cut: Box<str>,
     regex: Arc<Regex>,
+    /// What it was made of, without the prefix that frees it of word edges: two of one
+    /// name are one template to fail2ban.
+    name: Box<str>,
 }
 
 /// A template's match in a line, in bytes.
@@ -114,7 +117,8 @@ impl Regex {
 impl Template {
     /// The template that a datepattern's text asks for. Its tokens must be known;
     /// whether its regex can be compiled is said by [`Template::check`].
-    pub(super) fn new(text: &str) -> Result<Template, String> {
+    pub(super) fn new(text: &str, years: Years) -> Result<Template, String> {
+        let whole = text;
         let (beginning, text) = match text.strip_prefix(LINE_BEGIN) {
             Some(rest) => (Beginning::Line, rest),
             None => match text.strip_prefix(UNBOUND) {
@@ -134,12 +138,13 @@ impl Template {
                 let before = text.get(..at).unwrap_or("");
                 let behind = text.get(at + mark.len()..).unwrap_or("");
                 let group = format!("{before}(?P<epoch>{regex}){behind}");
-                let mut template = Template::of_tokens(&group, beginning)?;
+                let mut template = Template::of_tokens(&group, beginning, years)?;
                 template.reading = reading;
+                template.name = whole.to_ascii_uppercase().into();
                 return Ok(template);
             }
         }
-        Template::of_tokens(text, beginning)
+        Template::of_tokens(text, beginning, years)
     }
 
     /// Seconds since 1970: at the line's beginning, or there or in a record of the
@@ -153,7 +158,8 @@ impl Template {
             Beginning::Line => format!("{LINE_BEGIN_REGEX}(?P<{CUT}>{digits}){RIGHT_EDGE}"),
             _ => format!(r"(?:^|(?<=^\[)|(?<=\baudit\())(?P<{CUT}>{digits})"),
         };
-        Template::assembled(regex, CUT, reading, beginning == Beginning::Line)
+        let name = regex.clone();
+        Template::assembled(name, regex, CUT, reading, beginning == Beginning::Line)
     }
 
     /// The stamp of djb's multilog.
@@ -162,28 +168,41 @@ impl Template {
             Beginning::Line => format!("{LINE_BEGIN_REGEX}(?P<{CUT}>{TAI64N}){RIGHT_EDGE}"),
             _ => format!("(?P<{CUT}>{TAI64N}){RIGHT_EDGE}"),
         };
-        Template::assembled(regex, CUT, Reading::Tai64n, beginning == Beginning::Line)
+        let (name, anchored) = (regex.clone(), beginning == Beginning::Line);
+        Template::assembled(name, regex, CUT, Reading::Tai64n, anchored)
     }
 
-    fn of_tokens(text: &str, beginning: Beginning) -> Result<Template, String> {
-        let expanded = token::expand(text)?;
+    fn of_tokens(text: &str, beginning: Beginning, years: Years) -> Result<Template, String> {
+        let expanded = token::expand(text, years)?;
         let (flags, regex) = leading_flags(&expanded.regex);
         let mut shape = Shape::of(regex, beginning);
         let (regex, cut) = with_group(&regex_without_marks(regex));
         shape.regex = regex;
         let case = if expanded.ignore_case { "(?i)" } else { "" };
         let flags = flags.map_or(String::new(), |flags| format!("(?{flags})"));
-        let text = format!("{flags}{case}{}", shape.assembled());
+        let regex = format!("{flags}{case}{}", shape.assembled());
+        let name = match shape.before {
+            LINE_BEGIN_REGEX => format!("{LINE_BEGIN}{text}"),
+            _ => text.to_owned(),
+        };
         Ok(Template::assembled(
-            text,
+            name,
+            regex,
             &cut,
             Reading::Tokens,
             shape.anchored,
         ))
     }
 
-    fn assembled(regex: String, cut: &str, reading: Reading, anchored: bool) -> Template {
+    fn assembled(
+        name: String,
+        regex: String,
+        cut: &str,
+        reading: Reading,
+        anchored: bool,
+    ) -> Template {
         Template {
+            name: name.into(),
             anchored,
             weight: 1,
             needs: Hints::NONE,
@@ -209,9 +228,9 @@ impl Template {
         self.regex.compile()
     }
 
-    /// Are both the same template?
+    /// Are both the same template, by name?
     pub(super) fn same(&self, other: &Template) -> bool {
-        Arc::ptr_eq(&self.regex, &other.regex) && self.reading == other.reading
+        self.name == other.name
     }
 
     /// Its regex as text.
@@ -226,11 +245,11 @@ impl Template {
         let date = found.group_span(&self.cut).unwrap_or(0..0);
         let text = line.get(date.clone()).unwrap_or("");
         let read = |micros: Option<i64>| micros.map_or(Stamp::Unreadable, Stamp::Epoch);
-        let epoch = || found.get("epoch").unwrap_or(text);
+        let epoch = || in_ascii(found.get("epoch").unwrap_or(text));
         let stamp = match self.reading {
             Reading::Tokens => Stamp::read(found.groups()),
-            Reading::Epoch => read(epoch_micros(epoch())),
-            Reading::LongEpoch => read(long_epoch_micros(epoch())),
+            Reading::Epoch => read(epoch_micros(&epoch())),
+            Reading::LongEpoch => read(long_epoch_micros(&epoch())),
             Reading::Tai64n => read(tai64n_micros(text)),
         };
         Some(Hit { whole, date, stamp })

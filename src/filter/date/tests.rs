@@ -8,6 +8,10 @@ use crate::time::Time;
 /// 2026-11-22T08:00:00Z.
 const NOW: Time = Time::from_secs(1_795_334_400);
 
+fn detector(pattern: Option<&str>) -> Detector {
+    Detector::new(pattern, Years::at(NOW)).expect("a datepattern")
+}
+
 /// The date in UTC, and what is left of the line.
 fn read(detector: &mut Detector, line: &str) -> String {
     let Some(found) = detector.find(line) else {
@@ -63,8 +67,18 @@ fn default_layouts() {
         ("no date: at all", "no date|no date: at all"),
         ("", "no date|"),
         ("é 2026-11-22 07:50:06 ü", "2026-11-22T07:50:06Z|é  ü"),
+        ("٢٠٢٦-11-22 07:50:06 x", "no date|٢٠٢٦-11-22 07:50:06 x"), // 20 is asked for
+        ("20٢6-11-22 07:50:06 x", "no date|20٢6-11-22 07:50:06 x"),
+        ("202٦-11-2٢ ٧:5٠:0٦.1٢ x", "2026-11-22T07:50:06Z|.1٢ x"),
+        ("١٧٩٥٣٣٣٨٠٦ x", "2026-11-22T07:50:06Z| x"),
+        (
+            "Nov 22 07:50:06 2026\u{85}x",
+            "2026-11-22T07:50:06Z|\u{85}x",
+        ),
+        ("Nov 22 07:50:06 2030 x", "2026-11-22T07:50:06Z| 2030 x"),
+        ("2030-11-22 07:50:06 x", "no date|2030-11-22 07:50:06 x"),
     ] {
-        let mut detector = Detector::new(None).unwrap();
+        let mut detector = detector(None);
         assert_eq!(read(&mut detector, line), shown, "{line}");
     }
 }
@@ -129,7 +143,7 @@ fn datepatterns() {
             "2026-11-22T00:00:00Z|-11-21 07:50:06",
         ),
     ] {
-        let mut detector = Detector::new(Some(pattern)).expect(pattern);
+        let mut detector = detector(Some(pattern));
         assert_eq!(read(&mut detector, line), shown, "{pattern} on {line}");
     }
 }
@@ -149,11 +163,13 @@ fn datepatterns_that_are_refused() {
         ("%Y %ExY", "the group name `Y` is taken"),
         ("{DATE} {DATE}", "is taken"),
     ] {
-        let error = Detector::new(Some(pattern)).unwrap_err().to_string();
+        let error = Detector::new(Some(pattern), Years::at(NOW))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(part), "{pattern}: {error}");
     }
     let many: Vec<String> = (0..=TEMPLATES_MAX).map(|n| format!("{n} %Y")).collect();
-    let error = Detector::new(Some(&many.join("\n"))).unwrap_err();
+    let error = Detector::new(Some(&many.join("\n")), Years::at(NOW)).unwrap_err();
     assert!(matches!(error, DatePatternError::TooMany { .. }), "{error}");
 }
 
@@ -174,10 +190,17 @@ fn by_hand_or_not() {
         "Nov 22 07:50:061",
         "Nov 22 27:50:06",
         "\u{a0}2026-11-22 07:50:06\u{a0}Z",
+        "Nov 22 07:50:06 2026\u{85}",
+        "Nov 22 07:50:06 202٦",
+        "Nov 22 07:50:06.٣",
+        "2026-11-22 07:50:06 Z\u{a0}",
+        "2026-11-22 07:50:06+02\u{a0}",
+        "2026-11-22 07:50:06+02:٣0",
+        "2031-11-22 07:50:06",
     ] {
-        let mut detector = Detector::default();
+        let mut detector = detector(None);
         let by_hand = detector.find(line);
-        detector = Detector::default();
+        let mut detector = self::detector(None);
         detector.by_hand = false;
         assert_eq!(by_hand, detector.find(line), "{line}");
     }

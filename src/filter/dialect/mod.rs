@@ -34,7 +34,7 @@ pub use tree::{Assert, Fold, Mode, Node, Repeat, Tree};
 
 pub(super) use alphabet::{Alphabet, ByteSet, KINDS_MAX};
 pub(super) use hir::to_hir;
-pub(super) use sets::lower;
+pub(super) use sets::{digit_value, lower};
 pub(super) use tree::{simplify, widen_node};
 
 /// Can `node` match nothing at all?

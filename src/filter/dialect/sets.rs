@@ -154,6 +154,16 @@ impl CharSet {
     }
 }
 
+/// What a decimal digit of any script counts; `None` if it is none. Unicode places
+/// them in rows of ten, and only full rows touch each other.
+pub(crate) fn digit_value(char: char) -> Option<u8> {
+    let digits = CharSet::digit(false);
+    let (first, _) = digits
+        .ranges()
+        .find(|(first, last)| (*first..=*last).contains(&char))?;
+    u8::try_from((u32::from(char) - u32::from(first)) % 10).ok()
+}
+
 /// A property of Unicode, by the regex crate's name for it.
 fn property(name: &str) -> CharSet {
     match regex_syntax::parse(name).map(regex_syntax::hir::Hir::into_kind) {

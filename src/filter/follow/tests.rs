@@ -21,7 +21,12 @@ fn check(text: &str, lines: &str, ask: Ask, expected: Expect) {
         filter: Arc::new(filter),
         findtime: Duration::from_secs(600),
     };
-    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC);
+    let mut lineup = Lineup::new(
+        vec![attached],
+        0,
+        TimeZone::UTC,
+        Time::from_secs(1_796_000_000),
+    );
     let reading = Reading {
         mode: Mode::Live,
         now: Time::from_secs(1_796_000_000),

@@ -156,9 +156,14 @@ fn answers(pattern: &Pattern, text: &str) -> Vec<(&'static str, Option<Spans>)> 
     };
     let mut all = vec![(
         "pattern",
-        pattern.search(text, 0, true).expect("few steps are needed"),
+        pattern
+            .search(text, 0, true, &mut Steps::default())
+            .expect("few steps are needed"),
     )];
-    match pattern.program.search(subject, 0, false, SEARCH_STEPS_MAX) {
+    match pattern
+        .program
+        .search(subject, 0, false, &mut { LINE_STEPS_MAX })
+    {
         Outcome::Match(spans) => all.push(("backtracker", Some(spans))),
         Outcome::NoMatch => all.push(("backtracker", None)),
         Outcome::Exhausted => panic!("few steps are needed"),

@@ -22,7 +22,11 @@ fuzz_target!(|input: (&str, &str, bool)| {
         return;
     };
     let matched = text.get(found.span()).expect("on character borders");
-    assert!(found.groups().all(|(name, group)| found.get(name) == Some(group)));
+    assert!(
+        found
+            .groups()
+            .all(|(name, group)| found.get(name) == Some(group))
+    );
     let folded = matched.to_ascii_lowercase();
     if let Some(literals) = required(&tree, Cut::Nothing) {
         assert!(literals.iter().any(|literal| {

@@ -1,0 +1,232 @@
+//! The journals that jails read: one reader for all jails of a journal, on the intake's
+//! thread.
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::config::{JailConfig, JournalConfig};
+use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::time::Time;
+use crate::watch::journal::{Cursor, Journal, Matches, Query};
+use crate::watch::{FileState, FileStatus};
+
+/// How the system's journal is called where logs are shown.
+const NAME: &str = "systemd-journal";
+
+/// The names under which cursors are kept begin with this.
+pub const CURSOR_FACTS: &str = "journal.cursor.";
+
+/// Where a machine that has a journal has one of these.
+const SIGNS: [&str; 3] = [
+    "/run/systemd/journal",
+    "/run/log/journal",
+    "/var/log/journal",
+];
+
+/// A jail, and what it reads.
+type Reading<'a> = (&'a JailConfig, &'a JournalConfig);
+
+/// A cursor as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    journal: String,
+    cursor: String,
+    received: i64,
+}
+
+/// All journals that are followed.
+pub struct Journals {
+    followed: Vec<Followed>,
+    zone: TimeZone,
+}
+
+struct Followed {
+    name: String,
+    query: Query,
+    journal: Journal,
+    /// What was received before this was there when we came.
+    came: Time,
+    jails: Vec<(Matches, Lineup)>,
+    sent: Option<Cursor>,
+}
+
+impl Journals {
+    /// Follows what these jails read, behind the cursors of the last run (JSON).
+    pub fn new(jails: &[JailConfig], kept: &[String], zone: TimeZone) -> Journals {
+        let mut journals = Journals {
+            followed: Vec::new(),
+            zone,
+        };
+        let kept = kept
+            .iter()
+            .filter_map(|json| serde_json::from_str(json).ok());
+        journals.follow(jails, kept.collect());
+        journals
+    }
+
+    /// Follows what these jails read from now on; a journal that stays keeps its place.
+    pub fn set_jails(&mut self, jails: &[JailConfig]) {
+        let kept = self.followed.iter().filter_map(Followed::kept);
+        self.follow(jails, kept.collect());
+    }
+
+    fn follow(&mut self, jails: &[JailConfig], kept: Vec<Kept>) {
+        let there_is_one = SIGNS.iter().any(|sign| Path::new(sign).is_dir());
+        let reads = |jail: &&JailConfig| {
+            let journal = jail.journal.as_ref();
+            journal.is_some_and(|journal| journal.needed || there_is_one)
+        };
+        let mut before = std::mem::take(&mut self.followed);
+        let mut groups: Vec<(&Vec<String>, Vec<Reading<'_>>)> = Vec::new();
+        for jail in jails.iter().filter(reads) {
+            let Some(journal) = &jail.journal else {
+                continue;
+            };
+            match groups
+                .iter_mut()
+                .find(|(known, _)| **known == journal.arguments)
+            {
+                Some((_, group)) => group.push((jail, journal)),
+                None => groups.push((&journal.arguments, vec![(jail, journal)])),
+            }
+        }
+        for (arguments, group) in groups {
+            let name = [&[NAME.to_owned()], &arguments[..]].concat().join(" ");
+            let query = Query {
+                arguments: arguments.clone(),
+                matches: group
+                    .iter()
+                    .map(|(_, journal)| journal.matches.clone())
+                    .collect(),
+            };
+            let jails = group
+                .iter()
+                .map(|(jail, journal)| (journal.matches.clone(), lineup(jail, &name, &self.zone)))
+                .collect();
+            let same = before.iter().position(|known| known.query == query);
+            if let Some(place) = same {
+                let mut followed = before.swap_remove(place);
+                followed.jails = jails;
+                self.followed.push(followed);
+                continue;
+            }
+            let findtime = group.iter().map(|(jail, _)| jail.rules.findtime).max();
+            let last = kept
+                .iter()
+                .find(|kept| kept.journal == name)
+                .map(|kept| Cursor {
+                    cursor: kept.cursor.clone(),
+                    received: Time::from_micros(kept.received),
+                });
+            let came = Time::now();
+            let since = came - findtime.unwrap_or(Duration::ZERO);
+            self.followed.push(Followed {
+                journal: Journal::new(query.clone(), last, since, Instant::now()),
+                name,
+                query,
+                came,
+                jails,
+                sent: None,
+            });
+        }
+    }
+
+    /// What can be waited for.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let fds = self
+            .followed
+            .iter()
+            .filter_map(|followed| followed.journal.fd());
+        fds.collect()
+    }
+
+    /// Hands on what the filters find in new entries; says whether there were any, and
+    /// whether there may be more.
+    pub fn read(&mut self, now: Instant, each: &mut dyn FnMut(Found)) -> (bool, bool) {
+        let (mut any, mut more) = (false, false);
+        for followed in &mut self.followed {
+            let Followed {
+                journal,
+                came,
+                jails,
+                ..
+            } = followed;
+            more |= journal.read(now, &mut |entry| {
+                any = true;
+                let mode = match entry.received < *came {
+                    true => Mode::CatchingUp,
+                    false => Mode::Live,
+                };
+                for (matches, lineup) in jails.iter_mut() {
+                    if matches.take(entry) {
+                        lineup.journal(&entry.text, entry.written, mode, Time::now(), &mut *each);
+                    }
+                }
+            });
+            if let Some(trouble) = journal.news() {
+                warn!(
+                    journal = followed.name,
+                    "cannot be read: {trouble}; tried again and again"
+                );
+            }
+        }
+        (any, more)
+    }
+
+    /// Where reading has come to, as facts to be kept: those that have changed.
+    pub fn cursors(&mut self) -> Vec<(String, String)> {
+        let mut facts = Vec::new();
+        for followed in &mut self.followed {
+            if followed.journal.cursor() != followed.sent.as_ref()
+                && let Some(kept) = followed.kept()
+                && let Ok(json) = serde_json::to_string(&kept)
+            {
+                facts.push((format!("{CURSOR_FACTS}{}", followed.name), json));
+                followed.sent = followed.journal.cursor().cloned();
+            }
+        }
+        facts
+    }
+
+    /// How each journal is doing, as a log.
+    pub fn status(&self) -> Vec<FileStatus> {
+        let status = |followed: &Followed| FileStatus {
+            path: PathBuf::from(&followed.name),
+            state: match followed.journal.trouble() {
+                Some(trouble) => FileState::Unreadable(trouble.to_owned()),
+                None => FileState::Following,
+            },
+            offset: 0,
+            size: 0,
+            lines_cut: 0,
+        };
+        self.followed.iter().map(status).collect()
+    }
+}
+
+impl Followed {
+    fn kept(&self) -> Option<Kept> {
+        let Cursor { cursor, received } = self.journal.cursor()?;
+        Some(Kept {
+            journal: self.name.clone(),
+            cursor: cursor.clone(),
+            received: received.as_micros(),
+        })
+    }
+}
+
+fn lineup(jail: &JailConfig, journal: &str, zone: &TimeZone) -> Lineup {
+    let attached = Attached {
+        jail: jail.rules.name.clone(),
+        filter: jail.filter.clone(),
+        findtime: jail.rules.findtime,
+        zone: jail.zone.clone(),
+    };
+    let number = super::intake::number(Path::new(journal));
+    Lineup::new(vec![attached], number, zone.clone(), Time::now())
+}
