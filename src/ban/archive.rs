@@ -25,6 +25,25 @@ const START_WAIT: Duration = Duration::from_secs(5);
 /// A disk that damages the file again and again shall not be filled with what is set aside.
 const REPAIR_EVERY: Duration = Duration::from_secs(3_600);
 
+/// What is kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a ban stays in the history.
+    pub purge_age: Duration,
+    /// Are the lines that convicted kept?
+    pub lines: bool,
+}
+
+impl Default for Terms {
+    /// A day, as fail2ban keeps it, and the lines.
+    fn default() -> Self {
+        Terms {
+            purge_age: Duration::from_secs(86_400),
+            lines: true,
+        }
+    }
+}
+
 /// A database that may not be usable just now.
 #[derive(Debug)]
 pub struct Archive {
@@ -40,6 +59,7 @@ pub struct Archive {
     /// It is new, or was made of the remains of another.
     anew: bool,
     repaired: Option<Time>,
+    terms: Terms,
     trouble: Option<String>,
     news: Vec<String>,
 }
@@ -55,6 +75,7 @@ impl Archive {
             late: None,
             anew: false,
             repaired: None,
+            terms: Terms::default(),
             trouble: None,
             news: Vec::new(),
         }
@@ -75,6 +96,11 @@ impl Archive {
             }
         }
         archive
+    }
+
+    /// The same on other terms.
+    pub fn on(self, terms: Terms) -> Archive {
+        Archive { terms, ..self }
     }
 
     /// What is kept from before and still holds at `now`; nothing if it cannot be read.
@@ -103,6 +129,13 @@ impl Archive {
             records.clear();
             return Ok(());
         };
+        if !self.terms.lines {
+            for record in records.iter_mut() {
+                if let Record::Ban { line, .. } = record {
+                    *line = "".into();
+                }
+            }
+        }
         let written = self.try_write(&path, records, now);
         self.trouble = written.as_ref().err().map(ToString::to_string);
         if let Err(error) = &written
@@ -116,7 +149,10 @@ impl Archive {
 
     /// Forgets what is over, if the database can be written.
     pub fn purge(&mut self, now: Time) -> Result<(), StoreError> {
-        self.store.as_mut().map_or(Ok(()), |store| store.purge(now))
+        let age = self.terms.purge_age;
+        self.store
+            .as_mut()
+            .map_or(Ok(()), |store| store.purge(age, now))
     }
 
     /// What is wrong with it, if it cannot be used.

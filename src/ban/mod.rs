@@ -10,6 +10,7 @@
 //! time it is, and [`store`] writes what the ledger says.
 
 pub mod archive;
+mod logs;
 mod open;
 mod salvage;
 pub mod store;

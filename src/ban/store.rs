@@ -18,13 +18,10 @@ use serde_json::{Value, json};
 
 pub use super::open::{StoreError, Trouble};
 
-use super::open;
+use super::{logs, open};
 use crate::addr::Addr;
 use crate::ticket::{Ban, FormTries, JailName, KeptTries, Reason};
 use crate::time::{BanTime, Time};
-
-/// How long the history of bans is kept, unless somebody says otherwise.
-const HISTORY_KEPT: Duration = Duration::from_secs(86_400);
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
 const HISTORY_MAX: u32 = 32_768;
@@ -53,6 +50,30 @@ pub struct Place {
     pub offset: u64,
     /// When it had last been written to, in nanoseconds since 1970.
     pub modified: i64,
+    /// The same for fail2ban, of the file that has this name now. Not read back.
+    pub mark: Option<Mark>,
+}
+
+/// How fail2ban knows a log again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// SHA-1 of its first line with its newline, in hexadecimal.
+    pub first_line: String,
+    /// The jails that follow it.
+    pub jails: Vec<JailName>,
+}
+
+/// Where fail2ban stopped reading a log for a jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPlace {
+    /// Which jail.
+    pub jail: JailName,
+    /// The path under which it was followed.
+    pub path: PathBuf,
+    /// As [`Mark::first_line`].
+    pub first_line: String,
+    /// The first byte that was not yet judged.
+    pub offset: u64,
 }
 
 /// How far all logs were read, and the tries that those lines left behind: they are
@@ -110,6 +131,8 @@ pub enum Record {
     Read(Reading),
     /// Entries of the list are in force until then.
     Listed(Vec<(Addr, Time)>),
+    /// These jails run, and no others.
+    Jails(Vec<JailName>),
     /// A named fact, as JSON: the list's cursor, the times of its requests.
     Fact(String, String),
 }
@@ -153,6 +176,8 @@ pub struct Kept {
     pub history: Vec<PastBan>,
     /// Where reading stopped.
     pub places: Vec<Place>,
+    /// The same by fail2ban's table, which we write with our own; it may have gone on.
+    pub foreign: Vec<ForeignPlace>,
     /// The tries that were not too many yet.
     pub tries: Vec<KeptTries>,
     /// Entries of the list that have not expired.
@@ -209,6 +234,7 @@ impl Store {
                 bans: load_bans(&self.connection, now)?,
                 history: load_history(&self.connection)?,
                 places: load_places(&self.connection)?,
+                foreign: logs::load(&self.connection)?,
                 tries: load_tries(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
             })
@@ -241,21 +267,24 @@ impl Store {
     }
 
     /// Forgets what is over: entries of the list that have expired, the history of bans
-    /// after fail2ban's own `dbpurgeage` of a day, and the latest bans of addresses that
-    /// have been silent for a day after three times their ban.
-    pub fn purge(&mut self, now: Time) -> Result<(), StoreError> {
-        let before = (now - HISTORY_KEPT).as_secs();
+    /// after `age`, the latest bans of addresses that have been silent for as long after
+    /// three times their ban, and jails that are gone with all their bans.
+    pub fn purge(&mut self, age: Duration, now: Time) -> Result<(), StoreError> {
+        let before = (now - age).as_secs();
         (|| {
-            self.connection.execute("DELETE FROM ringfence_list WHERE expires <= ?1", [now.as_secs()])?;
-            self.connection.execute("DELETE FROM bans WHERE timeofban <= ?1", [before])?;
+            let transaction = self.connection.transaction()?;
+            let delete = |sql, time: i64| transaction.execute(sql, [time]);
+            delete("DELETE FROM ringfence_list WHERE expires <= ?1", now.as_secs())?;
+            delete("DELETE FROM bans WHERE timeofban <= ?1", before)?;
             let silent = (now - TRIES_KEPT).as_secs();
-            self.connection.execute("DELETE FROM ringfence_tries WHERE last <= ?1", [silent])?;
-            self.connection.execute(
+            delete("DELETE FROM ringfence_tries WHERE last <= ?1", silent)?;
+            delete(
                 "DELETE FROM bips WHERE bantime >= 0 AND timeofban <= ?1 AND timeofban + 3 * bantime <= ?1",
-                [before],
-            )
+                before,
+            )?;
+            logs::purge_jails(&transaction)?;
+            transaction.commit()
         })()
-        .map(|_| ())
         .map_err(|source| self.error(source))
     }
 
@@ -329,8 +358,9 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
                     place.modified
                 ])?;
             }
-            Ok(())
+            logs::write(transaction, &reading.places)
         }
+        Record::Jails(jails) => logs::write_jails(transaction, jails),
         Record::Listed(entries) => {
             let mut insert = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO ringfence_list(ip, expires) VALUES(?1, ?2)",
@@ -391,7 +421,9 @@ fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Re
 
 /// The rows that make sense. One that holds something else than its columns say is as if
 /// it were not there: it must not keep the others from us. Damage is an error.
-fn sound<T>(rows: impl Iterator<Item = rusqlite::Result<Option<T>>>) -> rusqlite::Result<Vec<T>> {
+pub(super) fn sound<T>(
+    rows: impl Iterator<Item = rusqlite::Result<Option<T>>>,
+) -> rusqlite::Result<Vec<T>> {
     let sound = rows.filter_map(|row| match row {
         Err(error) if error.sqlite_error_code().is_none() => None,
         row => row.transpose(),
@@ -544,6 +576,7 @@ fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
             head_hash: row.get::<_, i64>(3)?.cast_unsigned(),
             offset: row.get::<_, i64>(4)?.cast_unsigned(),
             modified: row.get(5)?,
+            mark: None,
         }))
     })?;
     sound(rows)
@@ -628,6 +661,7 @@ mod tests {
             head_hash: u64::MAX,
             offset: 99,
             modified: -1,
+            mark: None,
         };
         let bans = [
             ban("192.0.2.1", 100, Some(700)),
@@ -648,6 +682,7 @@ mod tests {
             ],
             history: vec![past(&bans[2]), past(&bans[1]), past(&bans[0])],
             places: vec![place.clone()],
+            foreign: Vec::new(),
             tries: vec![tries(8, 2), tries(7, 3)],
             listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
         };
@@ -691,7 +726,9 @@ mod tests {
         assert_eq!(store.facts("cur").unwrap(), ["\"100\""]);
         assert_eq!(store.facts("journal.").unwrap(), ["{}"]);
         assert!(store.facts("other").unwrap().is_empty());
-        store.purge(Time::from_secs(200)).unwrap();
+        store
+            .purge(Duration::from_secs(60), Time::from_secs(200))
+            .unwrap();
         let listed: i64 = store
             .connection
             .query_row("SELECT count(*) FROM ringfence_list", [], |row| row.get(0))

@@ -140,6 +140,14 @@ impl Judge {
         });
     }
 
+    /// Has something written down that is not the engine's business.
+    pub fn keep(&self, record: Record) {
+        if let Some(outlets) = &self.bench().outlets {
+            // A clerk that has ended has said why.
+            let _ended = outlets.clerk.send(Paper::Record(record));
+        }
+    }
+
     /// Has something done with the engine, carries out what follows, and brings back
     /// what it gave.
     pub fn visit<R>(&self, visit: impl FnOnce(&mut Engine, Time, &mut Vec<Effect>) -> R) -> R {

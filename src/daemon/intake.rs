@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use super::bus::{self, Judge};
 use super::journals::Journals;
-use crate::ban::store::Place;
+use super::marks::{self, Marks};
+use crate::ban::store::{ForeignPlace, Place};
 use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
@@ -45,6 +46,8 @@ const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
 pub struct Progress {
     /// In files.
     pub places: Vec<Place>,
+    /// In files, by fail2ban.
+    pub foreign: Vec<ForeignPlace>,
     /// In journals, as JSON.
     pub cursors: Vec<String>,
 }
@@ -76,13 +79,16 @@ impl Intake {
     /// Starts to follow the logs of these jails, where the last run stopped.
     pub fn start(jails: &[JailConfig], before: Progress, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
-        let positions: Vec<Position> = before.places.into_iter().map(position).collect();
+        let ours = before.places.into_iter().map(position).collect();
+        let marks = Marks::new(jails);
+        let positions = marks.positions(ours, &before.foreign);
         let mut tail = Tail::new(sources, positions);
         tail.set_ages(ages(&attached, &TimeZone::system()));
         let (sender, orders) = channel();
         let waker = tail.waker();
         let reader = Reader {
             sent: Vec::new(),
+            marks,
             positions_due: None,
             tail,
             attached,
@@ -232,6 +238,7 @@ fn position(place: Place) -> Position {
         head_hash,
         offset,
         modified,
+        mark: _,
     } = place;
     Position {
         path,
@@ -245,30 +252,13 @@ fn position(place: Place) -> Position {
     }
 }
 
-fn place(position: Position) -> Place {
-    let Position {
-        path,
-        inode,
-        head,
-        offset,
-        modified,
-    } = position;
-    Place {
-        path,
-        inode,
-        head_len: head.len,
-        head_hash: head.hash,
-        offset,
-        modified,
-    }
-}
-
 struct Reader {
     tail: Tail,
     attached: Vec<Vec<Attached>>,
     lineups: HashMap<PathBuf, Lineup>,
     journals: Journals,
     sent: Vec<Position>,
+    marks: Marks,
     positions_due: Option<Instant>,
     zone: TimeZone,
     sorter: Sorter,
@@ -393,7 +383,11 @@ impl Reader {
         let positions = self.tail.positions();
         let cursors = self.journals.cursors();
         if positions != self.sent || !cursors.is_empty() {
-            let places = positions.iter().cloned().map(place).collect();
+            let marked = |position: &Position| {
+                let mark = self.marks.of(position);
+                marks::place(position.clone(), mark)
+            };
+            let places = positions.iter().map(marked).collect();
             self.sorter
                 .ways
                 .judge
@@ -415,6 +409,7 @@ impl Reader {
                     let (sources, attached) = sources(&jails);
                     self.tail.set_sources(sources);
                     self.tail.set_ages(ages(&attached, &self.zone));
+                    self.marks = Marks::new(&jails);
                     self.attached = attached;
                     self.sorter.asking = asking(&jails);
                     self.lineups.clear();

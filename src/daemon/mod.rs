@@ -13,6 +13,7 @@ pub mod ignored;
 pub mod intake;
 pub mod journals;
 pub mod kernel;
+pub mod marks;
 pub mod names;
 pub mod operator;
 pub mod protected;
@@ -30,9 +31,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{info, warn};
 
-use crate::ban::archive::Archive;
+use crate::ban::archive::{Archive, Terms};
+use crate::ban::store::Record;
 use crate::config::native::SettingsError;
-use crate::config::{self, Config, Location, Purpose};
+use crate::config::{self, Config, Database, JailConfig, Location, Purpose};
 use crate::control;
 use crate::engine::{self, Before, Checks, Engine, Event};
 use crate::feed;
@@ -158,6 +160,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bus::load_lists(list_action, list_orders, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
+    judge.keep(running(&config.jails));
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let ways = Ways {
@@ -167,6 +170,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let before = Progress {
         places: kept.places,
+        foreign: kept.foreign,
         cursors,
     };
     let intake = Intake::start(&config.jails, before, ways)?;
@@ -221,15 +225,29 @@ fn end_on_panic() {
 
 /// The database. A dry run leaves nothing behind that a true run would enforce.
 fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
-    match options.dry_run {
-        true => Archive::none(),
-        false => Archive::open(&config.settings.database(), now),
-    }
+    let Database {
+        path,
+        purge_age,
+        lines,
+    } = &config.database;
+    let terms = Terms {
+        purge_age: *purge_age,
+        lines: *lines,
+    };
+    let path = path.as_ref().filter(|_| !options.dry_run);
+    path.map_or_else(Archive::none, |path| Archive::open(path, now))
+        .on(terms)
+}
+
+/// Which jails run, for the database.
+fn running(jails: &[JailConfig]) -> Record {
+    Record::Jails(jails.iter().map(|jail| jail.rules.name.clone()).collect())
 }
 
 /// Ends the threads in the order in which they feed each other.
 fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> bool {
     stopped.intake.stop();
+    judge.keep(running(&[])); // as fail2ban leaves them
     judge.close();
     for thread in threads {
         if thread.join().is_err() {

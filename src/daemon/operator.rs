@@ -21,12 +21,11 @@ use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
 use super::{
-    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names,
+    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names, running,
     update_protected,
 };
 use crate::action::Firewall;
 use crate::addr::Addr;
-use crate::config::native::Settings;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
 use crate::engine::{self, Engine, Event};
@@ -444,9 +443,9 @@ impl Operator {
         if config.jails.is_empty() {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
         }
-        let running = self.changing.borrow().config.clone();
+        let before = self.changing.borrow().config.clone();
         let is_running =
-            |name: &&String| running.jails.iter().any(|jail| *jail.rules.name == ***name);
+            |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
         if let Some(name) = config.broken.iter().find(is_running) {
             return Err(format!(
                 "jail {name} runs and could not any more: {}",
@@ -465,6 +464,7 @@ impl Operator {
         let checks = checks(&feed_settings);
         self.judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        self.judge.keep(running(&config.jails));
         self.intake.set_jails(config.jails.clone());
         let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
         let reloaded = Reloaded {
@@ -473,11 +473,7 @@ impl Operator {
                 .iter()
                 .map(|jail| jail.rules.name.to_string())
                 .collect(),
-            problems: [
-                only_at_start(&running.settings, &config.settings),
-                config.problems.clone(),
-            ]
-            .concat(),
+            problems: [only_at_start(&before, &config), config.problems.clone()].concat(),
         };
         for problem in &config.problems {
             warn!("{problem}");
@@ -587,8 +583,11 @@ fn latest(bans: impl Iterator<Item = Ban>) -> Vec<Ban> {
 }
 
 /// What has changed in the settings and counts only after a restart.
-fn only_at_start(before: &Settings, after: &Settings) -> Vec<String> {
+fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
+    let database = before.database != after.database;
+    let (before, after) = (&before.settings, &after.settings);
     let changed = [
+        ("fail2ban.database", database),
         ("state_dir", before.state_dir != after.state_dir),
         ("socket", before.socket != after.socket),
         ("firewall.max_bans", before.firewall != after.firewall),
