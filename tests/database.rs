@@ -164,7 +164,7 @@ fn a_writer_beside_us_stops_only_our_writing() {
 }
 
 #[test]
-fn a_newer_file_is_not_touched() {
+fn a_file_of_another_version_is_not_touched() {
     for (sql, part) in [
         (
             "UPDATE fail2banDb SET version = 5",
@@ -173,6 +173,10 @@ fn a_newer_file_is_not_touched() {
         (
             "UPDATE ringfence_facts SET value = '2' WHERE name = 'version'",
             "ringfence's tables of version 2",
+        ),
+        (
+            "UPDATE fail2banDb SET version = 2",
+            "let fail2ban 1.0 or newer open it once",
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -402,6 +406,39 @@ namespaced! {
         assert_eq!(archive.load(now()).bans.len(), 5);
         drop(archive);
         run(&format!("umount {}", copy.display()));
+    }
+
+    fn what_fail2ban_has_is_copied_where_it_may_not_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("fail2ban");
+        fs::create_dir(&theirs).unwrap();
+        let path = theirs.join("fail2ban.sqlite3");
+        written(&path, 1..4);
+        let drop_ours = "DROP TABLE ringfence_facts; DROP TABLE ringfence_positions; \
+            DROP TABLE ringfence_tries; DROP TABLE ringfence_list; PRAGMA journal_mode = DELETE";
+        Connection::open(&path).unwrap().execute_batch(drop_ours).unwrap();
+        let own = database(&folder.path().join("state"));
+        read_only(&theirs);
+        assert_eq!(Archive::open(&path, now()).load(now()).bans.len(), 3);
+        let mut archive = Archive::open_shared(&path, &own, now());
+        let bans = archive.load(now()).bans.len();
+        assert_eq!((archive.trouble(), bans), (None, 3));
+        let news = archive.news();
+        assert!(news[0].contains("read-only") && news[0].ends_with("begins as a copy of it"), "{news:?}");
+        archive.write(&mut vec![ban(7)], now()).unwrap();
+        drop(archive);
+        // The next start does not copy again.
+        let mut archive = Archive::open_shared(&path, &own, now());
+        assert_eq!(archive.load(now()).bans.len(), 4);
+        drop(archive);
+        run(&format!("umount {}", theirs.display()));
+        let mut archive = Archive::open_shared(&path, &own, now());
+        assert_eq!((archive.news().len(), archive.load(now()).bans.len()), (0, 3));
+
+        let nowhere = Path::new("/proc/nowhere/fail2ban.sqlite3");
+        let mut archive = Archive::open_shared(nowhere, &own, now());
+        let bans = archive.load(now()).bans.len();
+        assert_eq!((archive.trouble(), bans), (None, 4));
     }
 
     fn a_full_disk_is_waited_for() {

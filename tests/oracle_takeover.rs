@@ -300,6 +300,34 @@ impl Both {
 }
 
 namespaced! {
+    /// The file is one that we have made, and its write-ahead log is not empty.
+    fn a_kill_leaves_a_file_that_fail2ban_opens() {
+        run("ip link set lo up");
+        let mut both = Both([Lab::new(), Lab::new()]);
+        let both_fail = |host, times| both.fail("one.log", host, times);
+        both_fail(1, 3);
+        both_fail(9, 2);
+        both.0[0].start_ringfence();
+        let lab = &both.0[0];
+        lab.wait("the ban", || lab.holds("one", "203.0.113.1"));
+        let size = fs::metadata(lab.path("one.log")).unwrap().len();
+        let read = format!("SELECT jail FROM logs WHERE path LIKE '%one.log' AND lastfilepos = {size}");
+        lab.wait("the position", || lab.rows(&read).len() == 2);
+        let lab = &mut both.0[0];
+        let mut server = lab.server.take().unwrap();
+        run(&format!("kill -KILL {}", server.id()));
+        server.wait().unwrap();
+        assert!(fs::metadata(lab.path("db.sqlite3-wal")).unwrap().len() > 0);
+        lab.start_fail2ban();
+        both.fail("one.log", 9, 1);
+        both.fail("one.log", 2, 3);
+        let lab = &mut both.0[0];
+        lab.wait("the ban", || lab.holds("one", "203.0.113.2"));
+        assert!(lab.holds("one", "203.0.113.1"));
+        lab.stop();
+        assert_eq!(lab.rows("SELECT ip FROM bips ORDER BY 1"), ["203.0.113.1", "203.0.113.2"]);
+    }
+
     fn nobody_sees_who_had_the_turn() {
         run("ip link set lo up");
         let mut both = Both([Lab::new(), Lab::new()]);

@@ -1,7 +1,7 @@
 //! The archive: the database through all its troubles.
 //!
 //! The daemon hands it what is to be kept, and goes on whatever comes of it. A database
-//! that is locked, read-only, on a full disk or newer than this program is left as it is
+//! that is locked, read-only, on a full disk or of another version is left as it is
 //! and tried again at every write; what it holds is brought in when it can be read. One
 //! that is damaged is set aside, and what can be read of it is in the new one. A file that
 //! was moved away is made anew.
@@ -60,6 +60,8 @@ pub struct Archive {
     anew: bool,
     repaired: Option<Time>,
     terms: Terms,
+    /// May it be written by us, as far as rights go?
+    is_ours: bool,
     trouble: Option<String>,
     news: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Archive {
             anew: false,
             repaired: None,
             terms: Terms::default(),
+            is_ours: true,
             trouble: None,
             news: Vec::new(),
         }
@@ -91,10 +94,37 @@ impl Archive {
         };
         if let Err(error) = archive.try_open(path, START_WAIT, now) {
             archive.trouble = Some(error.to_string());
-            if error.trouble() != Trouble::Newer {
+            if error.trouble() != Trouble::Version {
                 archive.reading = Store::open_reading(path).ok();
             }
+            archive.is_ours = !matches!(error.trouble(), Trouble::ReadOnly | Trouble::Other);
         }
+        archive
+    }
+
+    /// The same for a file that is another program's. If it may not be written, all goes
+    /// into our `own` file, which begins as a copy of it.
+    pub fn open_shared(path: &Path, own: &Path, now: Time) -> Archive {
+        let shared = Archive::open(path, now);
+        let Some(trouble) = shared.trouble().filter(|_| !shared.is_ours) else {
+            return shared;
+        };
+        let mut copied = "";
+        if !own.exists()
+            && let Some(reading) = &shared.reading
+        {
+            make_folder(own);
+            match reading.copy_to(own) {
+                Ok(()) => copied = ", and begins as a copy of it",
+                // What was begun is no copy.
+                Err(_) => return shared,
+            }
+        }
+        let mut archive = Archive::open(own, now);
+        archive.news.push(format!(
+            "{trouble}; state is kept in {} instead{copied}",
+            own.display()
+        ));
         archive
     }
 
@@ -176,10 +206,7 @@ impl Archive {
     }
 
     fn try_open(&mut self, path: &Path, patience: Duration, now: Time) -> Result<(), StoreError> {
-        if let Some(folder) = path.parent() {
-            // If this fails, opening says why.
-            let _folder = std::fs::create_dir_all(folder);
-        }
+        make_folder(path);
         salvage::finish(path);
         let store = match Store::open_patiently(path, patience) {
             Err(error) if error.trouble() == Trouble::Corrupt => {
@@ -272,6 +299,13 @@ impl Archive {
             aside.display()
         ));
         Ok(())
+    }
+}
+
+/// Makes the folder of a file. If this fails, opening the file says why.
+fn make_folder(path: &Path) {
+    if let Some(folder) = path.parent() {
+        let _folder = std::fs::create_dir_all(folder);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening the database: whether it may be used now, and why not.
 //!
-//! A file that a newer program wrote is not touched, not even by the journal mode. A file
+//! A file of a version that is not ours is not touched, not even by the journal mode. A file
 //! that can only be read is not for writing; it may be looked at, so that a start from a
 //! full or read-only disk knows its bans. Nothing here decides what to do about it.
 
@@ -72,8 +72,8 @@ pub enum Trouble {
     Full,
     /// It is damaged, or no database at all.
     Corrupt,
-    /// A newer program wrote it.
-    Newer,
+    /// Another version of its programs wrote it.
+    Version,
     /// Anything else: the disk fails, the folder is gone.
     Other,
 }
@@ -91,16 +91,16 @@ pub enum StoreError {
     },
     /// It is not for us.
     #[error("the database {} has {what} of version {version}, and this program knows \
-             them up to {known}; start the newer program, or move the file away",
-            path.display())]
-    Newer {
+             version {known}; {}, or move the file away",
+            path.display(), cure(*version, *known))]
+    Version {
         /// Which file.
         path: PathBuf,
         /// Whose tables.
         what: &'static str,
         /// Their version.
         version: i64,
-        /// The newest version that we know.
+        /// The version that we know.
         known: i64,
     },
     /// A file beside it cannot be made or renamed.
@@ -126,7 +126,7 @@ impl StoreError {
     /// What kind of trouble is it?
     pub fn trouble(&self) -> Trouble {
         match self {
-            StoreError::Newer { .. } => Trouble::Newer,
+            StoreError::Version { .. } => Trouble::Version,
             StoreError::File { .. } => Trouble::Other,
             StoreError::Sqlite { source, .. } => match source.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Trouble::Locked,
@@ -136,6 +136,13 @@ impl StoreError {
                 _ => Trouble::Other,
             },
         }
+    }
+}
+
+fn cure(version: i64, known: i64) -> &'static str {
+    match version > known {
+        true => "start the newer program",
+        false => "let fail2ban 1.0 or newer open it once, which brings it up to date",
     }
 }
 
@@ -153,7 +160,7 @@ pub(super) fn connect(path: &Path, patience: Duration) -> Result<Connection, Sto
     }
     // Until we know that it is ours, even closing must leave the file as it is.
     keep_on_close(&connection, true).map_err(&wrap)?;
-    refuse_newer(&connection, path)?;
+    refuse_versions(&connection, path)?;
     keep_on_close(&connection, false).map_err(&wrap)?;
     prepare(&connection).map_err(&wrap)?;
     Ok(connection)
@@ -191,7 +198,7 @@ pub(super) fn connect_reading(path: &Path) -> Result<Connection, StoreError> {
             },
         );
     let connection = connection.map_err(&wrap)?;
-    refuse_newer(&connection, path)?;
+    refuse_versions(&connection, path)?;
     Ok(connection)
 }
 
@@ -216,7 +223,7 @@ fn keep_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<bool> 
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
 }
 
-fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+fn refuse_versions(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let versions = [
         (
             "fail2ban's tables",
@@ -233,8 +240,8 @@ fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> 
     ];
     for (what, table, column, known) in versions {
         let found = version(connection, table, column).map_err(StoreError::sqlite(path))?;
-        if let Some(version) = found.filter(|version| *version > known) {
-            return Err(StoreError::Newer {
+        if let Some(version) = found.filter(|version| *version != known) {
+            return Err(StoreError::Version {
                 path: path.to_owned(),
                 what,
                 version,

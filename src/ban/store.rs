@@ -221,6 +221,15 @@ impl Store {
         }
     }
 
+    /// Writes all that it holds into a new file.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.to_string_lossy();
+        self.connection
+            .execute("VACUUM INTO ?1", [path])
+            .map(|_| ())
+            .map_err(|source| self.error(source))
+    }
+
     /// Does its path still lead to the file that is open? Who moves a database away means
     /// another to be written.
     pub(super) fn is_in_place(&self) -> bool {
@@ -230,13 +239,22 @@ impl Store {
     /// What is kept from before and still holds at `now`.
     pub fn load(&self, now: Time) -> Result<Kept, StoreError> {
         (|| {
-            Ok(Kept {
+            // A file of fail2ban's that cannot be written has none of our tables.
+            let ours = open::has_table(&self.connection, "ringfence_facts")?;
+            let kept = Kept {
                 bans: load_bans(&self.connection, now)?,
                 history: load_history(&self.connection)?,
-                places: load_places(&self.connection)?,
                 foreign: logs::load(&self.connection)?,
+                ..Kept::default()
+            };
+            if !ours {
+                return Ok(kept);
+            }
+            Ok(Kept {
+                places: load_places(&self.connection)?,
                 tries: load_tries(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
+                ..kept
             })
         })()
         .map_err(|source| self.error(source))

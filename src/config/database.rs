@@ -1,7 +1,8 @@
 //! Which database, and how long its history is kept: our own file, or fail2ban's.
 //!
 //! A tree that names a `dbfile` is one whose server kept its bans there, so we go on in
-//! that file, and fail2ban can go on after us. `[fail2ban] database` goes before it.
+//! that file, and fail2ban can go on after us. `[fail2ban] database` goes before it: who
+//! names a file means that one and no other.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,8 @@ const PURGE_AGE: Duration = Duration::from_secs(86_400);
 pub struct Database {
     /// Where it lies; nowhere if nothing shall be kept.
     pub path: Option<PathBuf>,
+    /// Where else, if that is fail2ban's file and we may not write it.
+    pub instead: Option<PathBuf>,
     /// How long a ban stays in its history.
     pub purge_age: Duration,
     /// Are the lines that convicted kept with their bans?
@@ -29,6 +32,7 @@ impl Database {
         let named = settings.fail2ban_database.clone();
         Database {
             path: Some(named.unwrap_or_else(|| settings.database())),
+            instead: None,
             purge_age: PURGE_AGE,
             lines: true,
         }
@@ -45,7 +49,7 @@ impl Database {
             match globals.get("dbfile").map(str::trim) {
                 None | Some("") => {}
                 Some(word) if is_nowhere(word) => database.path = None,
-                Some(path) => database.path = Some(path.into()),
+                Some(path) => database.instead = database.path.replace(path.into()),
             }
         }
         if let Some(age) = globals.get("dbpurgeage") {
@@ -98,6 +102,8 @@ mod tests {
             (&[("dbfile", "None")], Some("/c"), Some("/c")),
         ] {
             let (found, problems) = of(globals, database);
+            let instead = found.path.as_deref() == Some("/a/b.sqlite3".as_ref());
+            assert_eq!(found.instead, instead.then(|| own.into()));
             assert_eq!((found.path, problems), (path.map(PathBuf::from), 0));
             assert_eq!((found.purge_age, found.lines), (PURGE_AGE, true));
         }

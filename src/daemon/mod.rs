@@ -227,6 +227,7 @@ fn end_on_panic() {
 fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
     let Database {
         path,
+        instead,
         purge_age,
         lines,
     } = &config.database;
@@ -234,9 +235,13 @@ fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
         purge_age: *purge_age,
         lines: *lines,
     };
-    let path = path.as_ref().filter(|_| !options.dry_run);
-    path.map_or_else(Archive::none, |path| Archive::open(path, now))
-        .on(terms)
+    let archive = match (path, instead) {
+        (None, _) => Archive::none(),
+        _ if options.dry_run => Archive::none(),
+        (Some(path), None) => Archive::open(path, now),
+        (Some(path), Some(own)) => Archive::open_shared(path, own, now),
+    };
+    archive.on(terms)
 }
 
 /// Which jails run, for the database.
