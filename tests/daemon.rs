@@ -343,6 +343,27 @@ namespaced! {
         assert_eq!(lab.json(&["status"])["banned"], 2);
     }
 
+    fn a_full_disk_stops_no_ban() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let state = lab.path("state");
+        fs::create_dir(&state).unwrap();
+        run(&format!("mount -t tmpfs -o size=1m tmpfs {}", state.display()));
+        lab.start();
+        let mut ballast = fs::File::create(state.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4_096]).is_ok() {}
+        lab.fail("198.51.100.1", 2);
+        lab.wait_for_ban("198.51.100.1");
+        let trouble = || lab.json(&["status"])["database_trouble"].to_string();
+        wait("the trouble", || trouble().contains("full"), || trouble() + &lab.log());
+        fs::remove_file(state.join("ballast")).unwrap();
+        drop(ballast);
+        wait("its end", || trouble() == "null", || trouble() + &lab.log());
+        assert!(lab.log().contains("nothing is missing in it"), "{}", lab.log());
+        let database = rusqlite::Connection::open(state.join("ringfence.sqlite3")).unwrap();
+        let known: String = database.query_row("SELECT ip FROM bips", [], |row| row.get(0)).unwrap();
+        assert_eq!(known, "198.51.100.1");
+    }
+
     fn a_damaged_database_costs_no_ban() {
         let mut lab = Lab::new("", "maxretry = 2");
         lab.start();

@@ -9,6 +9,7 @@
 //! What always holds: a record is out of the caller's hands only when it is on disk, and
 //! nothing that the file knows is written over by somebody who has not seen it.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -313,18 +314,20 @@ fn make_folder(path: &Path) {
 /// pardoned stays so, counts go on, and a ban that we know from the kernel only is the one
 /// that the file knows better.
 fn reconcile(kept: &mut Kept, records: &mut Vec<Record>) {
-    let knows = |kept: &Kept, ban: &Ban| {
-        let same = |jail: &JailName, addr: &Addr| *jail == ban.jail && *addr == ban.addr;
-        kept.bans.iter().any(|old| same(&old.jail, &old.addr))
-    };
+    let bans = kept.bans.iter().map(|ban| (ban.jail.clone(), ban.addr));
+    let bans: HashSet<(JailName, Addr)> = bans.collect();
+    let counts = kept.history.iter();
+    let counts = counts.map(|past| ((past.jail.clone(), past.addr), past.count));
+    let counts: HashMap<(JailName, Addr), u32> = counts.collect();
     let mut pardoned = Vec::new();
     records.retain_mut(|record| {
         match record {
-            Record::Ban { ban, .. } if is_from_kernel(ban) && knows(kept, ban) => return false,
             Record::Ban { ban, count, .. } => {
-                let past = kept.history.iter();
-                let known = past.filter(|past| past.jail == ban.jail && past.addr == ban.addr);
-                *count = known.fold(*count, |count, past| count.saturating_add(past.count));
+                let who = (ban.jail.clone(), ban.addr);
+                if is_from_kernel(ban) && bans.contains(&who) {
+                    return false;
+                }
+                *count = count.saturating_add(counts.get(&who).copied().unwrap_or(0));
             }
             Record::Unban { jail, addr } => {
                 kept.bans
