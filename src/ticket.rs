@@ -5,7 +5,6 @@
 //! of each other.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +19,8 @@ pub type JailName = Arc<str>;
 pub struct Failure {
     /// The jail whose filter matched.
     pub jail: JailName,
-    /// Who failed.
-    pub ip: IpAddr,
+    /// Who failed: a host, or a prefix if the line names one.
+    pub addr: Addr,
     /// When, by the line's own date (never in the future).
     pub time: Time,
     /// Which line form: the log and the failregex that hit.

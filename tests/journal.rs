@@ -2,17 +2,16 @@
 
 #[path = "common/namespace.rs"]
 mod namespace;
+#[path = "common/running.rs"]
+mod running;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use namespace::run;
-
-/// A hang becomes a failure after this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+use running::is_banned;
 
 /// Where a systemd of any age has it.
 const JOURNALD: [&str; 2] = [
@@ -28,10 +27,7 @@ struct Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ended = child.kill();
-            let _ended = child.wait();
-        }
+        self.children.iter_mut().for_each(running::end);
     }
 }
 
@@ -71,25 +67,13 @@ impl Lab {
     }
 
     fn start_ringfence(&mut self, jails: &str) {
-        let notify = self.path("notify");
-        let _none_yet = fs::remove_file(&notify);
-        let socket = UnixDatagram::bind(&notify).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let (state, control) = (self.path("state"), self.path("socket"));
         let settings = format!("state_dir = {state:?}\nsocket = {control:?}\n");
         fs::write(self.path("ringfence.toml"), settings).unwrap();
         fs::create_dir_all(self.path("jail.d")).unwrap();
         fs::write(self.path("jail.d/lab.conf"), jails).unwrap();
-        let said = fs::File::create(self.path("said")).unwrap();
-        let stdio = || Stdio::from(said.try_clone().unwrap());
-        let child = self
-            .ringfence(&["run", "--log", "debug"])
-            .env("NOTIFY_SOCKET", &notify)
-            .stdout(stdio())
-            .stderr(stdio())
-            .spawn();
-        self.children.push(child.unwrap());
-        assert!(socket.recv(&mut [0; 256]).is_ok(), "{}", self.said());
+        let child = running::start(&mut self.ringfence(&["run"]), self.folder.path());
+        self.children.push(child);
     }
 
     fn ringfence(&self, arguments: &[&str]) -> Command {
@@ -108,33 +92,13 @@ impl Lab {
         child.wait().unwrap();
     }
 
-    fn said(&self) -> String {
-        fs::read_to_string(self.path("said")).unwrap_or_default()
-    }
-
     fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
-        let start = Instant::now();
-        while !is_so() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "waited in vain for {what}: {}",
-                self.said()
-            );
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        running::wait(what, self.folder.path(), is_so);
     }
 
     fn wait_for_ban(&self, jail: &str, addr: &str) {
         self.wait(addr, || is_banned(jail, addr));
     }
-}
-
-fn is_banned(jail: &str, addr: &str) -> bool {
-    let set = format!("ringfence-{jail}");
-    let test = Command::new("ipset")
-        .args(["-q", "test", &set, addr])
-        .status();
-    test.unwrap().success()
 }
 
 /// Writes an entry by journald's own protocol; false if nobody takes it.
@@ -196,6 +160,14 @@ namespaced! {
         lab.wait_for_ban("kamailio", "198.51.100.4");
         fail("kamailio", "198.51.100.5", 1);
         lab.wait_for_ban("kamailio", "198.51.100.5");
+
+        // A cursor of another journal is none; the time of its entry counts.
+        lab.kill();
+        let forge = "UPDATE ringfence_facts SET value = json_set(value, '$.cursor', 's=0;i=1') WHERE name LIKE 'journal.%'";
+        assert!(Command::new("sqlite3").arg(&database).arg(forge).status().unwrap().success());
+        lab.start_ringfence(jails);
+        fail("kamailio", "198.51.100.9", 3);
+        lab.wait_for_ban("kamailio", "198.51.100.9");
 
         // Rotation is not noticed, and a journald that comes back is read on.
         run("journalctl --rotate --quiet");

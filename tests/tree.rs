@@ -3,20 +3,18 @@
 
 #[path = "common/namespace.rs"]
 mod namespace;
+#[path = "common/running.rs"]
+mod running;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
 
 use namespace::run;
+use running::is_banned;
 
-/// A hang becomes a failure after this long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n";
+const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n            ^\\s*attack by \\S+ failed from <SUBNET>$\n";
 
 struct Lab {
     folder: tempfile::TempDir,
@@ -65,10 +63,6 @@ impl Lab {
         self.append(log, &line(host).repeat(times));
     }
 
-    fn said(&self) -> String {
-        fs::read_to_string(self.path("said")).unwrap_or_default()
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
         command
@@ -78,52 +72,25 @@ impl Lab {
         command
     }
 
-    /// Starts the daemon on the tree, and waits until it is ready.
+    /// Starts the daemon on the tree, far from UTC, and waits until it is ready.
     fn start(&mut self) {
-        let notify = self.path("notify");
-        let socket = UnixDatagram::bind(&notify).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let said = fs::File::create(self.path("said")).unwrap();
         let mut command = self.command(&["run", "-c"]);
-        command
-            .arg(self.path("tree"))
-            .env("NOTIFY_SOCKET", &notify)
-            .env("RINGFENCE_LOG", "debug")
-            .env("TZ", "Asia/Tokyo");
-        let stdio = || Stdio::from(said.try_clone().unwrap());
-        self.daemon = Some(command.stdout(stdio()).stderr(stdio()).spawn().unwrap());
-        let ready = socket.recv(&mut [0; 256]);
-        assert!(ready.is_ok(), "{}", self.said());
+        command.arg(self.path("tree")).env("TZ", "Asia/Tokyo");
+        self.daemon = Some(running::start(&mut command, self.folder.path()));
     }
 
-    fn is_banned(&self, jail: &str, addr: &str) -> bool {
-        let family = if addr.contains(':') { "6" } else { "" };
-        let set = format!("ringfence-{jail}{family}");
-        let test = Command::new("ipset")
-            .args(["-q", "test", &set, addr])
-            .status();
-        test.unwrap().success()
+    fn said(&self) -> String {
+        running::said(self.folder.path())
     }
 
     fn wait_for_ban(&self, jail: &str, addr: &str) {
-        let start = Instant::now();
-        while !self.is_banned(jail, addr) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{addr} in {jail}: {}",
-                self.said()
-            );
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        running::wait(addr, self.folder.path(), || is_banned(jail, addr));
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
-            let _ended = daemon.kill();
-            let _ended = daemon.wait();
-        }
+        self.daemon.iter_mut().for_each(running::end);
     }
 }
 
@@ -171,8 +138,8 @@ namespaced! {
             lab.fail(log, "203.0.113.3", 2);
             lab.wait_for_ban(log.trim_end_matches(".log"), "203.0.113.3");
         }
-        assert!(lab.is_banned("one", "203.0.113.1") && !lab.is_banned("one", "203.0.113.2"));
-        assert!(!lab.is_banned("two", "203.0.113.1"));
+        assert!(is_banned("one", "203.0.113.1") && !is_banned("one", "203.0.113.2"));
+        assert!(!is_banned("two", "203.0.113.1"));
 
         // Ignored by all jails, by this one, by name, by a file.
         for addr in ["192.0.2.1", "192.0.2.2", "198.51.100.8", "198.51.100.7"] {
@@ -189,18 +156,50 @@ namespaced! {
         lab.fail("one.log", "203.0.113.4", 2);
         lab.wait_for_ban("one", "203.0.113.4");
         for (jail, addr) in [("one", "192.0.2.1"), ("two", "192.0.2.1"), ("one", "192.0.2.2"), ("one", "198.51.100.8"), ("one", "198.51.100.7")] {
-            assert!(!lab.is_banned(jail, addr), "{jail} {addr}");
+            assert!(!is_banned(jail, addr), "{jail} {addr}");
         }
         // fail2ban bans an address of IPv6, and not its network.
-        assert!(!lab.is_banned("two", "2001:db8::a"));
+        assert!(!is_banned("two", "2001:db8::a"));
+
+        lab.append("two.log", &line("198.51.100.64/26").replace("login of", "attack by").repeat(2));
+        lab.wait_for_ban("two", "198.51.100.127");
+        assert!(!is_banned("two", "198.51.100.128"));
 
         lab.fail("three-a.log", "192.0.2.3", 3);
         lab.fail("three-b.log", "192.0.2.4", 2);
         lab.wait_for_ban("three", "192.0.2.4");
         let asked = fs::read_to_string(lab.path("asked")).unwrap();
         assert!(asked.starts_with("192.0.2.3\n192.0.2.3\n192.0.2.3\n"), "{asked}");
-        assert!(!lab.is_banned("three", "192.0.2.3"));
+        assert!(!is_banned("three", "192.0.2.3"));
         assert!(run("iptables -t raw -S").contains("ringfence"));
+    }
+}
+
+namespaced! {
+    fn recidive_is_shown_the_bans() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\
+             [one]\nenabled = true\nlogpath = @one.log\n\
+             [two]\nenabled = true\nlogpath = @two.log\n\
+             [recidive]\nenabled = true\nfilter = recidive\nlogpath = @fail2ban.log\nmaxretry = 2\nbantime = 1w\nfindtime = 1d\n",
+        );
+        // The stock filter itself, with what it includes.
+        for name in ["recidive.conf", "common.conf"] {
+            let stock = format!("/etc/fail2ban/filter.d/{name}");
+            std::os::unix::fs::symlink(stock, lab.path("tree/filter.d").join(name)).unwrap();
+        }
+        let log = lab.path("fail2ban.log");
+        lab.write("tree/fail2ban.conf", &format!("[Definition]\nlogtarget = {}\n", log.display()));
+        lab.start();
+        lab.fail("one.log", "203.0.113.1", 1);
+        lab.wait_for_ban("one", "203.0.113.1");
+        lab.fail("one.log", "203.0.113.2", 1);
+        lab.wait_for_ban("one", "203.0.113.2");
+        assert!(!is_banned("recidive", "203.0.113.2") && !is_banned("recidive", "203.0.113.1"));
+        lab.fail("two.log", "203.0.113.1", 1);
+        lab.wait_for_ban("recidive", "203.0.113.1");
+        assert!(!is_banned("recidive", "203.0.113.2"), "banned once");
+        assert!(!log.exists(), "no log in between");
     }
 }
 
@@ -222,7 +221,7 @@ fn a_stock_action_is_refused_by_name_and_place() {
     lab.write(
         "tree/jail.conf",
         "[DEFAULT]\nenabled = true\nfilter = logins\naction = ringfence\n\
-         [one]\nlogpath = /nowhere\naction = drop\n[asterisk]\nlogpath = /nowhere\n",
+         [idle]\nfilter =\nlogpath = /nowhere\n[one]\nlogpath = /nowhere\naction = drop\n[asterisk]\nlogpath = /nowhere\n",
     );
     let tree = lab.path("tree");
     lab.write("ringfence.toml", &format!("[fail2ban]\ntree = {tree:?}\n"));
@@ -230,10 +229,10 @@ fn a_stock_action_is_refused_by_name_and_place() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.starts_with("jails that can run: kamailio, asterisk\n"),
+        said.starts_with("jails that can run: kamailio, idle, asterisk\n"),
         "{said}"
     );
-    for part in ["jail one", "drop", "jail.conf:7", "banaction = ringfence"] {
+    for part in ["jail one", "drop", "jail.conf:10", "banaction = ringfence"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

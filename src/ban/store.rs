@@ -8,6 +8,7 @@
 //!
 //! The store decides nothing. It is used by one thread.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,9 @@ const HISTORY_MAX: u32 = 32_768;
 
 /// Offenders whose tries are loaded: as many as one jail's window holds.
 const TRIES_MAX: u32 = 65_536;
+
+/// Offenders whose tries wait to be written: those of a few full windows, some 20 MB.
+const TRIES_WAITING_MAX: usize = 4 * 65_536;
 
 /// How long tries are kept whose jail does not delete them: longer than any `findtime`.
 const TRIES_KEPT: Duration = Duration::from_secs(60 * 86_400);
@@ -91,15 +95,38 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Puts what was read before it into one with it.
+    /// Puts what was read before it into one with it: what came later counts. However
+    /// long nothing can be written, it stays bounded.
     pub fn after(&mut self, mut before: Reading) {
         before
             .tries
             .retain(|tries| !self.anew.contains(&tries.jail));
         before.tries.append(&mut self.tries);
         before.anew.append(&mut self.anew);
-        (self.tries, self.anew) = (before.tries, before.anew);
+        before.anew.sort_unstable();
+        before.anew.dedup();
+        let newer = &self.cursors;
+        let is_newest =
+            |(name, _): &(String, String)| !newer.iter().any(|(other, _)| other == name);
+        self.cursors.extend(
+            before
+                .cursors
+                .into_iter()
+                .filter(is_newest)
+                .collect::<Vec<_>>(),
+        );
+        (self.tries, self.anew) = (newest(before.tries), before.anew);
     }
+}
+
+/// Of each offender what came last, and of all the last ones that there is room for.
+fn newest(mut tries: Vec<KeptTries>) -> Vec<KeptTries> {
+    let mut known = HashSet::new();
+    tries.reverse();
+    tries.retain(|tries| known.insert((tries.jail.clone(), tries.addr)));
+    tries.truncate(TRIES_WAITING_MAX);
+    tries.reverse();
+    tries
 }
 
 /// One thing to be kept.
@@ -661,11 +688,22 @@ mod tests {
         };
         let mut later = reading(&[], &[tries(1, 2)]);
         later.after(reading(&["sshd"], &[tries(1, 1), tries(2, 1)]));
-        let expected = reading(&["sshd"], &[tries(1, 1), tries(2, 1), tries(1, 2)]);
+        let expected = reading(&["sshd"], &[tries(2, 1), tries(1, 2)]);
         assert_eq!(later, expected);
         let mut anew = reading(&["asterisk"], &[tries(3, 1)]);
         anew.after(later);
-        assert_eq!(anew, reading(&["sshd", "asterisk"], &[tries(3, 1)]));
+        assert_eq!(anew, reading(&["asterisk", "sshd"], &[tries(3, 1)]));
+
+        let cursors = |all: &[(&str, &str)]| Reading {
+            cursors: all
+                .iter()
+                .map(|(name, at)| ((*name).to_owned(), (*at).to_owned()))
+                .collect(),
+            ..Reading::default()
+        };
+        let mut later = cursors(&[("a", "2")]);
+        later.after(cursors(&[("a", "1"), ("b", "1")]));
+        assert_eq!(later, cursors(&[("a", "2"), ("b", "1")]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it could not be done (a sentence on standard error says
 //! why), 2 the command line could not be understood; `check -t` fails with fail2ban's 255.
-//! Under the name `fail2ban-regex` the program is that one ([`regex`]), with its arguments
+//! Under the name `fail2ban-regex` the program is that one (`regex`), with its arguments
 //! and its exit codes.
 
 mod apiban;

@@ -244,8 +244,9 @@ impl Scan {
     fn failure(&mut self, failure: Failure) {
         self.failures += 1;
         let (time, jail) = (failure.time, failure.jail.to_string());
-        let addr = Addr::host(failure.ip);
-        let (line, offender) = (failure.line.clone(), Addr::offender(failure.ip));
+        let addr = failure.addr;
+        let offender = self.engine.offender(&jail, addr);
+        let line = failure.line.clone();
         let key = (offender, jail.clone());
         if self.found.len() >= OFFENDERS_MAX && !self.found.contains_key(&key) {
             self.others += 1;

@@ -164,9 +164,13 @@ impl Reader {
         text: &JailText,
         doubts: &mut Vec<String>,
     ) -> Result<JailConfig, String> {
-        let filter = Filter::compile(&filter_text(&text.filter_text))
-            .map_err(|error| format!("filter {}: {error}", text.filter))?;
-        let by_journal = text.backend.trim_start().starts_with("systemd");
+        let filter = match self.is_tree && is_idle(text) {
+            true => Filter::nothing(),
+            false => Filter::compile(&filter_text(&text.filter_text))
+                .map_err(|error| format!("filter {}: {error}", text.filter))?,
+        };
+        let by_journal =
+            text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
         if self.purpose == Purpose::Ban {
             self.can_act(&text.actions)?;
         }
@@ -292,6 +296,22 @@ fn log(log: &fail2ban::LogPath) -> LogConfig {
         pattern: log.path.clone(),
         tail: log.tail,
     }
+}
+
+/// Does the jail turn to the journal, as none of its logs is there? (Debian 12's sshd.)
+fn turns(text: &JailText) -> bool {
+    let is_there = |log: &fail2ban::LogPath| {
+        glob::glob(&log.path).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
+    };
+    text.systemd_if_nologs
+        && text.backend.starts_with("auto")
+        && !text.filter_text.journalmatch.is_empty()
+        && !text.logpath.iter().any(is_there)
+}
+
+/// Has the jail no pattern at all? fail2ban runs it, since others may ban in it.
+pub(super) fn is_idle(text: &JailText) -> bool {
+    text.filter_text.failregex.is_empty() && text.filter_text.prefregex.is_none()
 }
 
 /// A filter's texts, as the stage wants them.

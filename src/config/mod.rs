@@ -45,6 +45,9 @@ const OUR_ACTION: (&str, &str) = (
     include_str!("../../config/ringfence.conf"),
 );
 
+/// Where fail2ban writes its log unless it is told otherwise.
+const LOG_TARGET: &str = "/var/log/fail2ban.log";
+
 /// What lies under a tree of fail2ban's: our action and nothing else.
 static UNDER_TREE: &[(&str, &str)] = &[OUR_ACTION];
 
@@ -70,6 +73,8 @@ pub struct Config {
     pub problems: Vec<String>,
     /// The jails that are enabled and cannot run.
     pub broken: Vec<String>,
+    /// The file into which fail2ban would write its bans, if a tree is given.
+    pub ban_log: Option<PathBuf>,
 }
 
 /// What a configuration is read for.
@@ -93,6 +98,7 @@ impl Config {
             jails: Vec::new(),
             problems: Vec::new(),
             broken: Vec::new(),
+            ban_log: None,
         };
         let is_tree = false;
         config.read(
@@ -119,6 +125,10 @@ impl Config {
     /// taken their names.
     fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) -> Globals {
         let loaded = fail2ban::load(roots);
+        if reader.is_tree {
+            let log = loaded.globals.get("logtarget").unwrap_or(LOG_TARGET);
+            self.ban_log = log.starts_with('/').then(|| PathBuf::from(log));
+        }
         // What a jail without an action means is told with the jail.
         let wrong = loaded
             .errors
@@ -161,7 +171,16 @@ fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig>
     let same_name = |other: &JailConfig| other.rules.name == jail.rules.name;
     let follows = |log: &LogConfig| theirs.iter().any(|other| other.follows(&log.pattern));
     let is_theirs = theirs.iter().any(same_name);
+    let logs = jail.logs.len();
     jail.logs.retain(|log| !follows(log));
+    // Who follows its log watches that server, whatever else the server writes to.
+    let shares = |other: &JailConfig| match (&other.journal, &jail.journal) {
+        (Some(theirs), Some(ours)) => theirs.matches.shares(&ours.matches),
+        _ => false,
+    };
+    if jail.logs.len() < logs || theirs.iter().any(shares) {
+        jail.journal = None;
+    }
     let reads = !jail.logs.is_empty() || jail.journal.is_some();
     (!is_theirs && reads).then_some(jail)
 }

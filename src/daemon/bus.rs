@@ -13,11 +13,12 @@
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{Level, debug, error};
 
+use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
@@ -104,20 +105,27 @@ struct Bench {
     engine: Engine,
     action: Box<dyn Action + Send>,
     outlets: Option<Outlets>,
+    recidive: Option<Recidive>,
     effects: Vec<Effect>,
     bans: Vec<Order>,
     /// When the clock looks next; none while it does not sleep.
-    alarm: Option<Time>,
+    alarm: Option<Instant>,
 }
 
 impl Judge {
     /// Sets the judge to work.
-    pub fn new(engine: Engine, action: Box<dyn Action + Send>, outlets: Outlets) -> Judge {
+    pub fn new(
+        engine: Engine,
+        action: Box<dyn Action + Send>,
+        outlets: Outlets,
+        recidive: Option<Recidive>,
+    ) -> Judge {
         Judge(Arc::new(Court {
             bench: Mutex::new(Bench {
                 engine,
                 action,
                 outlets: Some(outlets),
+                recidive,
                 effects: Vec::new(),
                 bans: Vec::new(),
                 alarm: None,
@@ -156,10 +164,19 @@ impl Judge {
         let given = visit(&mut bench.engine, Time::now(), &mut bench.effects);
         bench.carry_out();
         let due = bench.engine.next_deadline();
-        if due.is_some_and(|due| bench.alarm.is_some_and(|alarm| due < alarm)) {
+        // The clock on the wall may have been set, so both are compared by the other one.
+        let is_earlier = |due: Time, alarm| Instant::now() + due.since(Time::now()) < alarm;
+        if let (Some(due), Some(alarm)) = (due, bench.alarm)
+            && is_earlier(due, alarm)
+        {
             self.0.clock.notify_one();
         }
         given
+    }
+
+    /// Other jails watch bans from now on.
+    pub fn watch_bans(&self, recidive: Option<Recidive>) {
+        self.bench().recidive = recidive;
     }
 
     fn bench(&self) -> MutexGuard<'_, Bench> {
@@ -185,7 +202,7 @@ impl Judge {
                 bench.carry_out();
                 continue;
             }
-            bench.alarm = Some(now + wait);
+            bench.alarm = Some(Instant::now() + wait);
             bench = match self.0.clock.wait_timeout(bench, wait) {
                 Ok((bench, _)) => bench,
                 Err(poisoned) => poisoned.into_inner().0,
@@ -203,9 +220,32 @@ impl Judge {
 }
 
 impl Bench {
+    /// Shows new bans to the jails that watch bans, and has judged what they find; so
+    /// again with the bans that follow. A jail bans an address once, so this has an end.
+    fn show_bans(&mut self) {
+        let Some(recidive) = &mut self.recidive else {
+            return;
+        };
+        let (mut seen, now) = (0, Time::now());
+        while seen < self.effects.len() {
+            let mut failures = Vec::new();
+            for effect in self.effects.iter().skip(seen) {
+                if let Effect::Tell(Tell::Banned(ban)) = effect {
+                    recidive.see(ban, now, &mut |failure| failures.push(failure));
+                }
+            }
+            seen = self.effects.len();
+            for failure in failures {
+                let event = Event::Failure(failure);
+                self.engine.handle(event, now, &mut self.effects);
+            }
+        }
+    }
+
     /// Carries out what the engine wants. A ban that the kernel refuses is the engine's
     /// business again; that it then forgets it asks for nothing more.
     fn carry_out(&mut self) {
+        self.show_bans();
         let Some(outlets) = &self.outlets else {
             return self.effects.clear();
         };

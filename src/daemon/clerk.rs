@@ -213,10 +213,10 @@ fn tell_people(tell: &Tell) {
     match tell {
         Tell::Found {
             jail,
-            ip,
+            addr,
             tries,
             maxretry,
-        } => debug!(%jail, %ip, tries, maxretry, "failure"),
+        } => debug!(%jail, %addr, tries, maxretry, "failure"),
         Tell::Banned(ban) => {
             let until = ban
                 .until
@@ -230,8 +230,8 @@ fn tell_people(tell: &Tell) {
         Tell::StillSeen(ban) => {
             warn!(jail = %ban.jail, addr = %ban.addr, "is banned and still gets through; ordered again");
         }
-        Tell::Protected { jail, ip } => {
-            debug!(%jail, %ip, "a protected address fails; nothing is done")
+        Tell::Protected { jail, addr } => {
+            debug!(%jail, %addr, "a protected address fails; nothing is done")
         }
         Tell::NotInForce(ban) => {
             error!(jail = %ban.jail, addr = %ban.addr, "the kernel refused this ban; it is not in force");

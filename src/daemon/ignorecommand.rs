@@ -2,11 +2,11 @@
 //!
 //! Commands run one at a time, as under fail2ban's lock, and away from the judge:
 //! failures of jails that have one wait here in their order, and when too many wait,
-//! the reader does too. What goes into a command are addresses and times, never text
+//! the next are dropped and counted: a slow command must not hold up other jails. It is
+//! not asked about whom nothing depends on: the banned and the protected. What goes into a command are addresses and times, never text
 //! of a log line.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -23,8 +23,9 @@ use crate::config::IgnoreCommand;
 use crate::engine::Event;
 use crate::ticket::{Failure, JailName};
 
-/// Failures that may wait for an answer before the reader waits.
-pub const WAITING_MAX: usize = 1_024;
+/// Failures that may wait for an answer: some 10 MB, and more than an attack brings while
+/// a usual command is run.
+pub const WAITING_MAX: usize = 16_384;
 
 /// How long a command may take: fail2ban's limit.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,11 +46,12 @@ pub async fn serve(
     let mut known: HashMap<JailName, Answers> = HashMap::new();
     while let Some(failure) = failures.recv().await {
         let is_ignored = match command(&failure.jail) {
+            Some(_) if judge.visit(|engine, _, _| engine.is_settled(&failure)) => false,
             Some(command) => is_ignored(&command, &failure, &mut known).await,
             None => false,
         };
         match is_ignored {
-            true => debug!(jail = %failure.jail, ip = %failure.ip, "ignored by ignorecommand"),
+            true => debug!(jail = %failure.jail, addr = %failure.addr, "ignored by ignorecommand"),
             false => judge.event(Event::Failure(failure)),
         }
     }
@@ -128,11 +130,11 @@ async fn run(command: &str) -> std::io::Result<Option<ExitStatus>> {
 
 /// The command with its tags filled in; [`unknown_tag`] has refused others.
 fn filled(text: &str, failure: &Failure) -> String {
-    let family = match failure.ip {
-        IpAddr::V4(_) => "inet4",
-        IpAddr::V6(_) => "inet6",
+    let family = match failure.addr.is_ipv6() {
+        false => "inet4",
+        true => "inet6",
     };
-    let ip = failure.ip.to_string();
+    let ip = failure.addr.to_string();
     text.replace("<ip>", &ip)
         .replace("<fid>", &ip)
         .replace("<family>", family)
@@ -148,7 +150,7 @@ mod tests {
     fn failure(ip: &str) -> Failure {
         Failure {
             jail: "sshd".into(),
-            ip: ip.parse().unwrap(),
+            addr: ip.parse().unwrap(),
             time: Time::from_secs(1_000),
             form: 0,
             line: "Failed password for `reboot`".into(),

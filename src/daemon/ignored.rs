@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -28,6 +29,11 @@ impl Answers {
     pub fn learn(&mut self, asked: &[String], answers: HashMap<String, Vec<IpAddr>>) {
         self.0.retain(|name, _| asked.contains(name));
         self.0.extend(answers);
+    }
+
+    /// Is there an answer for each of these?
+    pub fn has_all(&self, names: &[String]) -> bool {
+        names.iter().all(|name| self.0.contains_key(name))
     }
 
     /// Everybody whom this jail ignores now.
@@ -63,8 +69,8 @@ pub fn names(jails: &[JailConfig]) -> Vec<String> {
 }
 
 /// Looks up names; see [`Answers::learn`].
-pub async fn look_up(asked: &[String]) -> HashMap<String, Vec<IpAddr>> {
-    names::all(asked.to_vec()).await
+pub async fn look_up(asked: &[String], patience: Duration) -> HashMap<String, Vec<IpAddr>> {
+    names::all(asked.to_vec(), patience).await
 }
 
 /// What the jail ignores, and what stands in its files: words, with comments after `#`.

@@ -38,6 +38,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// judging a line twice, which finds its address banned.
 const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 
+/// Failures that are judged together at most, so that under a flood the kernel is asked
+/// once for many, and none waits for the rest of a long block.
+const TOGETHER: usize = 64;
+
 /// Logs whose filters are kept at hand; names with a date in them come and go. When
 /// there are more, all begin anew: it costs their last dates and splits a few tries.
 const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
@@ -99,6 +103,7 @@ impl Intake {
                 ways,
                 asking: asking(jails),
                 names_lost: 0,
+                unasked: 0,
                 failures: Vec::new(),
             },
             orders,
@@ -220,6 +225,24 @@ fn asking(jails: &[JailConfig]) -> HashSet<JailName> {
     asking.map(|jail| jail.rules.name.clone()).collect()
 }
 
+/// A line that no pattern can be searched in within its steps blames nobody; whoever can
+/// write such lines can write very many, so it is told when their number has doubled.
+fn tell_given_up(log: &Path, before: u64, now: u64) {
+    if now.checked_ilog2() > before.checked_ilog2() {
+        warn!(log = %log.display(), searches = now, "took too many steps and were given up (`ringfence check` names the patterns)");
+    }
+}
+
+/// A command that is slow holds up its own jail, and no other one.
+fn tell_unasked(unasked: u64) {
+    if unasked.is_power_of_two() {
+        warn!(
+            unasked,
+            "failures are not judged, since their jail's ignorecommand is too slow"
+        );
+    }
+}
+
 /// Whoever can write names into a log can write very many: it is told ever more rarely.
 fn tell_names_lost(lost: u64) {
     if lost.is_power_of_two() {
@@ -272,6 +295,8 @@ struct Sorter {
     asking: HashSet<JailName>,
     /// Lines that were dropped because too many names waited to be looked up.
     names_lost: u64,
+    /// Failures that were dropped because too many waited for an `ignorecommand`.
+    unasked: u64,
     /// Failures of one block, to be judged together.
     failures: Vec<Event>,
 }
@@ -280,9 +305,17 @@ impl Sorter {
     fn take(&mut self, found: Found) {
         match found {
             Found::Failure(failure) if self.asking.contains(&failure.jail) => {
-                let _stopping = self.ways.asked.blocking_send(failure);
+                if self.ways.asked.try_send(failure).is_err() {
+                    self.unasked += 1;
+                    tell_unasked(self.unasked);
+                }
             }
-            Found::Failure(failure) => self.failures.push(Event::Failure(failure)),
+            Found::Failure(failure) => {
+                self.failures.push(Event::Failure(failure));
+                if self.failures.len() >= TOGETHER {
+                    self.hand_in();
+                }
+            }
             Found::Named(named) => {
                 if self.ways.named.try_send(named).is_err() {
                     self.names_lost += 1;
@@ -302,17 +335,17 @@ impl Sorter {
 impl Reader {
     /// Reads until it is told to stop; says so once it has opened what there is.
     fn run(mut self, opened: Sender<()>) {
-        let mut opened = Some(opened);
+        self.tail.open_all(Instant::now());
+        let _nobody_waits = opened.send(());
         loop {
             let more = self.read();
-            if let Some(opened) = opened.take() {
-                let _nobody_waits = opened.send(());
-            }
             let now = Instant::now();
             if self.positions_due.is_some_and(|due| due <= now) {
                 self.hand_on_positions();
             }
             if !self.obey() {
+                // Also what was forgiven since, or judged late.
+                self.sent.clear();
                 return self.hand_on_positions();
             }
             if !more {
@@ -359,8 +392,10 @@ impl Reader {
                 Mode::CatchingUp
             };
             if !block.cut {
+                let before = lineup.given_up();
                 lineup.block(block.bytes, mode, Time::now(), |found| sorter.take(found));
                 sorter.hand_in();
+                tell_given_up(block.path, before, lineup.given_up());
             }
         });
         let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));

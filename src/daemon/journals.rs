@@ -163,7 +163,7 @@ impl Journals {
                     false => Mode::Live,
                 };
                 for (matches, lineup) in jails.iter_mut() {
-                    if matches.take(entry) {
+                    if matches.take(entry) && !entry.cut {
                         lineup.journal(&entry.text, entry.written, mode, Time::now(), &mut *each);
                     }
                 }

@@ -17,6 +17,7 @@ pub mod marks;
 pub mod names;
 pub mod operator;
 pub mod protected;
+pub mod recidive;
 pub mod verbs;
 
 use std::io::Write;
@@ -46,6 +47,7 @@ use intake::{Intake, Progress, Ways};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::Known;
+use recidive::Recidive;
 
 /// The name under which the times of requests to APIBAN are kept.
 const REQUESTS_FACT: &str = "apiban.requests";
@@ -101,10 +103,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let answers = {
         let asked = ignored::names(&config.jails);
-        let answers =
-            async { tokio::time::timeout(NAMES_PATIENCE, ignored::look_up(&asked)).await };
+        let answers = runtime.block_on(ignored::look_up(&asked, NAMES_PATIENCE));
         let mut known = Answers::default();
-        known.learn(&asked, runtime.block_on(answers).unwrap_or_default());
+        known.learn(&asked, answers);
         known
     };
     answers.fill(&mut config.jails);
@@ -153,7 +154,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     outlets.send(&mut effects, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
-    let judge = Judge::new(engine, ban_action, outlets);
+    let judge = Judge::new(engine, ban_action, outlets, Recidive::new(&config));
     let trouble = clerk::Trouble::default();
     let threads = vec![
         judge.start_clock()?,

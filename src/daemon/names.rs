@@ -43,9 +43,10 @@ async fn addresses(name: String) -> Option<Vec<IpAddr>> {
     Some(ips)
 }
 
-/// The addresses of all these names, a few looked up at a time; names without an answer
-/// are left out.
-pub async fn all(names: Vec<String>) -> HashMap<String, Vec<IpAddr>> {
+/// The addresses of all these names, a few looked up at a time; names without an answer,
+/// or without one in time, are left out.
+pub async fn all(names: Vec<String>, patience: Duration) -> HashMap<String, Vec<IpAddr>> {
+    let end = Instant::now() + patience;
     let mut waiting = names.into_iter();
     let (mut lookups, mut found) = (JoinSet::new(), HashMap::new());
     loop {
@@ -54,10 +55,10 @@ pub async fn all(names: Vec<String>) -> HashMap<String, Vec<IpAddr>> {
         {
             lookups.spawn(async move { (name.clone(), addresses(name).await) });
         }
-        match lookups.join_next().await {
-            Some(Ok((name, Some(ips)))) => found.insert(name, ips),
-            Some(_) => None,
-            None => return found,
+        match tokio::time::timeout_at(end, lookups.join_next()).await {
+            Ok(Some(Ok((name, Some(ips))))) => found.insert(name, ips),
+            Ok(Some(_)) => None,
+            Ok(None) | Err(_) => return found,
         };
     }
 }

@@ -17,6 +17,7 @@ use super::clerk::Trouble;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::Known;
+use super::recidive::Recidive;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
@@ -47,6 +48,9 @@ const REQUESTS_KEPT: usize = 16;
 
 /// How often names that jails ignore are looked up again: as long as fail2ban remembers them.
 const IGNORED_EVERY: Duration = Duration::from_secs(300);
+
+/// How often it is tried while one of them has no answer yet.
+const UNANSWERED_EVERY: Duration = Duration::from_secs(5);
 
 /// What the operator's thread is made of.
 pub struct Parts {
@@ -243,16 +247,18 @@ impl Operator {
 
     /// Looks up the names that jails ignore, and reads their files, again and again.
     async fn look_after_ignored(&self) {
-        let mut turns = tokio::time::interval(IGNORED_EVERY);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        turns.tick().await; // the first comes at once, and was made at start
         loop {
+            let asked = ignored::names(&self.changing.borrow().config.jails);
+            let pause = match self.changing.borrow().answers.has_all(&asked) {
+                true => IGNORED_EVERY,
+                false => UNANSWERED_EVERY,
+            };
             tokio::select! {
-                _ = turns.tick() => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.reloaded.notified() => {}
             }
             let asked = ignored::names(&self.changing.borrow().config.jails);
-            let answers = ignored::look_up(&asked).await;
+            let answers = ignored::look_up(&asked, IGNORED_EVERY).await;
             let mut changing = self.changing.borrow_mut();
             let Changing {
                 answers: known,
@@ -459,12 +465,15 @@ impl Operator {
             kernel
                 .ensure(&engine::sets_of(&rules))
                 .map_err(|error| error.to_string())?;
-            kernel::remove_strays(kernel, &config);
         }
         let checks = checks(&feed_settings);
         self.judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
         self.judge.keep(running(&config.jails));
+        if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
+            kernel::remove_strays(kernel, &config); // nobody orders anything in them any more
+        }
+        self.judge.watch_bans(Recidive::new(&config));
         self.intake.set_jails(config.jails.clone());
         let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
         let reloaded = Reloaded {

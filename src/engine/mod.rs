@@ -127,7 +127,7 @@ pub enum Tell {
         /// In which jail.
         jail: JailName,
         /// Who failed.
-        ip: IpAddr,
+        addr: Addr,
         /// The tries on the account.
         tries: u32,
         /// The tries that are too many.
@@ -146,7 +146,7 @@ pub enum Tell {
         /// In which jail.
         jail: JailName,
         /// Who.
-        ip: IpAddr,
+        addr: Addr,
     },
     /// The kernel refused this ban, so it is not in force.
     NotInForce(Ban),
@@ -258,7 +258,42 @@ impl Engine {
                 }));
             }
         }
+        let names: Vec<JailName> = self.jails.keys().cloned().collect();
+        for name in names {
+            self.lift_ignored(&name, effects);
+        }
         self.tick(now, effects);
+    }
+
+    /// Lets go those whom this jail ignores by now, but for whom an operator banned.
+    fn lift_ignored(&mut self, name: &JailName, effects: &mut Vec<Effect>) {
+        let Some(jail) = self.jails.get(name) else {
+            return;
+        };
+        let ignored = &jail.rules.ignored;
+        let is_lifted = |ban: &Ban| ban.reason != Reason::Operator && ignored.covers(&ban.addr);
+        let bans: Vec<Ban> = self.ledger.of_jail(name).filter(is_lifted).collect();
+        let is_listed = |ip: &IpAddr| ignored.covers(&Addr::host(*ip));
+        let listed: Vec<IpAddr> = self.list.keys().copied().filter(is_listed).collect();
+        for ban in &bans {
+            self.ledger.remove(name, &ban.addr);
+            effects.push(unblock(Set::Jail(name.clone()), ban.addr));
+        }
+        for ip in listed {
+            self.list.remove(&ip);
+            effects.push(unblock(Set::List, Addr::host(ip)));
+        }
+        for ban in bans {
+            let (jail, addr) = (ban.jail.clone(), ban.addr);
+            effects.push(Effect::Record(Record::Unban { jail, addr }));
+            effects.push(Effect::Tell(Tell::Unbanned(ban)));
+        }
+    }
+
+    /// Shall no list hold this address? Whoever is protected, or ignored by any jail.
+    fn is_spared(&self, addr: &Addr) -> bool {
+        let mut jails = self.jails.values();
+        self.protected.covers(addr) || jails.any(|jail| jail.rules.ignored.covers(addr))
     }
 
     /// Takes rules over, and says which jails are gone.
@@ -291,14 +326,32 @@ impl Engine {
             Event::Refused { set, addr } => self.refused(&set, addr, effects),
             Event::Protect(protected) => self.protect(protected, now, effects),
             Event::Ignored(jail, ignored) => {
-                if let Some(jail) = self.jails.get_mut(&jail) {
-                    jail.rules.ignored = ignored;
+                if let Some(known) = self.jails.get_mut(&jail) {
+                    known.rules.ignored = ignored;
                 }
+                self.lift_ignored(&jail, effects);
             }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
             Event::Tick => {}
         }
         self.tick(now, effects);
+    }
+
+    /// Is it clear what comes of this failure, whatever anybody says? The address is banned
+    /// by this jail, protected, or ignored.
+    pub fn is_settled(&self, failure: &Failure) -> bool {
+        let offender = self.offender(&failure.jail, failure.addr);
+        let jail = self.jails.get(&failure.jail);
+        let ignores = |jail: &Jail| jail.rules.ignored.covers(&failure.addr);
+        self.protected.covers(&failure.addr)
+            || jail.is_none_or(ignores)
+            || self.ledger.get(&failure.jail, &offender).is_some()
+    }
+
+    /// For whom this jail counts a failure of `addr`.
+    pub fn offender(&self, jail: &str, addr: Addr) -> Addr {
+        let jail = self.jails.get(jail);
+        jail.map_or(addr, |jail| offender(jail, addr, &self.protected))
     }
 
     /// When [`Event::Tick`] is wanted next, if nothing else happens.
@@ -315,12 +368,11 @@ impl Engine {
         let Some(jail) = self.jails.get_mut(&failure.jail) else {
             return;
         };
-        let offender = offender(jail, failure.ip, &self.protected);
-        let host = Addr::host(failure.ip);
-        if self.protected.covers(&host) || jail.rules.ignored.covers(&host) {
+        let offender = offender(jail, failure.addr, &self.protected);
+        if self.protected.covers(&failure.addr) || jail.rules.ignored.covers(&failure.addr) {
             effects.push(Effect::Tell(Tell::Protected {
                 jail: failure.jail.clone(),
-                ip: failure.ip,
+                addr: failure.addr,
             }));
             return;
         }
@@ -336,20 +388,17 @@ impl Engine {
             }
             return self.still_seen(ban, failure.time, now, effects);
         }
-        let cached = self.verdicts.lookup(failure.ip, now);
+        // APIBAN knows hosts.
+        let ip = failure.addr.ip();
+        let is_asked_for = jail.rules.apiban && failure.addr.is_host();
+        let cached = self.verdicts.lookup(ip, now);
         let verdict = match cached {
-            _ if !jail.rules.apiban => Verdict::NoAnswer,
-            _ if self
-                .list
-                .get(&failure.ip)
-                .is_some_and(|expires| *expires > now) =>
-            {
-                Verdict::Listed
-            }
+            _ if !is_asked_for => Verdict::NoAnswer,
+            _ if self.list.get(&ip).is_some_and(|expires| *expires > now) => Verdict::Listed,
             Cached::Known(verdict) => verdict,
             Cached::InFlight | Cached::Unknown => Verdict::NoAnswer,
         };
-        let may_ask = jail.rules.apiban && self.checks.on;
+        let may_ask = is_asked_for && self.checks.on;
         let maxretry = jail.rules.maxretry;
         match jail.judge(failure, offender, verdict, past, now) {
             Judgement::Ban {
@@ -367,15 +416,15 @@ impl Engine {
                 let _already = self.impose(ban, &failure.line, now, effects);
             }
             Judgement::Tries(tries) => {
-                if may_ask && cached == Cached::Unknown && self.may_be_checked(failure.ip) {
-                    self.verdicts.asked(failure.ip, now);
-                    self.asked.insert(failure.ip, failure.jail.clone());
-                    effects.push(Effect::Feed(Command::Check(failure.ip)));
+                if may_ask && cached == Cached::Unknown && self.may_be_checked(ip) {
+                    self.verdicts.asked(ip, now);
+                    self.asked.insert(ip, failure.jail.clone());
+                    effects.push(Effect::Feed(Command::Check(ip)));
                 }
                 let jail = failure.jail.clone();
                 effects.push(Effect::Tell(Tell::Found {
                     jail,
-                    ip: failure.ip,
+                    addr: failure.addr,
                     tries,
                     maxretry,
                 }));
@@ -634,8 +683,8 @@ impl Engine {
         let Some(rules) = self.jails.get(&jail) else {
             return;
         };
-        let offender = offender(rules, ip, &self.protected);
-        if verdict == Verdict::Listed {
+        let offender = offender(rules, Addr::host(ip), &self.protected);
+        if verdict == Verdict::Listed && !rules.rules.ignored.covers(&Addr::host(ip)) {
             let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
             if self.impose(ban, "", now, effects).is_ok()
                 && let Some(jail) = self.jails.get_mut(&jail)
@@ -648,7 +697,7 @@ impl Engine {
     fn page(&mut self, mut page: Page, now: Time, effects: &mut Vec<Effect>) {
         let arrived = page.entries.len();
         page.entries
-            .retain(|(ip, expires)| *expires > now && !self.protected.covers(&Addr::host(*ip)));
+            .retain(|(ip, expires)| *expires > now && !self.is_spared(&Addr::host(*ip)));
         let entries: Arc<[Entry]> = page
             .entries
             .iter()
@@ -806,7 +855,9 @@ impl Engine {
                     reason: Reason::MaxRetry,
                     tries: 0,
                 };
-                if !self.jails.contains_key(&jail) || self.protected.covers(addr) {
+                let ignores = |jail: &Jail| jail.rules.ignored.covers(addr);
+                let is_free = self.jails.get(&jail).is_none_or(ignores);
+                if is_free || self.protected.covers(addr) {
                     let set = Set::Jail(jail.clone());
                     effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
                     continue;
@@ -879,7 +930,10 @@ impl Engine {
             .and_then(|entries| entries.remove(&addr));
         let jail = self.jails.get(&old.jail);
         let ban = jail
-            .filter(|_| !self.protected.covers(&addr))
+            .filter(|jail| {
+                let is_ignored = jail.rules.ignored.covers(&addr) && old.reason != Reason::Operator;
+                !self.protected.covers(&addr) && !is_ignored
+            })
             .and_then(|jail| restored(&jail.rules, old, now));
         match ban.and_then(|ban| Some((block(&ban, now)?, ban))) {
             Some((order, ban)) => {
@@ -925,7 +979,7 @@ impl Engine {
     ) {
         let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
         for (addr, expires) in listed {
-            if expires > now && !self.protected.covers(&addr) {
+            if expires > now && !self.is_spared(&addr) {
                 self.list.insert(addr.ip(), expires);
                 let entry = Entry::lasting(addr, expires.since(now));
                 let lasts =
@@ -936,7 +990,7 @@ impl Engine {
             }
         }
         for (addr, timeout_secs) in held {
-            if self.protected.covers(&addr) {
+            if self.is_spared(&addr) {
                 unwanted.push(addr);
             } else {
                 let expires = now + Duration::from_secs(u64::from(timeout_secs));
@@ -1063,14 +1117,21 @@ fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
     }
 }
 
+fn unblock(set: Set, addr: Addr) -> Effect {
+    Effect::Order(Order::Unblock { set, addr })
+}
+
 /// Whom a failure is counted for and a ban is laid on. Where somebody protected lives in
 /// the same /64 it is our own network, or a customer's: then it is the host alone.
-fn offender(jail: &Jail, ip: IpAddr, protected: &Protected) -> Addr {
-    let prefix = Addr::offender(ip);
+fn offender(jail: &Jail, addr: Addr, protected: &Protected) -> Addr {
+    let prefix = match addr.is_host() {
+        true => Addr::offender(addr.ip()),
+        false => addr,
+    };
     let is_mixed = protected.any_inside(&prefix) || jail.rules.ignored.any_inside(&prefix);
     match jail.rules.tally == Tally::Tries && !is_mixed {
         true => prefix,
-        false => Addr::host(ip),
+        false => addr,
     }
 }
 

@@ -152,7 +152,7 @@ fn play(
 fn failure(jail: &str, ip: IpAddr, form: u32, time: Time) -> Event {
     Event::Failure(Failure {
         jail: jail.into(),
-        ip,
+        addr: Addr::host(ip),
         time,
         form,
         line: "line".into(),
@@ -219,11 +219,11 @@ fn show(effect: &Effect) -> String {
         Effect::Feed(Command::LoadFailed { page }) => format!("load failed {page}"),
         Effect::Feed(other) => format!("feed {other:?}"),
         Effect::Tell(Tell::Found {
-            ip,
+            addr,
             tries,
             maxretry,
             ..
-        }) => format!("tell found {ip} {tries}/{maxretry}"),
+        }) => format!("tell found {addr} {tries}/{maxretry}"),
         Effect::Tell(Tell::Banned(ban)) => format!(
             "tell banned {} {} after {}",
             ban.addr, ban.reason, ban.tries
@@ -757,7 +757,7 @@ fn tries_outlive_the_run_that_counted_them() {
     let failure = |host: &str, secs: i64| {
         let failure = Failure {
             jail: "asterisk".into(),
-            ip: host.parse().unwrap(),
+            addr: host.parse().unwrap(),
             time: at(secs),
             form: 7,
             line: "a line".into(),

@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::literals::Literal;
 use super::matched::{self, Host, Match};
 use super::tally::{Clock, Tally};
+use crate::addr::Addr;
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 
@@ -86,7 +87,7 @@ impl Named {
     pub fn at(&self, ip: IpAddr) -> Failure {
         Failure {
             jail: self.jail.clone(),
-            ip,
+            addr: Addr::host(ip),
             time: self.time,
             form: self.form,
             line: self.line.clone(),
@@ -485,10 +486,10 @@ impl Cutter {
 fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
     let (jail, time) = (jail.clone(), found.time);
     let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
-    if let Some(ip) = found.ip() {
+    if let Some(addr) = found.addr() {
         each(Found::Failure(Failure {
             jail,
-            ip,
+            addr,
             time,
             form,
             line: line(),

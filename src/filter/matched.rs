@@ -77,10 +77,10 @@ impl Match {
         self.id.as_deref().map(str::to_owned).or_else(host)
     }
 
-    /// The one address that it blames: its host, else its id if that is one.
-    pub fn ip(&self) -> Option<IpAddr> {
+    /// The address or prefix that it blames: its host, else its id if that is one.
+    pub fn addr(&self) -> Option<Addr> {
         match &self.host {
-            Some(Host::Addr(addr)) => addr.is_host().then(|| addr.ip()),
+            Some(Host::Addr(addr)) => Some(*addr),
             Some(_) => None,
             None => self.id.as_deref()?.parse().ok(),
         }

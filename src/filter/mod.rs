@@ -129,6 +129,19 @@ pub struct Filter {
 const WHO_GROUPS: [&str; 5] = ["fid", "ip4", "ip6", "dns", "mlfid"];
 
 impl Filter {
+    /// A filter that finds nothing, for a jail in which others ban.
+    pub fn nothing() -> Filter {
+        Filter {
+            prefregex: None,
+            failregex: Vec::new(),
+            ignoreregex: Vec::new(),
+            maxlines: 1,
+            datepattern: None,
+            names: Names::No,
+            literals: Some(Vec::new()),
+        }
+    }
+
     /// Compiles a filter's patterns.
     pub fn compile(text: &FilterText) -> Result<Filter, FilterError> {
         if text.maxlines > LINES_MAX {
@@ -234,7 +247,7 @@ impl Filter {
         forms.flat_map(|form| form.pattern.group_names())
     }
 
-    /// Has it none? (A compiled filter has one at least.)
+    /// Has it none? Then it finds nothing.
     pub fn is_empty(&self) -> bool {
         self.failregex.is_empty()
     }

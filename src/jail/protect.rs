@@ -32,10 +32,12 @@ impl Protected {
         for addr in addrs {
             if addr.is_host() {
                 protected.hosts.insert(addr.ip());
-            } else if !protected.prefixes.contains(&addr) {
+            } else {
                 protected.prefixes.push(addr);
             }
         }
+        protected.prefixes.sort_unstable();
+        protected.prefixes.dedup();
         protected
     }
 

@@ -6,9 +6,12 @@
 //! instead of a line's end where a value holds one. An entry becomes the line that a
 //! syslog daemon would have written, without its date: the entry's own time is better.
 //!
+//! It is read in two steps: first what is there, of all boots, to its end; then what comes.
+//! (`journalctl --follow` knows the present boot only.)
+//!
 //! What always holds: entries come in the journal's order, each once, and a cursor is
 //! that of an entry that was handed on. Values are cut at [`LINE_BYTES_MAX`], and names
-//! at [`NAME_BYTES_MAX`]; what is longer is read over, so memory is bounded whatever is
+//! at 64 bytes; what is longer is read over, so memory is bounded whatever is
 //! logged. A child that ends is started again behind its last entry.
 
 use std::collections::BTreeSet;
@@ -36,7 +39,7 @@ const READ_BYTES: usize = 64 * 1024;
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 
 /// Fields of which an entry's line and time are made.
-const LINE_FIELDS: [&str; 8] = [
+const LINE_FIELDS: [&str; 9] = [
     "MESSAGE",
     "_HOSTNAME",
     "SYSLOG_IDENTIFIER",
@@ -45,6 +48,7 @@ const LINE_FIELDS: [&str; 8] = [
     "_PID",
     "_TRANSPORT",
     "_SOURCE_REALTIME_TIMESTAMP",
+    "_LINE_BREAK",
 ];
 
 /// Which entries somebody wants: groups of fields, of which one group must fit. In a
@@ -79,6 +83,12 @@ impl Matches {
     /// Does it take every entry?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Do both name the same value of the same field?
+    pub fn shares(&self, other: &Matches) -> bool {
+        let mut fields = self.0.iter().flatten();
+        fields.any(|field| other.0.iter().flatten().any(|other| field == other))
     }
 
     /// Does it want this entry?
@@ -139,6 +149,9 @@ pub struct Entry {
     pub written: Time,
     /// When the journal received it.
     pub received: Time,
+    /// It is longer than [`LINE_BYTES_MAX`], or than what journald takes as one line: what
+    /// stands at its end was chosen by whoever made it so long.
+    pub cut: bool,
     cursor: String,
     fields: Vec<(String, String)>,
 }
@@ -152,7 +165,13 @@ pub struct Journal {
     buffer: Box<[u8]>,
     last: Option<Cursor>,
     since: Time,
+    /// When a child that has ended is started again; until then it is not known whether
+    /// one that was started is well.
     restart: Instant,
+    /// Does the child that runs read what comes?
+    follows: bool,
+    /// Has it given an entry?
+    gave: bool,
     trouble: Option<String>,
     told: bool,
 }
@@ -172,6 +191,8 @@ impl Journal {
             last: last.filter(|last| last.received >= since),
             since,
             restart: now,
+            follows: false,
+            gave: false,
             trouble: None,
             told: false,
         };
@@ -188,24 +209,32 @@ impl Journal {
     /// Hands on what is there, for a turn; says whether there may be more.
     pub fn read(&mut self, now: Instant, each: &mut dyn FnMut(&Entry)) -> bool {
         if self.child.is_none() && now >= self.restart {
+            self.follows = false;
             self.start(now);
         }
         let mut left = TURN_BYTES_MAX;
         while let Some((_, stdout)) = &mut self.child {
             match stdout.read(&mut self.buffer) {
                 Ok(0) => {
-                    self.end(now, "journalctl has ended");
-                    return false;
+                    self.ended(now);
+                    return true;
                 }
                 Ok(bytes) => {
                     let Journal {
                         parser,
                         names,
                         last,
+                        gave,
+                        since,
                         buffer,
                         ..
                     } = self;
                     parser.feed(&buffer[..bytes], names, &mut |entry| {
+                        *gave = true;
+                        let is_last = |last: &Cursor| last.cursor == entry.cursor;
+                        if last.as_ref().is_some_and(is_last) || entry.received < *since {
+                            return; // It was handed on.
+                        }
                         *last = Some(Cursor {
                             cursor: entry.cursor.clone(),
                             received: entry.received,
@@ -218,7 +247,9 @@ impl Journal {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.trouble = None;
+                    if self.follows && (self.gave || now >= self.restart) {
+                        self.trouble = None;
+                    }
                     return false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -259,6 +290,7 @@ impl Journal {
     fn start(&mut self, now: Instant) {
         self.restart = now + RESTART_AFTER;
         self.parser = Parser::default();
+        self.gave = false;
         match self.spawn() {
             Ok(child) => self.child = Some(child),
             Err(error) => self.trouble = Some(format!("journalctl cannot be run: {error}")),
@@ -268,17 +300,18 @@ impl Journal {
     fn spawn(&self) -> io::Result<(Child, ChildStdout)> {
         let mut command = Command::new("journalctl");
         command
-            .args([
-                "--follow",
-                "--no-tail",
-                "--output=export",
-                "--quiet",
-                "--all",
-            ])
+            .args(["--output=export", "--quiet", "--all", "--no-pager"])
+            .args(
+                self.follows
+                    .then_some(["--follow", "--no-tail"])
+                    .into_iter()
+                    .flatten(),
+            )
             .arg(format!("--output-fields={}", join(&self.names)))
             .args(&self.query.arguments);
         match &self.last {
-            Some(last) => command.arg(format!("--after-cursor={}", last.cursor)),
+            // Not --after-cursor: where that entry does not fit, it skips one that does.
+            Some(last) => command.arg(format!("--cursor={}", last.cursor)),
             None => command.arg(format!("--since=@{}", self.since.as_secs().max(0))),
         };
         if !self.query.matches.iter().any(Matches::is_empty) {
@@ -294,6 +327,22 @@ impl Journal {
         let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
         Ok((child, stdout))
+    }
+
+    /// The child has ended: what was there is read, or there is trouble.
+    fn ended(&mut self, now: Instant) {
+        let status = self.child.as_mut().map(|(child, _)| child.wait());
+        let is_well = matches!(&status, Some(Ok(status)) if status.success());
+        if is_well && !self.follows {
+            self.child = None;
+            self.follows = true;
+            return self.start(now);
+        }
+        // Perhaps the cursor is of another journal. Then the time must do.
+        if let Some(last) = self.last.take_if(|_| !self.follows && !self.gave) {
+            self.since = last.received + Duration::from_micros(1);
+        }
+        self.end(now, "journalctl has ended");
     }
 
     fn end(&mut self, now: Instant, why: &str) {
@@ -360,6 +409,7 @@ enum State {
 struct Draft {
     entry: Entry,
     messages: Vec<String>,
+    cut: bool,
     monotonic: Option<u64>,
 }
 
@@ -481,7 +531,14 @@ impl Draft {
             "__MONOTONIC_TIMESTAMP" => {
                 self.monotonic = number().and_then(|n| u64::try_from(n).ok())
             }
-            "MESSAGE" => self.messages.push(text()),
+            "MESSAGE" => {
+                let so_far: usize = self.messages.iter().map(String::len).sum();
+                self.cut |= so_far + value.len() >= LINE_BYTES_MAX;
+                if !self.cut {
+                    self.messages.push(text());
+                }
+            }
+            "_LINE_BREAK" => self.cut |= value == b"line-max",
             _ => {}
         }
         // A field may stand in an entry several times; that many are enough.
@@ -516,6 +573,7 @@ impl Draft {
         let text = parts.join(" ");
         self.entry.written = written.map_or(self.entry.received, Time::from_micros);
         self.entry.text = text;
+        self.entry.cut = self.cut;
         (!self.entry.cursor.is_empty()).then_some(self.entry)
     }
 }
@@ -599,8 +657,12 @@ mod tests {
             for size in [export.len(), 1_000] {
                 let parts: Vec<&[u8]> = export.chunks(size).collect();
                 let entries = parsed(&parts);
-                let lengths: Vec<usize> = entries.iter().map(|entry| entry.text.len()).collect();
-                assert_eq!(lengths, [LINE_BYTES_MAX, 1]);
+                let cut: Vec<bool> = entries.iter().map(|entry| entry.cut).collect();
+                assert_eq!(cut, [true, false]);
+                assert_eq!(
+                    (entries[0].text.as_str(), entries[1].text.as_str()),
+                    ("", "y")
+                );
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn first_recent(file: &File, size: u64, is_old: &mut IsOld<'_>) -> io
         let middle = old + (recent - old) / 2;
         let bytes = read(file, middle, recent, &mut look)?;
         match dated(bytes, true, is_old) {
-            Some((_, _, false)) => recent = middle,
+            Some((start, _, false)) => recent = middle + start as u64,
             Some((_, end, true)) => old = middle + end as u64,
             None => old = middle + bytes.len().max(1) as u64,
         }
@@ -152,7 +152,7 @@ mod tests {
                 text.extend(b"  a line without a time\n");
             }
         }
-        for since in [0, 1, 7, 20_000, 33_334, 59_998, 59_999] {
+        for since in (0..60_000).step_by(97).chain([1, 7, 59_998, 59_999]) {
             let (place, asked) = found(&text, since);
             assert_eq!(place, starts[usize::try_from(since).unwrap()], "{since}");
             assert!(asked < 5_000, "{asked} lines were asked for {since}");

@@ -203,6 +203,11 @@ impl Tail {
         }
     }
 
+    /// Opens what is there now, so that from here on no line is missed. Nothing is read.
+    pub fn open_all(&mut self, now: Instant) {
+        self.look(now, false);
+    }
+
     /// Hands on what is new, a turn for each file; says whether there is more.
     ///
     /// `each` may take its time: the log is the queue.

@@ -188,7 +188,7 @@ impl Ours {
             Step::Failure { jail, addr, time } => {
                 let failure = Failure {
                     jail: (*jail).into(),
-                    ip: addr.parse().expect(addr),
+                    addr: addr.parse().expect(addr),
                     time: *time,
                     form: 0,
                     line: "line".into(),

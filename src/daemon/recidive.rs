@@ -1,0 +1,56 @@
+//! Jails that watch fail2ban's own log, such as stock `recidive`: they are shown every ban
+//! as the line that fail2ban would have written, without a file in between. So rotation
+//! loses none, and none counts twice.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::config::Config;
+use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::ticket::{Ban, Failure};
+use crate::time::Time;
+
+/// The jails that watch bans.
+pub struct Recidive {
+    lineup: Lineup,
+    line: String,
+}
+
+impl Recidive {
+    /// The jails that follow the log of bans; `None` if no jail does.
+    pub fn new(config: &Config) -> Option<Recidive> {
+        let log = config.ban_log.as_ref()?.to_str()?;
+        let jails = config.jails.iter().filter(|jail| jail.follows(log));
+        let attached: Vec<Attached> = jails
+            .map(|jail| Attached {
+                jail: jail.rules.name.clone(),
+                filter: jail.filter.clone(),
+                findtime: jail.rules.findtime,
+                zone: jail.zone.clone(),
+            })
+            .collect();
+        let lineup = |attached| Recidive {
+            lineup: Lineup::new(attached, 0, TimeZone::system(), Time::now()),
+            line: String::new(),
+        };
+        (!attached.is_empty()).then(|| lineup(attached))
+    }
+
+    /// Whom these jails blame for a ban.
+    pub fn see(&mut self, ban: &Ban, now: Time, each: &mut dyn FnMut(Failure)) {
+        self.line = line(ban, now);
+        self.lineup
+            .block(self.line.as_bytes(), Mode::Live, now, |found| match found {
+                Found::Failure(failure) => each(failure),
+                Found::Named(_) => {} // our own line holds addresses only
+            });
+    }
+}
+
+/// fail2ban's line for a ban. That of a prefix names its first address.
+fn line(ban: &Ban, now: Time) -> String {
+    let now = Timestamp::from_microsecond(now.as_micros()).unwrap_or_default();
+    let now = Zoned::new(now, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S,%3f");
+    let (pid, jail, ip) = (std::process::id(), &ban.jail, ban.addr.ip());
+    format!("{now} fail2ban.actions         [{pid}]: NOTICE  [{jail}] Ban {ip}\n")
+}
