@@ -344,6 +344,86 @@ namespaced! {
         assert!(!reaches("203.0.113.7", &server) && reaches("203.0.113.8", &server));
     }
 
+    fn a_locked_database_is_brought_in_late() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        lab.start();
+        for addr in ["198.51.100.1", "198.51.100.2"] {
+            lab.fail(addr, 2);
+            lab.wait_for_ban(addr);
+        }
+        lab.signal("TERM");
+        run("iptables -t raw -F");
+        run("ip6tables -t raw -F");
+        wait("the sets' end", || {
+            let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
+            Command::new("sh").args(["-c", script]).output().unwrap().stdout.is_empty()
+        }, || run("ipset list -n"));
+        let other = rusqlite::Connection::open(lab.path("state/ringfence.sqlite3")).unwrap();
+        other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+        lab.write("kamailio.log", ""); // or reading back findtime would tell
+        lab.start();
+        let status = lab.json(&["status"]);
+        assert_eq!(status["banned"], 0);
+        assert!(status["database_trouble"].as_str().unwrap().contains("database is locked"));
+        assert!(lab.says(0, &["status"]).contains("  DATABASE: the database "));
+        lab.says(0, &["unban", "198.51.100.2/31"]);
+        lab.fail("198.51.100.3", 2);
+        lab.wait_for_ban("198.51.100.3");
+        drop(other);
+        lab.wait_for_ban("198.51.100.1");
+        let is_well = || lab.json(&["status"])["database_trouble"].is_null();
+        wait("the end of the trouble", is_well, || lab.log());
+        assert_eq!(lab.json(&["status"])["banned"], 2, "the pardon came before the ban was known");
+        lab.signal("TERM");
+        assert!(lab.log().contains("bans hold in memory and kernel"), "{}", lab.log());
+        lab.start();
+        assert_eq!(lab.json(&["status"])["banned"], 2);
+    }
+
+    fn a_full_disk_stops_no_ban() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let state = lab.path("state");
+        fs::create_dir(&state).unwrap();
+        run(&format!("mount -t tmpfs -o size=1m tmpfs {}", state.display()));
+        lab.start();
+        let mut ballast = fs::File::create(state.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4_096]).is_ok() {}
+        lab.fail("198.51.100.1", 2);
+        lab.wait_for_ban("198.51.100.1");
+        let trouble = || lab.json(&["status"])["database_trouble"].to_string();
+        wait("the trouble", || trouble().contains("full"), || trouble() + &lab.log());
+        fs::remove_file(state.join("ballast")).unwrap();
+        drop(ballast);
+        wait("its end", || trouble() == "null", || trouble() + &lab.log());
+        assert!(lab.log().contains("nothing is missing in it"), "{}", lab.log());
+        let database = rusqlite::Connection::open(state.join("ringfence.sqlite3")).unwrap();
+        let known: String = database.query_row("SELECT ip FROM bips", [], |row| row.get(0)).unwrap();
+        assert_eq!(known, "198.51.100.1");
+    }
+
+    fn a_damaged_database_costs_no_ban() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        lab.start();
+        lab.fail("198.51.100.1", 2);
+        lab.wait_for_ban("198.51.100.1");
+        let path = lab.path("state/ringfence.sqlite3");
+        let known = || {
+            let count = Command::new("sqlite3").arg("-readonly").arg(&path).arg("SELECT count(*) FROM bips").output();
+            String::from_utf8(count.unwrap().stdout).unwrap().trim().to_owned()
+        };
+        wait("the ban to be written", || known() == "1", || lab.log());
+        lab.signal("TERM");
+        fs::write(&path, "notes ".repeat(999)).unwrap();
+        lab.start();
+        assert_eq!(lab.json(&["status"])["banned"], 1, "the kernel knows it");
+        wait("the ban to be written again", || known() == "1", || lab.log());
+        assert!(lab.log().contains("ringfence.sqlite3.corrupt-"), "{}", lab.log());
+        // Somebody tidies up.
+        fs::remove_dir_all(lab.path("state")).unwrap();
+        lab.fail("198.51.100.2", 2);
+        wait("both bans in a new one", || known() == "2", || lab.log());
+    }
+
     fn tries_outlive_a_kill() {
         let mut lab = Lab::new("", "maxretry = 5");
         lab.start();

@@ -9,6 +9,10 @@
 //! Nothing here reads the clock or touches the disk: [`Ledger`] is told what
 //! time it is, and [`store`] writes what the ledger says.
 
+pub mod archive;
+mod logs;
+mod open;
+mod salvage;
 pub mod store;
 
 use std::cmp::Reverse;

@@ -9,6 +9,7 @@
 //! The store decides nothing. It is used by one thread.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,18 +17,12 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
+pub use super::open::{StoreError, Trouble};
+
+use super::{logs, open};
 use crate::addr::Addr;
 use crate::ticket::{Ban, FormTries, JailName, KeptTries, Reason};
 use crate::time::{BanTime, Time};
-
-/// fail2ban's schema version that we keep to.
-const FAIL2BAN_VERSION: i64 = 4;
-
-/// The version of our own tables.
-const RINGFENCE_VERSION: i64 = 1;
-
-/// How long the history of bans is kept, unless somebody says otherwise.
-const HISTORY_KEPT: Duration = Duration::from_secs(86_400);
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
 const HISTORY_MAX: u32 = 32_768;
@@ -42,38 +37,7 @@ const TRIES_WAITING_MAX: usize = 4 * 65_536;
 const TRIES_KEPT: Duration = Duration::from_secs(60 * 86_400);
 
 /// How long another program's lock on the file is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS fail2banDb(version INTEGER);
-    CREATE TABLE IF NOT EXISTS jails(
-        name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
-    CREATE TABLE IF NOT EXISTS logs(
-        jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
-        FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE,
-        UNIQUE(jail, path), UNIQUE(jail, path, firstlinemd5));
-    CREATE TABLE IF NOT EXISTS bans(
-        jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
-        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
-        FOREIGN KEY(jail) REFERENCES jails(name));
-    CREATE INDEX IF NOT EXISTS bans_jail_timeofban_ip ON bans(jail, timeofban);
-    CREATE INDEX IF NOT EXISTS bans_jail_ip ON bans(jail, ip);
-    CREATE INDEX IF NOT EXISTS bans_ip ON bans(ip);
-    CREATE TABLE IF NOT EXISTS bips(
-        ip TEXT NOT NULL, jail TEXT NOT NULL, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL,
-        bancount INTEGER NOT NULL DEFAULT 1, data JSON,
-        PRIMARY KEY(ip, jail), FOREIGN KEY(jail) REFERENCES jails(name));
-    CREATE INDEX IF NOT EXISTS bips_timeofban ON bips(timeofban);
-    CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);
-    CREATE TABLE IF NOT EXISTS ringfence_positions(
-        path TEXT NOT NULL, inode INTEGER NOT NULL,
-        head_len INTEGER NOT NULL, head_hash INTEGER NOT NULL, offset INTEGER NOT NULL, modified INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS ringfence_tries(
-        jail TEXT NOT NULL, ip TEXT NOT NULL, forms JSON NOT NULL, last INTEGER NOT NULL,
-        PRIMARY KEY(jail, ip)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS ringfence_list(ip TEXT PRIMARY KEY, expires INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS ringfence_facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
-";
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Where reading of one log stopped: everything before `offset` was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +54,30 @@ pub struct Place {
     pub offset: u64,
     /// When it had last been written to, in nanoseconds since 1970.
     pub modified: i64,
+    /// The same for fail2ban, of the file that has this name now. Not read back.
+    pub mark: Option<Mark>,
+}
+
+/// How fail2ban knows a log again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// SHA-1 of its first line with its newline, in hexadecimal.
+    pub first_line: String,
+    /// The jails that follow it.
+    pub jails: Vec<JailName>,
+}
+
+/// Where fail2ban stopped reading a log for a jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPlace {
+    /// Which jail.
+    pub jail: JailName,
+    /// The path under which it was followed.
+    pub path: PathBuf,
+    /// As [`Mark::first_line`].
+    pub first_line: String,
+    /// The first byte that was not yet judged.
+    pub offset: u64,
 }
 
 /// How far all logs were read, and the tries that those lines left behind: they are
@@ -153,6 +141,8 @@ pub enum Record {
         /// Which one of this address by this jail it is, as fail2ban counts.
         count: u32,
     },
+    /// A ban in force and its count, for a file that may not know it.
+    Standing(Ban, u32),
     /// A ban that is written down already lasts longer.
     Prolonged(Ban),
     /// An address was pardoned by a jail: its ban, if there is one, and its past are void.
@@ -168,6 +158,8 @@ pub enum Record {
     Read(Reading),
     /// Entries of the list are in force until then.
     Listed(Vec<(Addr, Time)>),
+    /// These jails run, and no others.
+    Jails(Vec<JailName>),
     /// A named fact, as JSON: the list's cursor, the times of its requests.
     Fact(String, String),
 }
@@ -211,18 +203,12 @@ pub struct Kept {
     pub history: Vec<PastBan>,
     /// Where reading stopped.
     pub places: Vec<Place>,
+    /// The same by fail2ban's table, which we write with our own; it may have gone on.
+    pub foreign: Vec<ForeignPlace>,
     /// The tries that were not too many yet.
     pub tries: Vec<KeptTries>,
     /// Entries of the list that have not expired.
     pub listed: Vec<(Addr, Time)>,
-}
-
-/// Something wrong with the database.
-#[derive(Debug, thiserror::Error)]
-#[error("the database {}: {source}", path.display())]
-pub struct StoreError {
-    path: PathBuf,
-    source: rusqlite::Error,
 }
 
 /// The open database.
@@ -230,32 +216,72 @@ pub struct StoreError {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    file: Option<(u64, u64)>,
 }
 
 impl Store {
     /// Opens the database, and creates it with its tables where they are missing.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let wrap = |source| StoreError {
-            path: path.to_owned(),
-            source,
-        };
-        let connection = Connection::open(path).map_err(wrap)?;
-        prepare(&connection).map_err(wrap)?;
-        Ok(Store {
+        Store::open_patiently(path, LOCK_WAIT)
+    }
+
+    /// The same; another program's lock is waited for so long.
+    pub(super) fn open_patiently(path: &Path, patience: Duration) -> Result<Store, StoreError> {
+        let connection = open::connect(path, patience)?;
+        // The patience of the start is not that of a write.
+        connection
+            .busy_timeout(LOCK_WAIT)
+            .map_err(StoreError::sqlite(path))?;
+        Ok(Store::new(connection, path))
+    }
+
+    /// Opens the database to read it once; writing to it fails.
+    pub(super) fn open_reading(path: &Path) -> Result<Store, StoreError> {
+        Ok(Store::new(open::connect_reading(path)?, path))
+    }
+
+    fn new(connection: Connection, path: &Path) -> Store {
+        Store {
             connection,
             path: path.to_owned(),
-        })
+            file: identity(path),
+        }
+    }
+
+    /// Writes all that it holds into a new file.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.to_string_lossy();
+        self.connection
+            .execute("VACUUM INTO ?1", [path])
+            .map(|_| ())
+            .map_err(|source| self.error(source))
+    }
+
+    /// Does its path still lead to the file that is open? Who moves a database away means
+    /// another to be written.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file == identity(&self.path)
     }
 
     /// What is kept from before and still holds at `now`.
     pub fn load(&self, now: Time) -> Result<Kept, StoreError> {
         (|| {
-            Ok(Kept {
+            // A file of fail2ban's that cannot be written has none of our tables.
+            let ours = open::has_table(&self.connection, "ringfence_facts")?;
+            let kept = Kept {
                 bans: load_bans(&self.connection, now)?,
                 history: load_history(&self.connection)?,
+                foreign: logs::load(&self.connection)?,
+                ..Kept::default()
+            };
+            if !ours {
+                return Ok(kept);
+            }
+            Ok(Kept {
                 places: load_places(&self.connection)?,
                 tries: load_tries(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
+                ..kept
             })
         })()
         .map_err(|source| self.error(source))
@@ -286,56 +312,44 @@ impl Store {
     }
 
     /// Forgets what is over: entries of the list that have expired, the history of bans
-    /// after fail2ban's own `dbpurgeage` of a day, and the latest bans of addresses that
-    /// have been silent for a day after three times their ban.
-    pub fn purge(&mut self, now: Time) -> Result<(), StoreError> {
-        let before = (now - HISTORY_KEPT).as_secs();
+    /// after `age`, the latest bans of addresses that have been silent for as long after
+    /// three times their ban, and jails that are gone with all their bans.
+    pub fn purge(&mut self, age: Duration, now: Time) -> Result<(), StoreError> {
+        let before = (now - age).as_secs();
         (|| {
-            self.connection.execute("DELETE FROM ringfence_list WHERE expires <= ?1", [now.as_secs()])?;
-            self.connection.execute("DELETE FROM bans WHERE timeofban <= ?1", [before])?;
+            let transaction = self.connection.transaction()?;
+            let delete = |sql, time: i64| transaction.execute(sql, [time]);
+            delete("DELETE FROM ringfence_list WHERE expires <= ?1", now.as_secs())?;
+            delete("DELETE FROM bans WHERE timeofban <= ?1", before)?;
             let silent = (now - TRIES_KEPT).as_secs();
-            self.connection.execute("DELETE FROM ringfence_tries WHERE last <= ?1", [silent])?;
-            self.connection.execute(
+            delete("DELETE FROM ringfence_tries WHERE last <= ?1", silent)?;
+            delete(
                 "DELETE FROM bips WHERE bantime >= 0 AND timeofban <= ?1 AND timeofban + 3 * bantime <= ?1",
-                [before],
-            )
+                before,
+            )?;
+            logs::purge_jails(&transaction)?;
+            transaction.commit()
         })()
-        .map(|_| ())
         .map_err(|source| self.error(source))
     }
 
     fn error(&self, source: rusqlite::Error) -> StoreError {
-        StoreError {
-            path: self.path.clone(),
-            source,
-        }
+        StoreError::sqlite(&self.path)(source)
     }
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(LOCK_WAIT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "cache_size", -512)?; // KiB; the daemon writes rows and reads none
-    connection.execute_batch(SCHEMA)?;
-    let known: i64 =
-        connection.query_row("SELECT count(*) FROM fail2banDb", [], |row| row.get(0))?;
-    if known == 0 {
-        connection.execute(
-            "INSERT INTO fail2banDb(version) VALUES(?1)",
-            [FAIL2BAN_VERSION],
-        )?;
-    }
-    connection.execute(
-        "INSERT OR IGNORE INTO ringfence_facts(name, value) VALUES('version', ?1)",
-        [RINGFENCE_VERSION.to_string()],
-    )?;
-    Ok(())
+/// The device and the inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
-        Record::Ban { ban, line, count } => write_ban(transaction, ban, line, *count),
+        Record::Ban { ban, line, count } => {
+            write_ban(transaction, ban, line, *count, &[LATEST, HISTORY])
+        }
+        Record::Standing(ban, count) => write_ban(transaction, ban, "", *count, &[STANDING]),
         Record::Prolonged(ban) => transaction
             .prepare_cached(
                 "UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2",
@@ -389,8 +403,9 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
                     place.modified
                 ])?;
             }
-            Ok(())
+            logs::write(transaction, &reading.places)
         }
+        Record::Jails(jails) => logs::write_jails(transaction, jails),
         Record::Listed(entries) => {
             let mut insert = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO ringfence_list(ip, expires) VALUES(?1, ?2)",
@@ -449,6 +464,18 @@ fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Re
     Ok(())
 }
 
+/// The rows that make sense. One that holds something else than its columns say is as if
+/// it were not there: it must not keep the others from us. Damage is an error.
+pub(super) fn sound<T>(
+    rows: impl Iterator<Item = rusqlite::Result<Option<T>>>,
+) -> rusqlite::Result<Vec<T>> {
+    let sound = rows.filter_map(|row| match row {
+        Err(error) if error.sqlite_error_code().is_none() => None,
+        row => row.transpose(),
+    });
+    sound.collect()
+}
+
 fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
     let mut select = connection
         .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
@@ -467,9 +494,7 @@ fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
             forms: forms.into_iter().map(form).collect(),
         }))
     })?;
-    let mut tries: Vec<KeptTries> = rows
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
+    let mut tries: Vec<KeptTries> = sound(rows)?;
     tries.reverse(); // the one that was silent longest first
     Ok(tries)
 }
@@ -477,6 +502,11 @@ fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
 /// The latest ban of an address by a jail.
 const LATEST: &str = "
     INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data)
+    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// The same, if none is known.
+const STANDING: &str = "
+    INSERT OR IGNORE INTO bips(ip, jail, timeofban, bantime, bancount, data)
     VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// One ban more in the history.
@@ -489,6 +519,7 @@ fn write_ban(
     ban: &Ban,
     line: &str,
     count: u32,
+    statements: &[&str],
 ) -> rusqlite::Result<()> {
     let jail = ban.jail.as_ref();
     let ip = ban.addr.to_string();
@@ -499,7 +530,7 @@ fn write_ban(
         .prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?
         .execute([jail])?;
     let since = rounded(ban.since).as_secs();
-    for statement in [LATEST, HISTORY] {
+    for statement in statements {
         let row = params![ip, jail, since, BanSecs(ban), count, data];
         transaction.prepare_cached(statement)?.execute(row)?;
     }
@@ -557,7 +588,7 @@ fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>
                 .unwrap_or(0),
         }))
     })?;
-    rows.filter_map(Result::transpose).collect()
+    sound(rows)
 }
 
 fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
@@ -574,9 +605,7 @@ fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
             latest: Time::from_secs_f64(latest),
         }))
     })?;
-    let mut history: Vec<PastBan> = rows
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
+    let mut history: Vec<PastBan> = sound(rows)?;
     history.reverse();
     Ok(history)
 }
@@ -585,16 +614,17 @@ fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
     let mut select =
         connection.prepare("SELECT path, inode, head_len, head_hash, offset, modified FROM ringfence_positions ORDER BY rowid")?;
     let rows = select.query_map([], |row| {
-        Ok(Place {
+        Ok(Some(Place {
             path: PathBuf::from(row.get::<_, String>(0)?),
             inode: row.get::<_, i64>(1)?.cast_unsigned(),
             head_len: row.get(2)?,
             head_hash: row.get::<_, i64>(3)?.cast_unsigned(),
             offset: row.get::<_, i64>(4)?.cast_unsigned(),
             modified: row.get(5)?,
-        })
+            mark: None,
+        }))
     })?;
-    rows.collect()
+    sound(rows)
 }
 
 fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr, Time)>> {
@@ -604,7 +634,7 @@ fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr
         let (ip, expires): (String, i64) = (row.get(0)?, row.get(1)?);
         Ok(ip.parse().ok().map(|addr| (addr, Time::from_secs(expires))))
     })?;
-    rows.filter_map(Result::transpose).collect()
+    sound(rows)
 }
 
 #[cfg(test)]
@@ -687,6 +717,7 @@ mod tests {
             head_hash: u64::MAX,
             offset: 99,
             modified: -1,
+            mark: None,
         };
         let bans = [
             ban("192.0.2.1", 100, Some(700)),
@@ -707,6 +738,7 @@ mod tests {
             ],
             history: vec![past(&bans[2]), past(&bans[1]), past(&bans[0])],
             places: vec![place.clone()],
+            foreign: Vec::new(),
             tries: vec![tries(8, 2), tries(7, 3)],
             listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
         };
@@ -750,7 +782,9 @@ mod tests {
         assert_eq!(store.facts("cur").unwrap(), ["\"100\""]);
         assert_eq!(store.facts("journal.").unwrap(), ["{}"]);
         assert!(store.facts("other").unwrap().is_empty());
-        store.purge(Time::from_secs(200)).unwrap();
+        store
+            .purge(Duration::from_secs(60), Time::from_secs(200))
+            .unwrap();
         let listed: i64 = store
             .connection
             .query_row("SELECT count(*) FROM ringfence_list", [], |row| row.get(0))

@@ -40,6 +40,12 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     for missing in &status.firewall_missing {
         writeln!(text, "  FIREWALL: {missing}")?;
     }
+    if let Some(trouble) = &status.database_trouble {
+        writeln!(
+            text,
+            "  DATABASE: {trouble}; bans hold in memory and kernel meanwhile"
+        )?;
+    }
     for problem in &status.problems {
         writeln!(text, "  PROBLEM: {problem}")?;
     }

@@ -6,6 +6,7 @@
 //! wrong never stops the others; what is wrong with it stands in [`Config::problems`].
 
 mod check;
+mod database;
 pub mod error;
 pub mod fail2ban;
 pub mod ini;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use crate::feed;
 use crate::filter::{Filter, FilterText, Names};
 pub use check::{Checked, JailFinding, check, check_tree};
+pub use database::Database;
 pub use error::{ConfigError, ConfigErrorKind};
-use fail2ban::{Root, Roots};
+use fail2ban::{Globals, Root, Roots};
 use jail::filter_text;
 pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
 use native::{Settings, SettingsError};
@@ -63,6 +65,8 @@ pub struct Location {
 pub struct Config {
     /// The daemon's settings.
     pub settings: Settings,
+    /// Where state is kept.
+    pub database: Database,
     /// The jails that run.
     pub jails: Vec<JailConfig>,
     /// What is wrong with others, a sentence each with file and line.
@@ -89,6 +93,7 @@ impl Config {
         let settings = Settings::load(&location.folder)?;
         let tree = location.tree.clone().or(settings.fail2ban_tree.clone());
         let mut config = Config {
+            database: Database::own(&settings),
             settings,
             jails: Vec::new(),
             problems: Vec::new(),
@@ -104,7 +109,9 @@ impl Config {
         if let Some(tree) = tree {
             let ours = std::mem::take(&mut config.jails);
             let is_tree = true;
-            config.read(&tree_roots(tree), jail::Reader { is_tree, purpose }, &ours);
+            let reader = jail::Reader { is_tree, purpose };
+            let globals = config.read(&tree_roots(tree), reader, &ours);
+            config.database = Database::of_tree(&config.settings, &globals, &mut config.problems);
             let theirs = std::mem::take(&mut config.jails);
             let left = ours
                 .into_iter()
@@ -114,8 +121,9 @@ impl Config {
         Ok(config)
     }
 
-    /// Adds the jails of a tree. Those of `others` have taken their names.
-    fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) {
+    /// Adds the jails of a tree, and brings its other settings. Those of `others` have
+    /// taken their names.
+    fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) -> Globals {
         let loaded = fail2ban::load(roots);
         if reader.is_tree {
             let log = loaded.globals.get("logtarget").unwrap_or(LOG_TARGET);
@@ -150,6 +158,7 @@ impl Config {
             self.problems
                 .extend(doubts.iter().map(|doubt| format!("{place}: {doubt}")));
         }
+        loaded.globals
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// A tree of fail2ban's, whose jails run beside ours.
     pub fail2ban_tree: Option<PathBuf>,
+    /// The database, if it is not our own file: fail2ban's.
+    pub fail2ban_database: Option<PathBuf>,
     /// Addresses that are never banned, beside our own, gateways and resolvers.
     pub protect: Vec<Addr>,
     /// APIBAN.
@@ -76,6 +78,7 @@ impl Default for Settings {
             state_dir: PathBuf::from("/var/lib/ringfence"),
             socket: PathBuf::from("/run/ringfence/ringfence.sock"),
             fail2ban_tree: None,
+            fail2ban_database: None,
             protect: Vec::new(),
             apiban: Apiban {
                 enabled: true,
@@ -145,7 +148,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The database.
+    /// Our own database.
     pub fn database(&self) -> PathBuf {
         self.state_dir.join("ringfence.sqlite3")
     }
@@ -156,8 +159,9 @@ impl Settings {
         let firewall = file.firewall.unwrap_or_default();
         replace(&mut self.state_dir, file.state_dir);
         replace(&mut self.socket, file.socket);
-        let tree = file.fail2ban.and_then(|fail2ban| fail2ban.tree);
-        self.fail2ban_tree = tree.or(self.fail2ban_tree.take());
+        let fail2ban = file.fail2ban.unwrap_or_default();
+        self.fail2ban_tree = fail2ban.tree.or(self.fail2ban_tree.take());
+        self.fail2ban_database = fail2ban.database.or(self.fail2ban_database.take());
         if let Some(texts) = file.protect {
             self.protect = texts.into_iter().map(addr).collect::<Result<_, _>>()?;
         }
@@ -297,10 +301,11 @@ struct File {
     firewall: Option<FirewallFile>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fail2banFile {
     tree: Option<PathBuf>,
+    database: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]

@@ -10,45 +10,24 @@
 //! for: a page by the feed, a question by a cache entry, a record by either. So no two
 //! can wait for each other.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc as tokio_mpsc;
-use tracing::{Level, debug, error, info, warn};
+use tracing::{Level, debug, error};
 
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
-use crate::ban::store::{Record, Store};
+use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
 use crate::feed::Command;
 use crate::ticket::{Order, Set};
-use crate::time::{Time, human};
+use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
-const ORDERS_KEPT: usize = 1_024;
-
-/// Records are written together after this long, so that a flood of bans costs a few
-/// transactions a second and a crash loses no more than this.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
-
-/// Records that are written together at most: a larger transaction is no faster for
-/// each of them, and they would lie in memory meanwhile.
-const RECORDS_MAX: usize = 256;
-
-/// How soon a write that failed is tried again: a disk that is full stays so for a while.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
-
-/// Records that wait for a database that cannot be written: some 20 MB, an hour of a
-/// heavy attack.
-const RECORDS_KEPT_MAX: usize = 65_536;
-
-/// How often what is long over is deleted.
-const PURGE_EVERY: Duration = Duration::from_secs(3_600);
-
-/// Positions alone may wait longer: a line judged twice finds its address banned.
-const COMMIT_POSITIONS_EVERY: Duration = Duration::from_secs(1);
+pub(super) const ORDERS_KEPT: usize = 1_024;
 
 /// How long the clock sleeps if nothing is due.
 const IDLE_MAX: Duration = Duration::from_secs(3_600);
@@ -167,6 +146,14 @@ impl Judge {
                 engine.handle(event, Time::now(), effects);
             }
         });
+    }
+
+    /// Has something written down that is not the engine's business.
+    pub fn keep(&self, record: Record) {
+        if let Some(outlets) = &self.bench().outlets {
+            // A clerk that has ended has said why.
+            let _ended = outlets.clerk.send(Paper::Record(record));
+        }
     }
 
     /// Has something done with the engine, carries out what follows, and brings back
@@ -318,142 +305,6 @@ fn answer(outcome: Outcome) -> Option<Event> {
         Outcome::Full { set, error } => error!(?set, %error, "a kernel set is full"),
     }
     None
-}
-
-/// Starts the clerk, who writes records down together and tells people.
-pub fn clerk(mut store: Store, papers: Receiver<Paper>) -> anyhow::Result<JoinHandle<()>> {
-    named("clerk", move || {
-        let mut records: Vec<Record> = Vec::new();
-        let (mut open, mut trouble) = (true, false);
-        let mut purged = Instant::now();
-        while open {
-            if records.is_empty() {
-                match papers.recv() {
-                    Ok(paper) => take(paper, &mut records),
-                    Err(_) => return,
-                }
-            }
-            open = collect(&papers, &mut records, trouble);
-            match store.write(&records) {
-                Ok(()) => {
-                    if trouble {
-                        info!("the database can be written again; nothing is missing in it");
-                    }
-                    trouble = false;
-                    records.clear();
-                    records.shrink_to(ORDERS_KEPT);
-                }
-                Err(error) => {
-                    if !trouble || !open {
-                        error!(%error, waiting = records.len(), "cannot be written down; bans hold in the kernel meanwhile");
-                    }
-                    trouble = true;
-                    drop_the_oldest(&mut records);
-                }
-            }
-            if !trouble && purged.elapsed() > PURGE_EVERY {
-                purged = Instant::now();
-                if let Err(error) = store.purge(Time::now()) {
-                    warn!(%error, "what is long over could not be deleted");
-                }
-            }
-        }
-    })
-}
-
-/// While nothing can be written, so much is kept for later and no more.
-fn drop_the_oldest(records: &mut Vec<Record>) {
-    let surplus = records.len().saturating_sub(RECORDS_KEPT_MAX);
-    if surplus > 0 {
-        records.drain(..surplus);
-        error!(
-            lost = surplus,
-            "records are lost, since the database could not be written for long"
-        );
-    }
-}
-
-/// Takes what comes until it is time to write; false if nothing more will come.
-fn collect(papers: &Receiver<Paper>, records: &mut Vec<Record>, trouble: bool) -> bool {
-    let is_place = |record: &Record| matches!(record, Record::Read(_));
-    let start = Instant::now();
-    while !records.is_empty() && (trouble || records.len() < RECORDS_MAX) {
-        let patience = match records.iter().all(is_place) {
-            _ if trouble => RETRY_EVERY,
-            true => COMMIT_POSITIONS_EVERY,
-            false => COMMIT_EVERY,
-        };
-        match papers.recv_timeout(patience.saturating_sub(start.elapsed())) {
-            Ok(paper) => take(paper, records),
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-        }
-        if records.len() > RECORDS_KEPT_MAX {
-            drop_the_oldest(records);
-        }
-    }
-    true
-}
-
-fn take(paper: Paper, records: &mut Vec<Record>) {
-    match paper {
-        Paper::Tell(tell) => tell_people(&tell),
-        Paper::Record(Record::Read(mut reading)) => {
-            let is_reading = |record: &mut Record| matches!(record, Record::Read(_));
-            for before in records.extract_if(.., is_reading) {
-                if let Record::Read(before) = before {
-                    reading.after(before);
-                }
-            }
-            records.push(Record::Read(reading));
-        }
-        Paper::Record(record) => {
-            if let Record::Ban { ban, .. } = &record {
-                tell_people(&Tell::Banned(ban.clone()));
-            }
-            records.push(record);
-        }
-    }
-}
-
-fn tell_people(tell: &Tell) {
-    match tell {
-        Tell::Found {
-            jail,
-            addr,
-            tries,
-            maxretry,
-        } => debug!(%jail, %addr, tries, maxretry, "failure"),
-        Tell::Banned(ban) => {
-            let until = ban
-                .until
-                .map_or("for ever".to_owned(), |until| human(until.since(ban.since)));
-            info!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, tries = ban.tries, "for" = until, "banned");
-        }
-        Tell::Restored(ban) => {
-            debug!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, "ban goes on")
-        }
-        Tell::Unbanned(ban) => info!(jail = %ban.jail, addr = %ban.addr, "unbanned"),
-        Tell::StillSeen(ban) => {
-            warn!(jail = %ban.jail, addr = %ban.addr, "is banned and still gets through; ordered again");
-        }
-        Tell::Protected { jail, addr } => {
-            debug!(%jail, %addr, "a protected address fails; nothing is done")
-        }
-        Tell::NotInForce(ban) => {
-            error!(jail = %ban.jail, addr = %ban.addr, "the kernel refused this ban; it is not in force");
-        }
-        Tell::ListLoaded {
-            entries,
-            refused,
-            protected,
-        } => {
-            info!(
-                entries,
-                refused, protected, "a page of APIBAN's list is in force"
-            );
-        }
-    }
 }
 
 /// Starts a thread of ours.

@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use super::bus::{self, Judge};
 use super::journals::Journals;
-use crate::ban::store::Place;
+use super::marks::{self, Marks};
+use crate::ban::store::{ForeignPlace, Place};
 use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
@@ -50,6 +51,8 @@ const LOGS_MAX: usize = 4 * crate::watch::FILES_MAX;
 pub struct Progress {
     /// In files.
     pub places: Vec<Place>,
+    /// In files, by fail2ban.
+    pub foreign: Vec<ForeignPlace>,
     /// In journals, as JSON.
     pub cursors: Vec<String>,
 }
@@ -81,7 +84,9 @@ impl Intake {
     /// Starts to follow the logs of these jails, where the last run stopped.
     pub fn start(jails: &[JailConfig], before: Progress, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
-        let positions: Vec<Position> = before.places.into_iter().map(position).collect();
+        let ours = before.places.into_iter().map(position).collect();
+        let marks = Marks::new(jails);
+        let positions = marks.positions(ours, &before.foreign);
         let framings = framings(jails, &sources);
         let mut tail = Tail::new(sources, positions);
         tail.set_ages(ages(&attached, &framings, &TimeZone::system()));
@@ -89,6 +94,7 @@ impl Intake {
         let waker = tail.waker();
         let reader = Reader {
             sent: Vec::new(),
+            marks,
             positions_due: None,
             tail,
             attached,
@@ -297,6 +303,7 @@ fn position(place: Place) -> Position {
         head_hash,
         offset,
         modified,
+        mark: _,
     } = place;
     Position {
         path,
@@ -305,24 +312,6 @@ fn position(place: Place) -> Position {
             len: head_len,
             hash: head_hash,
         },
-        offset,
-        modified,
-    }
-}
-
-fn place(position: Position) -> Place {
-    let Position {
-        path,
-        inode,
-        head,
-        offset,
-        modified,
-    } = position;
-    Place {
-        path,
-        inode,
-        head_len: head.len,
-        head_hash: head.hash,
         offset,
         modified,
     }
@@ -337,6 +326,7 @@ struct Reader {
     room: Vec<u8>,
     journals: Journals,
     sent: Vec<Position>,
+    marks: Marks,
     positions_due: Option<Instant>,
     zone: TimeZone,
     sorter: Sorter,
@@ -486,7 +476,11 @@ impl Reader {
         let positions = self.tail.positions();
         let cursors = self.journals.cursors();
         if positions != self.sent || !cursors.is_empty() {
-            let places = positions.iter().cloned().map(place).collect();
+            let marked = |position: &Position| {
+                let mark = self.marks.of(position);
+                marks::place(position.clone(), mark)
+            };
+            let places = positions.iter().map(marked).collect();
             self.sorter
                 .ways
                 .judge
@@ -510,6 +504,7 @@ impl Reader {
                     self.tail.set_sources(sources);
                     self.tail
                         .set_ages(ages(&attached, &self.framings, &self.zone));
+                    self.marks = Marks::new(&jails);
                     self.attached = attached;
                     self.sorter.asking = asking(&jails);
                     self.logs.clear();

@@ -7,11 +7,13 @@
 //! SIGTERM leaves sets and rules where they are, so that a restart has no gap.
 
 pub mod bus;
+pub mod clerk;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
 pub mod journals;
 pub mod kernel;
+pub mod marks;
 pub mod names;
 pub mod operator;
 pub mod protected;
@@ -28,11 +30,12 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as tokio_mpsc;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::ban::store::Store;
+use crate::ban::archive::{Archive, Terms};
+use crate::ban::store::Record;
 use crate::config::native::SettingsError;
-use crate::config::{self, Config, Location, Purpose};
+use crate::config::{self, Config, Database, JailConfig, Location, Purpose};
 use crate::control;
 use crate::engine::{self, Before, Checks, Engine, Event};
 use crate::feed;
@@ -106,9 +109,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         known
     };
     answers.fill(&mut config.jails);
-    let mut store = open_store(options, &config)?;
-    let kept = store.load(started)?;
-    store.purge(started)?;
+    let mut archive = open_archive(options, &config, started);
+    let kept = archive.load(started);
+    if let Err(error) = archive.purge(started) {
+        warn!(%error, "what is long over could not be deleted");
+    }
 
     let known = gather(&config, &[]).unwrap_or_else(|| {
         warn!("this machine's own addresses cannot be read yet");
@@ -128,8 +133,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     engine.restore(before, started, &mut effects);
     let restored = engine.ledger().len();
-    let memory = memory(&store, engine.listed())?;
-    let cursors = store.facts(journals::CURSOR_FACTS)?;
+    let memory = memory(&archive, engine.listed());
+    let cursors = archive.facts(journals::CURSOR_FACTS);
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
@@ -150,11 +155,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
     let judge = Judge::new(engine, ban_action, outlets, Recidive::new(&config));
+    let trouble = clerk::Trouble::default();
     let threads = vec![
         judge.start_clock()?,
         bus::load_lists(list_action, list_orders, judge.clone())?,
-        bus::clerk(store, papers)?,
+        clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
+    judge.keep(running(&config.jails));
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let ways = Ways {
@@ -164,6 +171,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let before = Progress {
         places: kept.places,
+        foreign: kept.foreign,
         cursors,
     };
     let intake = Intake::start(&config.jails, before, ways)?;
@@ -181,6 +189,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         known,
         guard: guard.clone(),
         requests: memory.requests.clone(),
+        trouble,
         answers,
     });
     let side_ways = SideWays {
@@ -216,24 +225,35 @@ fn end_on_panic() {
 }
 
 /// The database. A dry run leaves nothing behind that a true run would enforce.
-fn open_store(options: &Options, config: &Config) -> anyhow::Result<Store> {
-    if options.dry_run {
-        return Ok(Store::open(Path::new(":memory:"))?);
-    }
-    let folder = &config.settings.state_dir;
-    if let Err(error) = std::fs::create_dir_all(folder) {
-        error!(%error, folder = %folder.display(), "the state folder cannot be made");
-    }
-    // Protection goes on from memory and kernel, whatever is wrong with the disk.
-    Store::open(&config.settings.database()).or_else(|error| {
-        error!(%error, "the database cannot be used; bans of this run will not outlive a reboot");
-        Ok(Store::open(Path::new(":memory:"))?)
-    })
+fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
+    let Database {
+        path,
+        instead,
+        purge_age,
+        lines,
+    } = &config.database;
+    let terms = Terms {
+        purge_age: *purge_age,
+        lines: *lines,
+    };
+    let archive = match (path, instead) {
+        (None, _) => Archive::none(),
+        _ if options.dry_run => Archive::none(),
+        (Some(path), None) => Archive::open(path, now),
+        (Some(path), Some(own)) => Archive::open_shared(path, own, now),
+    };
+    archive.on(terms)
+}
+
+/// Which jails run, for the database.
+fn running(jails: &[JailConfig]) -> Record {
+    Record::Jails(jails.iter().map(|jail| jail.rules.name.clone()).collect())
 }
 
 /// Ends the threads in the order in which they feed each other.
 fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> bool {
     stopped.intake.stop();
+    judge.keep(running(&[])); // as fail2ban leaves them
     judge.close();
     for thread in threads {
         if thread.join().is_err() {
@@ -243,14 +263,14 @@ fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>
     stopped.purge
 }
 
-fn memory(store: &Store, held: usize) -> anyhow::Result<feed::Memory> {
-    let cursors = store.facts(engine::CURSOR_FACTS)?;
-    let requests = store.facts(REQUESTS_FACT)?;
+fn memory(archive: &Archive, held: usize) -> feed::Memory {
+    let cursors = archive.facts(engine::CURSOR_FACTS);
+    let requests = archive.facts(REQUESTS_FACT);
     let requests: Vec<i64> = requests
         .iter()
         .find_map(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
-    Ok(feed::Memory {
+    feed::Memory {
         cursors: cursors
             .iter()
             .filter_map(|json| feed::Cursor::from_json(json))
@@ -258,7 +278,7 @@ fn memory(store: &Store, held: usize) -> anyhow::Result<feed::Memory> {
         requests: requests.into_iter().map(Time::from_micros).collect(),
         last_sync: None,
         held: u32::try_from(held).unwrap_or(u32::MAX),
-    })
+    }
 }
 
 fn checks(settings: &feed::Settings) -> Checks {

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::bus::Judge;
+use super::clerk::Trouble;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::Known;
@@ -21,12 +22,11 @@ use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
 use super::{
-    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names,
+    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names, running,
     update_protected,
 };
 use crate::action::Firewall;
 use crate::addr::Addr;
-use crate::config::native::Settings;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
 use crate::engine::{self, Engine, Event};
@@ -76,6 +76,8 @@ pub struct Parts {
     pub guard: Arc<RwLock<Protected>>,
     /// When APIBAN was asked lately.
     pub requests: Vec<Time>,
+    /// What is wrong with the database.
+    pub trouble: Trouble,
     /// What the names stand for that jails ignore.
     pub answers: Answers,
 }
@@ -119,6 +121,7 @@ pub struct Operator {
     intake: Intake,
     feed: mpsc::UnboundedSender<Command>,
     guard: Arc<RwLock<Protected>>,
+    trouble: Trouble,
     changing: RefCell<Changing>,
     stop: Notify,
     /// The configuration was read again.
@@ -140,6 +143,7 @@ impl Operator {
             known,
             guard,
             requests,
+            trouble,
             answers,
         } = parts;
         let changing = Changing {
@@ -162,6 +166,7 @@ impl Operator {
             intake,
             feed,
             guard,
+            trouble,
             changing,
             stop: Notify::new(),
             reloaded: Notify::new(),
@@ -374,6 +379,7 @@ impl Operator {
                 .as_mut()
                 .map(kernel::missing)
                 .unwrap_or_default(),
+            database_trouble: self.trouble.get(),
             banned,
             bans_total,
             jails,
@@ -443,9 +449,9 @@ impl Operator {
         if config.jails.is_empty() {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
         }
-        let running = self.changing.borrow().config.clone();
+        let before = self.changing.borrow().config.clone();
         let is_running =
-            |name: &&String| running.jails.iter().any(|jail| *jail.rules.name == ***name);
+            |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
         if let Some(name) = config.broken.iter().find(is_running) {
             return Err(format!(
                 "jail {name} runs and could not any more: {}",
@@ -463,6 +469,7 @@ impl Operator {
         let checks = checks(&feed_settings);
         self.judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        self.judge.keep(running(&config.jails));
         if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
             kernel::remove_strays(kernel, &config); // nobody orders anything in them any more
         }
@@ -475,11 +482,7 @@ impl Operator {
                 .iter()
                 .map(|jail| jail.rules.name.to_string())
                 .collect(),
-            problems: [
-                only_at_start(&running.settings, &config.settings),
-                config.problems.clone(),
-            ]
-            .concat(),
+            problems: [only_at_start(&before, &config), config.problems.clone()].concat(),
         };
         for problem in &config.problems {
             warn!("{problem}");
@@ -589,8 +592,11 @@ fn latest(bans: impl Iterator<Item = Ban>) -> Vec<Ban> {
 }
 
 /// What has changed in the settings and counts only after a restart.
-fn only_at_start(before: &Settings, after: &Settings) -> Vec<String> {
+fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
+    let database = before.database != after.database;
+    let (before, after) = (&before.settings, &after.settings);
     let changed = [
+        ("fail2ban.database", database),
         ("state_dir", before.state_dir != after.state_dir),
         ("socket", before.socket != after.socket),
         ("firewall.max_bans", before.firewall != after.firewall),

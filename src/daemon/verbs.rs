@@ -127,6 +127,8 @@ pub struct Status {
     pub firewall: String,
     /// What is missing in the kernel just now; empty if all is well.
     pub firewall_missing: Vec<String>,
+    /// What is wrong with the database; null if all is well.
+    pub database_trouble: Option<String>,
     /// Bans in force, of all jails.
     pub banned: usize,
     /// Bans laid on since the start.

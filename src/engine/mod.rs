@@ -18,6 +18,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::{self, Addr};
+use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Place, Reading, Record, rounded};
 use crate::ban::{Due, Ledger};
 use crate::feed::verdicts::{Cached, Verdicts};
@@ -882,6 +883,39 @@ impl Engine {
             effects,
         );
         effects.append(&mut records);
+    }
+
+    /// Puts back in force what the database held, when it could be read only now: what
+    /// has happened since goes before it, and counts go on.
+    pub fn restore_late(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+        for past in before.history {
+            let since = self.history.of(&past.jail, &past.addr);
+            let past_now = Past {
+                count: since
+                    .map_or(0, |since| since.count)
+                    .saturating_add(past.count),
+                latest: since.map_or(past.latest, |since| since.latest.max(past.latest)),
+            };
+            self.history.put(&past.jail, past.addr, past_now);
+        }
+        for ban in before.bans {
+            let held = self.ledger.get(&ban.jail, &ban.addr);
+            if held.is_none_or(|held| is_from_kernel(&held)) {
+                self.restore_ban(ban, &mut HashMap::new(), now, effects);
+            }
+        }
+        let mut listed = before.listed;
+        listed.retain(|(addr, _)| !self.list.contains_key(&addr.ip()));
+        self.restore_list(listed, HashMap::new(), now, effects);
+    }
+
+    /// Has every ban in force written down, for a database that may not know it.
+    pub fn record_all(&self, effects: &mut Vec<Effect>) {
+        let bans = self.jails.keys().flat_map(|jail| self.ledger.of_jail(jail));
+        effects.extend(bans.map(|ban| {
+            let past = self.history.of(&ban.jail, &ban.addr);
+            Effect::Record(Record::Standing(ban, past.map_or(1, |past| past.count)))
+        }));
     }
 
     fn restore_ban(

@@ -202,6 +202,10 @@ fn show(effect: &Effect) -> String {
         Effect::Record(Record::Unban { jail, addr }) => format!("record unban {jail} {addr}"),
         Effect::Record(Record::Forget(addr)) => format!("record forget {addr}"),
         Effect::Record(Record::Listed(entries)) => format!("record {} listed", entries.len()),
+        Effect::Record(Record::Standing(ban, count)) => {
+            format!("record standing {} {} {count}", ban.jail, ban.addr)
+        }
+        Effect::Record(Record::Jails(jails)) => format!("record {} jails", jails.len()),
         Effect::Record(Record::Fact(name, _)) => format!("record {name}"),
         Effect::Record(Record::Read(reading)) => {
             format!(

@@ -1,0 +1,250 @@
+//! The clerk: he writes down what must outlive the daemon, and tells people.
+//!
+//! Nobody waits for him. While the database is in trouble he keeps what he was given,
+//! within a bound, and tries again; what is wrong stands in [`Trouble`], where `status`
+//! finds it. What the database turns out to hold, once it can be read, he brings the judge.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::bus::{self, Judge, ORDERS_KEPT, Paper};
+use crate::ban::archive::Archive;
+use crate::ban::store::Record;
+use crate::engine::{Before, Tell};
+use crate::time::{Time, human};
+
+/// Records are written together after this long, so that a flood of bans costs a few
+/// transactions a second and a crash loses no more than this.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// Records that are written together at most: a larger transaction is no faster for
+/// each of them, and they would lie in memory meanwhile.
+const RECORDS_MAX: usize = 256;
+
+/// How soon a write that failed is tried again: a disk that is full stays so for a while.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Records that wait for a database that cannot be written: some 20 MB, an hour of a
+/// heavy attack.
+const RECORDS_KEPT_MAX: usize = 65_536;
+
+/// How often what is long over is deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Positions alone may wait longer: a line judged twice finds its address banned.
+const COMMIT_POSITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// What is wrong with the database, for whoever asks. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    /// In words; none if all is well.
+    pub fn get(&self) -> Option<String> {
+        // A panic ends the daemon, so nobody finds the lock poisoned.
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// Starts the clerk.
+pub fn start(
+    archive: Archive,
+    papers: Receiver<Paper>,
+    judge: Judge,
+    trouble: Trouble,
+) -> anyhow::Result<JoinHandle<()>> {
+    let mut clerk = Clerk {
+        archive,
+        judge,
+        trouble,
+        records: Vec::new(),
+        in_trouble: false,
+        purged: Instant::now(),
+    };
+    // What went wrong before is told and shown at once.
+    clerk.tell_trouble();
+    bus::named("clerk", move || clerk.serve(&papers))
+}
+
+struct Clerk {
+    archive: Archive,
+    judge: Judge,
+    trouble: Trouble,
+    records: Vec<Record>,
+    in_trouble: bool,
+    purged: Instant,
+}
+
+impl Clerk {
+    fn serve(&mut self, papers: &Receiver<Paper>) {
+        let mut open = true;
+        while open {
+            if self.records.is_empty() && !self.in_trouble {
+                match papers.recv() {
+                    Ok(paper) => take(paper, &mut self.records),
+                    Err(_) => return,
+                }
+            }
+            open = collect(papers, &mut self.records, self.in_trouble);
+            self.write(open);
+            if !self.in_trouble && self.purged.elapsed() > PURGE_EVERY {
+                self.purged = Instant::now();
+                if let Err(error) = self.archive.purge(Time::now()) {
+                    warn!(%error, "what is long over could not be deleted");
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, open: bool) {
+        let written = self.archive.write(&mut self.records, Time::now());
+        if written.is_ok() && self.in_trouble {
+            info!("the database can be written again; nothing is missing in it");
+        }
+        self.records.shrink_to(ORDERS_KEPT);
+        drop_the_oldest(&mut self.records);
+        self.tell_trouble();
+        if !open && let Err(error) = written {
+            error!(%error, lost = self.records.len(), "cannot be written down before the end");
+        }
+        if let Some(kept) = self.archive.take_late() {
+            info!(
+                bans = kept.bans.len(),
+                "the database can be read; its bans go on"
+            );
+            let before = Before {
+                bans: kept.bans,
+                history: kept.history,
+                listed: kept.listed,
+                ..Before::default()
+            };
+            self.judge
+                .visit(|engine, now, effects| engine.restore_late(before, now, effects));
+        }
+        if self.archive.take_anew() {
+            self.judge
+                .visit(|engine, _, effects| engine.record_all(effects));
+        }
+    }
+
+    /// Tells what is new, and the beginning of a trouble.
+    fn tell_trouble(&mut self) {
+        for news in self.archive.news() {
+            error!("{news}");
+        }
+        let trouble = self.archive.trouble();
+        if let Some(trouble) = trouble.filter(|_| !self.in_trouble) {
+            error!(
+                "{trouble}; bans hold in memory and kernel, and are written down as soon as it can be used"
+            );
+        }
+        self.in_trouble = trouble.is_some();
+        self.trouble.set(trouble.map(str::to_owned));
+    }
+}
+
+/// While nothing can be written, so much is kept for later and no more.
+fn drop_the_oldest(records: &mut Vec<Record>) {
+    let surplus = records.len().saturating_sub(RECORDS_KEPT_MAX);
+    if surplus > 0 {
+        records.drain(..surplus);
+        error!(
+            lost = surplus,
+            "records are lost, since the database could not be written for long"
+        );
+    }
+}
+
+/// Takes what comes until it is time to write; false if nothing more will come.
+fn collect(papers: &Receiver<Paper>, records: &mut Vec<Record>, trouble: bool) -> bool {
+    let is_place = |record: &Record| matches!(record, Record::Read(_));
+    let start = Instant::now();
+    while trouble || (!records.is_empty() && records.len() < RECORDS_MAX) {
+        let patience = match records.iter().all(is_place) {
+            _ if trouble => RETRY_EVERY,
+            true => COMMIT_POSITIONS_EVERY,
+            false => COMMIT_EVERY,
+        };
+        match papers.recv_timeout(patience.saturating_sub(start.elapsed())) {
+            Ok(paper) => take(paper, records),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        if records.len() > RECORDS_KEPT_MAX {
+            drop_the_oldest(records);
+        }
+    }
+    true
+}
+
+fn take(paper: Paper, records: &mut Vec<Record>) {
+    match paper {
+        Paper::Tell(tell) => tell_people(&tell),
+        Paper::Record(Record::Read(mut reading)) => {
+            let is_reading = |record: &mut Record| matches!(record, Record::Read(_));
+            for before in records.extract_if(.., is_reading) {
+                if let Record::Read(before) = before {
+                    reading.after(before);
+                }
+            }
+            records.push(Record::Read(reading));
+        }
+        Paper::Record(record) => {
+            if let Record::Ban { ban, .. } = &record {
+                tell_people(&Tell::Banned(ban.clone()));
+            }
+            records.push(record);
+        }
+    }
+}
+
+fn tell_people(tell: &Tell) {
+    match tell {
+        Tell::Found {
+            jail,
+            addr,
+            tries,
+            maxretry,
+        } => debug!(%jail, %addr, tries, maxretry, "failure"),
+        Tell::Banned(ban) => {
+            let until = ban
+                .until
+                .map_or("for ever".to_owned(), |until| human(until.since(ban.since)));
+            info!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, tries = ban.tries, "for" = until, "banned");
+        }
+        Tell::Restored(ban) => {
+            debug!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, "ban goes on")
+        }
+        Tell::Unbanned(ban) => info!(jail = %ban.jail, addr = %ban.addr, "unbanned"),
+        Tell::StillSeen(ban) => {
+            warn!(jail = %ban.jail, addr = %ban.addr, "is banned and still gets through; ordered again");
+        }
+        Tell::Protected { jail, addr } => {
+            debug!(%jail, %addr, "a protected address fails; nothing is done")
+        }
+        Tell::NotInForce(ban) => {
+            error!(jail = %ban.jail, addr = %ban.addr, "the kernel refused this ban; it is not in force");
+        }
+        Tell::ListLoaded {
+            entries,
+            refused,
+            protected,
+        } => {
+            info!(
+                entries,
+                refused, protected, "a page of APIBAN's list is in force"
+            );
+        }
+    }
+}
