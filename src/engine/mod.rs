@@ -6,23 +6,25 @@
 //! event: first the orders to the kernel, since they protect, then what is to be
 //! recorded, then what is to be told.
 
+mod event;
+mod list;
+mod operator;
+mod restore;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
 
 use crate::addr::{self, Addr};
-use crate::ban::archive::is_from_kernel;
-use crate::ban::store::{OldBan, PastBan, Place, Reading, Record, rounded};
+use crate::ban::store::{Place, Reading, Record, rounded};
 use crate::ban::{Due, Ledger};
+use crate::feed::Command;
 use crate::feed::verdicts::{Cached, Verdicts};
-use crate::feed::{Command, Page};
 use crate::jail::bantime::Increment;
 use crate::jail::history::{History, Past};
 use crate::jail::protect::Protected;
@@ -30,8 +32,12 @@ use crate::jail::{Jail, Judgement, Rules, Tally};
 use crate::ticket::{Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Verdict};
 use crate::time::{BanTime, Time};
 
-/// The jail that holds what operators ban by hand.
-pub const OPERATOR_JAIL: &str = "operator";
+pub use event::{Checks, Effect, Event, Refusal, Tell};
+pub use list::CURSOR_FACTS;
+use list::WaitingPage;
+use operator::operators_rules;
+pub use operator::{OPERATOR_JAIL, Pardon};
+pub use restore::Before;
 
 /// How long an address is banned that APIBAN confirms, at least. It is as long as
 /// the confirmation is remembered; whoever fails after that is asked for again.
@@ -50,153 +56,6 @@ const AGAIN_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// How often the silent are forgotten and expired list entries dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
-
-/// A kernel entry that ends this much before its ban is not laid on again at start:
-/// the rounding of seconds, and the moments between two looks.
-const KERNEL_SLACK_SECS: u32 = 2;
-
-/// Pages of the list that may wait for the kernel at once; the feed sends one.
-const PAGES_WAITING_MAX: usize = 4;
-
-/// The page number of a load that is not the feed's.
-const NO_PAGE: u64 = u64::MAX;
-
-/// What happens to the engine.
-#[derive(Debug)]
-pub enum Event {
-    /// A filter found a failure.
-    Failure(Failure),
-    /// All logs were read up to here; all failures before were handed in before.
-    Read {
-        /// In files.
-        places: Vec<Place>,
-        /// In journals: names of facts, and cursors.
-        cursors: Vec<(String, String)>,
-    },
-    /// APIBAN answered about an address.
-    Answer(IpAddr, Verdict),
-    /// A page of APIBAN's list arrived.
-    Page(Page),
-    /// The kernel holds a page, but for so many refused entries.
-    Loaded {
-        /// Which page.
-        page: u64,
-        /// Entries that the kernel did not take.
-        refused: usize,
-    },
-    /// The kernel did not take a page at all.
-    LoadFailed {
-        /// Which page.
-        page: u64,
-    },
-    /// The kernel did not take a ban.
-    Refused {
-        /// In which set.
-        set: Set,
-        /// Whom.
-        addr: Addr,
-    },
-    /// The protected addresses are these now.
-    Protect(Protected),
-    /// A jail ignores these now: the names among them were looked up again.
-    Ignored(JailName, Protected),
-    /// The feed wants a fact of its own kept, as JSON.
-    Fact(String, String),
-    /// Time has passed.
-    Tick,
-}
-
-/// What the engine wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// To the kernel.
-    Order(Order),
-    /// To the database.
-    Record(Record),
-    /// To the feed.
-    Feed(Command),
-    /// To the log, and one day to our other servers.
-    Tell(Tell),
-}
-
-/// What people (and one day peers) are told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Tell {
-    /// A failure was counted.
-    Found {
-        /// In which jail.
-        jail: JailName,
-        /// Who failed.
-        addr: Addr,
-        /// The tries on the account.
-        tries: u32,
-        /// The tries that are too many.
-        maxretry: u32,
-    },
-    /// A ban was laid on.
-    Banned(Ban),
-    /// A ban from before the start goes on.
-    Restored(Ban),
-    /// A ban has ended, or was lifted.
-    Unbanned(Ban),
-    /// A banned address still gets through; the order was given again.
-    StillSeen(Ban),
-    /// A protected or ignored address fails; nothing is done about it.
-    Protected {
-        /// In which jail.
-        jail: JailName,
-        /// Who.
-        addr: Addr,
-    },
-    /// The kernel refused this ban, so it is not in force.
-    NotInForce(Ban),
-    /// A page of the list is in force.
-    ListLoaded {
-        /// Entries in it.
-        entries: usize,
-        /// Entries that the kernel refused.
-        refused: usize,
-        /// Entries left out since they are protected.
-        protected: usize,
-    },
-}
-
-/// Why the door stayed shut.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// It is protected.
-    #[error("{0} is protected: remove it from `protect` in ringfence.toml first")]
-    Protected(Addr),
-    /// It is the whole internet.
-    #[error("{0} is everybody; ban a longer prefix")]
-    Everybody(Addr),
-    /// It is banned already, and for at least as long.
-    #[error("{} is banned by jail {} already", .0.addr, .0.jail)]
-    Already(Ban),
-    /// There is no such jail.
-    #[error("there is no jail `{name}`; there are: {}", known.join(", "))]
-    NoJail {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-}
-
-/// May offenders be checked with APIBAN, and which?
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checks {
-    /// Are checks made at all?
-    pub on: bool,
-    /// Also for addresses that are not of the public internet? For laboratories.
-    pub accept_reserved: bool,
-}
-
-#[derive(Debug)]
-struct WaitingPage {
-    page: Page,
-    protected: usize,
-}
 
 /// See the module's header.
 #[derive(Debug)]
@@ -580,184 +439,6 @@ impl Engine {
         })
     }
 
-    /// An operator bans an address, in the operators' jail unless another is named.
-    pub fn ban(
-        &mut self,
-        addr: Addr,
-        jail: Option<&str>,
-        bantime: Option<BanTime>,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Ban, Refusal> {
-        let name = jail.unwrap_or(OPERATOR_JAIL);
-        let Some(jail) = self.jails.get(name) else {
-            let known = self.jails.keys().map(|name| name.to_string()).collect();
-            return Err(Refusal::NoJail {
-                name: name.to_owned(),
-                known,
-            });
-        };
-        let (jail, base) = (jail.rules.name.clone(), jail.rules.bantime);
-        let ban = match bantime {
-            // A ban in force is prolonged by the jail's own ban time; a new one may grow.
-            None if self.ledger.get(name, &addr).is_none() => {
-                self.sentence(&jail, addr, now, Reason::Operator, 0)
-            }
-            _ => Ban {
-                jail,
-                addr,
-                since: now,
-                until: bantime.unwrap_or(base).end(now),
-                reason: Reason::Operator,
-                tries: 0,
-            },
-        };
-        self.impose(ban.clone(), "", now, effects)?;
-        Ok(ban)
-    }
-
-    /// An operator pardons an address: every ban that is on it, or on part of it, is
-    /// lifted, what it did is forgotten, and it leaves the list. An IPv6 host stands
-    /// for its /64, as it does when it fails. Wider bans around it stay.
-    pub fn unban(&mut self, addr: Addr, now: Time, effects: &mut Vec<Effect>) -> Pardon {
-        let offender = if addr.is_host() {
-            Addr::offender(addr.ip())
-        } else {
-            addr
-        };
-        let mut pardon = Pardon::default();
-        for ban in self.ledger.overlapping(&addr) {
-            if addr.contains(&ban.addr) || ban.addr == offender {
-                pardon.lifted.push(ban);
-            } else {
-                pardon.wider.push(ban);
-            }
-        }
-        for ban in &pardon.lifted {
-            self.ledger.remove(&ban.jail, &ban.addr);
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::Jail(ban.jail.clone()),
-                addr: ban.addr,
-            }));
-        }
-        let inside = |ip: &IpAddr| addr.contains(&Addr::host(*ip));
-        let mut listed: Vec<IpAddr> = self.list.keys().copied().filter(inside).collect();
-        listed.sort_unstable();
-        for ip in listed {
-            self.list.remove(&ip);
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::List,
-                addr: Addr::host(ip),
-            }));
-            effects.push(Effect::Record(Record::Listed(vec![(Addr::host(ip), now)])));
-            pardon.listed.push(ip);
-        }
-        for ban in &pardon.lifted {
-            effects.push(Effect::Record(Record::Unban {
-                jail: ban.jail.clone(),
-                addr: ban.addr,
-            }));
-            effects.push(Effect::Tell(Tell::Unbanned(ban.clone())));
-            self.history.forget_of(&ban.jail, &ban.addr);
-        }
-        let both = [addr, offender];
-        for addr in &both[usize::from(addr == offender)..] {
-            self.history.forget(addr);
-            effects.push(Effect::Record(Record::Forget(*addr)));
-        }
-        for jail in self.jails.values_mut() {
-            jail.forget_inside(&addr);
-            jail.forget(&offender);
-        }
-        // Else an answer that is remembered bans it again.
-        self.verdicts
-            .pardon(|ip| addr.contains(&Addr::host(ip)), now);
-        pardon
-    }
-
-    fn answer(&mut self, ip: IpAddr, verdict: Verdict, now: Time, effects: &mut Vec<Effect>) {
-        self.verdicts.answered(ip, verdict, now);
-        let Some(jail) = self.asked.remove(&ip) else {
-            return;
-        };
-        let Some(rules) = self.jails.get(&jail) else {
-            return;
-        };
-        let offender = offender(rules, Addr::host(ip), &self.protected);
-        if verdict == Verdict::Listed && !rules.rules.ignored.covers(&Addr::host(ip)) {
-            let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
-            if self.impose(ban, "", now, effects).is_ok()
-                && let Some(jail) = self.jails.get_mut(&jail)
-            {
-                jail.forget(&offender);
-            }
-        }
-    }
-
-    fn page(&mut self, mut page: Page, now: Time, effects: &mut Vec<Effect>) {
-        let arrived = page.entries.len();
-        page.entries
-            .retain(|(ip, expires)| *expires > now && !self.is_spared(&Addr::host(*ip)));
-        let entries: Arc<[Entry]> = page
-            .entries
-            .iter()
-            .map(|(ip, expires)| Entry::lasting(Addr::host(*ip), expires.since(now)))
-            .collect();
-        effects.push(Effect::Order(Order::Load {
-            set: Set::List,
-            page: page.seq,
-            entries,
-        }));
-        if self.pages.len() == PAGES_WAITING_MAX {
-            self.pages.remove(0);
-        }
-        self.pages.push(WaitingPage {
-            protected: arrived - page.entries.len(),
-            page,
-        });
-    }
-
-    fn loaded(&mut self, seq: u64, refused: usize, now: Time, effects: &mut Vec<Effect>) {
-        let Some(place) = self
-            .pages
-            .iter()
-            .position(|waiting| waiting.page.seq == seq)
-        else {
-            return;
-        };
-        let WaitingPage { page, protected } = self.pages.remove(place);
-        for (ip, expires) in &page.entries {
-            self.list.insert(*ip, *expires);
-            self.verdicts.listed_by_page(*ip, now);
-        }
-        let entries = page.entries.len();
-        let listed = page
-            .entries
-            .into_iter()
-            .map(|(ip, expires)| (Addr::host(ip), expires))
-            .collect();
-        effects.push(Effect::Record(Record::Listed(listed)));
-        let name = format!("{CURSOR_FACTS}{}", page.cursor.set);
-        effects.push(Effect::Record(Record::Fact(name, page.cursor.to_json())));
-        effects.push(Effect::Feed(Command::Applied {
-            page: seq,
-            held: u32::try_from(self.list.len()).unwrap_or(u32::MAX),
-        }));
-        effects.push(Effect::Tell(Tell::ListLoaded {
-            entries,
-            refused,
-            protected,
-        }));
-    }
-
-    fn load_failed(&mut self, seq: u64, effects: &mut Vec<Effect>) {
-        let before = self.pages.len();
-        self.pages.retain(|waiting| waiting.page.seq != seq);
-        if self.pages.len() < before {
-            effects.push(Effect::Feed(Command::LoadFailed { page: seq }));
-        }
-    }
-
     fn refused(&mut self, set: &Set, addr: Addr, effects: &mut Vec<Effect>) {
         if let Set::Jail(jail) = set
             && let Some(ban) = self.ledger.remove(jail, &addr)
@@ -818,202 +499,6 @@ impl Engine {
         }
     }
 
-    /// Takes over what was in force before the start: the database's bans and list,
-    /// and what the kernel's sets still hold. What the kernel lacks is ordered again;
-    /// what only the kernel knows (the daemon was killed before it wrote it down) is
-    /// taken over for the rest of its time.
-    pub fn restore(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
-        let mut in_kernel: HashMap<Set, HashMap<Addr, u32>> = HashMap::new();
-        for (set, entry) in before.kernel {
-            in_kernel
-                .entry(set)
-                .or_default()
-                .insert(entry.addr, entry.timeout_secs);
-        }
-        self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
-        for PastBan {
-            jail,
-            addr,
-            count,
-            latest,
-        } in before.history
-        {
-            self.history.put(&jail, addr, Past { count, latest });
-        }
-        let mut records = Vec::new();
-        for ban in before.bans {
-            self.restore_ban(ban, &mut in_kernel, now, effects);
-        }
-        for (jail, entries) in jails_of(&in_kernel) {
-            for (addr, timeout_secs) in entries {
-                let until = Some(now + Duration::from_secs(u64::from(*timeout_secs)));
-                let ban = Ban {
-                    jail: jail.clone(),
-                    addr: *addr,
-                    since: now,
-                    until,
-                    reason: Reason::MaxRetry,
-                    tries: 0,
-                };
-                let ignores = |jail: &Jail| jail.rules.ignored.covers(addr);
-                let is_free = self.jails.get(&jail).is_none_or(ignores);
-                if is_free || self.protected.covers(addr) {
-                    let set = Set::Jail(jail.clone());
-                    effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
-                    continue;
-                }
-                self.ledger.insert(&ban, now);
-                // It was killed before it was written down: one more than is written.
-                let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
-                records.push(self.recorded(&ban, "", before.saturating_add(1)));
-                records.push(Effect::Tell(Tell::Restored(ban)));
-            }
-        }
-        for KeptTries { jail, addr, forms } in before.tries {
-            if self.ledger.get(&jail, &addr).is_none()
-                && let Some(jail) = self.jails.get_mut(&jail)
-            {
-                jail.restore(addr, forms, now);
-            }
-        }
-        self.restore_list(
-            before.listed,
-            in_kernel.remove(&Set::List).unwrap_or_default(),
-            now,
-            effects,
-        );
-        effects.append(&mut records);
-    }
-
-    /// Puts back in force what the database held, when it could be read only now: what
-    /// has happened since goes before it, and counts go on.
-    pub fn restore_late(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
-        for past in before.history {
-            let since = self.history.of(&past.jail, &past.addr);
-            let past_now = Past {
-                count: since
-                    .map_or(0, |since| since.count)
-                    .saturating_add(past.count),
-                latest: since.map_or(past.latest, |since| since.latest.max(past.latest)),
-            };
-            self.history.put(&past.jail, past.addr, past_now);
-        }
-        for ban in before.bans {
-            let held = self.ledger.get(&ban.jail, &ban.addr);
-            if held.is_none_or(|held| is_from_kernel(&held)) {
-                self.restore_ban(ban, &mut HashMap::new(), now, effects);
-            }
-        }
-        let mut listed = before.listed;
-        listed.retain(|(addr, _)| !self.list.contains_key(&addr.ip()));
-        self.restore_list(listed, HashMap::new(), now, effects);
-    }
-
-    /// Has every ban in force written down, for a database that may not know it.
-    pub fn record_all(&self, effects: &mut Vec<Effect>) {
-        let bans = self.jails.keys().flat_map(|jail| self.ledger.of_jail(jail));
-        effects.extend(bans.map(|ban| {
-            let past = self.history.of(&ban.jail, &ban.addr);
-            Effect::Record(Record::Standing(ban, past.map_or(1, |past| past.count)))
-        }));
-    }
-
-    fn restore_ban(
-        &mut self,
-        old: OldBan,
-        in_kernel: &mut HashMap<Set, HashMap<Addr, u32>>,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) {
-        let set = Set::Jail(old.jail.clone());
-        let addr = old.addr;
-        let held = in_kernel
-            .get_mut(&set)
-            .and_then(|entries| entries.remove(&addr));
-        let jail = self.jails.get(&old.jail);
-        let ban = jail
-            .filter(|jail| {
-                let is_ignored = jail.rules.ignored.covers(&addr) && old.reason != Reason::Operator;
-                !self.protected.covers(&addr) && !is_ignored
-            })
-            .and_then(|jail| restored(&jail.rules, old, now));
-        match ban.and_then(|ban| Some((block(&ban, now)?, ban))) {
-            Some((order, ban)) => {
-                if !lasts_long_enough(held, &order) {
-                    effects.push(Effect::Order(order));
-                }
-                self.ledger.insert(&ban, now);
-                effects.push(Effect::Tell(Tell::Restored(ban)));
-            }
-            None if held.is_some() => {
-                effects.push(Effect::Order(Order::Unblock { set, addr }));
-            }
-            None => {}
-        }
-    }
-
-    fn restore_protected(&self, held: HashMap<Addr, u32>, effects: &mut Vec<Effect>) {
-        let wanted = self.protected.addrs();
-        for addr in wanted.iter().filter(|addr| !held.contains_key(addr)) {
-            let entry = Entry {
-                addr: *addr,
-                timeout_secs: 0,
-            };
-            effects.push(Effect::Order(Order::Block {
-                set: Set::Allow,
-                entry,
-            }));
-        }
-        for addr in held.keys().filter(|addr| !wanted.contains(addr)) {
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::Allow,
-                addr: *addr,
-            }));
-        }
-    }
-
-    fn restore_list(
-        &mut self,
-        listed: Vec<(Addr, Time)>,
-        held: HashMap<Addr, u32>,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
-        for (addr, expires) in listed {
-            if expires > now && !self.is_spared(&addr) {
-                self.list.insert(addr.ip(), expires);
-                let entry = Entry::lasting(addr, expires.since(now));
-                let lasts =
-                    |held: &u32| held.saturating_add(KERNEL_SLACK_SECS) >= entry.timeout_secs;
-                if !held.get(&addr).is_some_and(lasts) {
-                    missing.push(entry);
-                }
-            }
-        }
-        for (addr, timeout_secs) in held {
-            if self.is_spared(&addr) {
-                unwanted.push(addr);
-            } else {
-                let expires = now + Duration::from_secs(u64::from(timeout_secs));
-                self.list.entry(addr.ip()).or_insert(expires);
-            }
-        }
-        if !missing.is_empty() {
-            effects.push(Effect::Order(Order::Load {
-                set: Set::List,
-                page: NO_PAGE,
-                entries: missing.into(),
-            }));
-        }
-        effects.extend(unwanted.into_iter().map(|addr| {
-            Effect::Order(Order::Unblock {
-                set: Set::List,
-                addr,
-            })
-        }));
-    }
-
     /// All jails, by name.
     pub fn jails(&self) -> impl Iterator<Item = &Jail> {
         self.jails.values()
@@ -1045,55 +530,12 @@ impl Engine {
     }
 }
 
-/// The rules of the operators' own jail, which judges nobody.
-fn operators_rules() -> Rules {
-    Rules {
-        name: OPERATOR_JAIL.into(),
-        maxretry: u32::MAX,
-        findtime: Duration::ZERO,
-        bantime: BanTime::Forever,
-        increment: Increment::default(),
-        apiban: false,
-        tally: Tally::Matches,
-        ignored: Protected::default(),
-    }
-}
-
 /// The kernel sets that these jails need: their own, the operators' and the list.
 pub fn sets_of(rules: &[Rules]) -> Vec<Set> {
     let jails = rules.iter().map(|rules| Set::Jail(rules.name.clone()));
     jails
         .chain([Set::Jail(OPERATOR_JAIL.into()), Set::List])
         .collect()
-}
-
-/// The names under which lists' cursors are kept begin with this.
-pub const CURSOR_FACTS: &str = "apiban.cursor.";
-
-/// What was in force before the start.
-#[derive(Debug, Default)]
-pub struct Before {
-    /// By the database.
-    pub bans: Vec<OldBan>,
-    /// Who was banned before, by the database, the oldest first.
-    pub history: Vec<PastBan>,
-    /// Tries that were not too many yet, by the database, the oldest first.
-    pub tries: Vec<KeptTries>,
-    /// APIBAN's list, by the database.
-    pub listed: Vec<(Addr, Time)>,
-    /// By the kernel.
-    pub kernel: Vec<(Set, Entry)>,
-}
-
-/// What a pardon did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pardon {
-    /// Bans that were lifted.
-    pub lifted: Vec<Ban>,
-    /// Wider bans that hold it still.
-    pub wider: Vec<Ban>,
-    /// Addresses of it that were on APIBAN's list; the list may bring them again.
-    pub listed: Vec<IpAddr>,
 }
 
 /// The order that lays a ban on at `now`; none if it has ended.
@@ -1107,16 +549,6 @@ fn block(ban: &Ban, now: Time) -> Option<Order> {
         set: Set::Jail(ban.jail.clone()),
         entry: Entry::lasting(ban.addr, span),
     })
-}
-
-/// Does the kernel hold an entry for as long as the order wants it to?
-fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
-    match (held, order) {
-        (Some(held), Order::Block { entry, .. }) => {
-            held.saturating_add(KERNEL_SLACK_SECS) >= entry.timeout_secs
-        }
-        _ => false,
-    }
 }
 
 fn unblock(set: Set, addr: Addr) -> Effect {
@@ -1135,25 +567,6 @@ fn offender(jail: &Jail, addr: Addr, protected: &Protected) -> Addr {
         true => prefix,
         false => addr,
     }
-}
-
-/// What is left of a ban after a restart, by its jail's rules. A ban that the rules did
-/// not make (APIBAN's, an operator's) keeps its own length.
-fn restored(rules: &Rules, old: OldBan, now: Time) -> Option<Ban> {
-    let bantime = match (old.reason, old.bantime) {
-        (Reason::Listed | Reason::Operator, Some(bantime)) => bantime,
-        (_, kept) => rules
-            .increment
-            .restored(rules.bantime, old.since, kept, now)?,
-    };
-    Some(Ban {
-        jail: old.jail,
-        addr: old.addr,
-        since: old.since,
-        until: bantime.end(old.since),
-        reason: old.reason,
-        tries: old.tries,
-    })
 }
 
 /// The ban that takes the place of `ban` if enough failures up to `since` came meanwhile;
@@ -1195,20 +608,4 @@ fn ends_later_or_same(held: &Ban, other: &Ban) -> bool {
         (Some(_), None) => false,
         (Some(held), Some(other)) => held >= other,
     }
-}
-
-fn jails_of(in_kernel: &HashMap<Set, HashMap<Addr, u32>>) -> Vec<(JailName, Vec<(&Addr, &u32)>)> {
-    let mut jails: Vec<_> = in_kernel
-        .iter()
-        .filter_map(|(set, entries)| match set {
-            Set::Jail(jail) => {
-                let mut entries: Vec<_> = entries.iter().collect();
-                entries.sort_unstable();
-                Some((jail.clone(), entries))
-            }
-            _ => None,
-        })
-        .collect();
-    jails.sort();
-    jails
 }

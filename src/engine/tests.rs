@@ -5,7 +5,10 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 
+use super::restore::NO_PAGE;
 use super::*;
+use crate::ban::store::{OldBan, PastBan};
+use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
 
 const START: i64 = 1_000_000;

@@ -1,0 +1,140 @@
+//! What goes into the engine and what comes out of it: events and effects.
+
+use std::net::IpAddr;
+
+use crate::addr::Addr;
+use crate::ban::store::{Place, Record};
+use crate::feed::{Command, Page};
+use crate::jail::protect::Protected;
+use crate::ticket::{Ban, Failure, JailName, Order, Set, Verdict};
+
+/// What happens to the engine.
+#[derive(Debug)]
+pub enum Event {
+    /// A filter found a failure.
+    Failure(Failure),
+    /// All logs were read up to here; all failures before were handed in before.
+    Read {
+        /// In files.
+        places: Vec<Place>,
+        /// In journals: names of facts, and cursors.
+        cursors: Vec<(String, String)>,
+    },
+    /// APIBAN answered about an address.
+    Answer(IpAddr, Verdict),
+    /// A page of APIBAN's list arrived.
+    Page(Page),
+    /// The kernel holds a page, but for so many refused entries.
+    Loaded {
+        /// Which page.
+        page: u64,
+        /// Entries that the kernel did not take.
+        refused: usize,
+    },
+    /// The kernel did not take a page at all.
+    LoadFailed {
+        /// Which page.
+        page: u64,
+    },
+    /// The kernel did not take a ban.
+    Refused {
+        /// In which set.
+        set: Set,
+        /// Whom.
+        addr: Addr,
+    },
+    /// The protected addresses are these now.
+    Protect(Protected),
+    /// A jail ignores these now: the names among them were looked up again.
+    Ignored(JailName, Protected),
+    /// The feed wants a fact of its own kept, as JSON.
+    Fact(String, String),
+    /// Time has passed.
+    Tick,
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// To the kernel.
+    Order(Order),
+    /// To the database.
+    Record(Record),
+    /// To the feed.
+    Feed(Command),
+    /// To the log, and one day to our other servers.
+    Tell(Tell),
+}
+
+/// What people (and one day peers) are told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tell {
+    /// A failure was counted.
+    Found {
+        /// In which jail.
+        jail: JailName,
+        /// Who failed.
+        addr: Addr,
+        /// The tries on the account.
+        tries: u32,
+        /// The tries that are too many.
+        maxretry: u32,
+    },
+    /// A ban was laid on.
+    Banned(Ban),
+    /// A ban from before the start goes on.
+    Restored(Ban),
+    /// A ban has ended, or was lifted.
+    Unbanned(Ban),
+    /// A banned address still gets through; the order was given again.
+    StillSeen(Ban),
+    /// A protected or ignored address fails; nothing is done about it.
+    Protected {
+        /// In which jail.
+        jail: JailName,
+        /// Who.
+        addr: Addr,
+    },
+    /// The kernel refused this ban, so it is not in force.
+    NotInForce(Ban),
+    /// A page of the list is in force.
+    ListLoaded {
+        /// Entries in it.
+        entries: usize,
+        /// Entries that the kernel refused.
+        refused: usize,
+        /// Entries left out since they are protected.
+        protected: usize,
+    },
+}
+
+/// Why the door stayed shut.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It is protected.
+    #[error("{0} is protected: remove it from `protect` in ringfence.toml first")]
+    Protected(Addr),
+    /// It is the whole internet.
+    #[error("{0} is everybody; ban a longer prefix")]
+    Everybody(Addr),
+    /// It is banned already, and for at least as long.
+    #[error("{} is banned by jail {} already", .0.addr, .0.jail)]
+    Already(Ban),
+    /// There is no such jail.
+    #[error("there is no jail `{name}`; there are: {}", known.join(", "))]
+    NoJail {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+}
+
+/// May offenders be checked with APIBAN, and which?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Are checks made at all?
+    pub on: bool,
+    /// Also for addresses that are not of the public internet? For laboratories.
+    pub accept_reserved: bool,
+}

@@ -1,0 +1,279 @@
+//! After a start: what was in force before, by the database and by the kernel, is in
+//! force again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Effect, Engine, Tell, block};
+use crate::addr::Addr;
+use crate::ban::archive::is_from_kernel;
+use crate::ban::store::{OldBan, PastBan, Record};
+use crate::jail::history::Past;
+use crate::jail::{Jail, Rules};
+use crate::ticket::{Ban, Entry, JailName, KeptTries, Order, Reason, Set};
+use crate::time::Time;
+
+/// A kernel entry that ends this much before its ban is not laid on again at start:
+/// the rounding of seconds, and the moments between two looks.
+const KERNEL_SLACK_SECS: u32 = 2;
+
+/// The page number of a load that is not the feed's.
+pub(super) const NO_PAGE: u64 = u64::MAX;
+
+/// What was in force before the start.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// By the database.
+    pub bans: Vec<OldBan>,
+    /// Who was banned before, by the database, the oldest first.
+    pub history: Vec<PastBan>,
+    /// Tries that were not too many yet, by the database, the oldest first.
+    pub tries: Vec<KeptTries>,
+    /// APIBAN's list, by the database.
+    pub listed: Vec<(Addr, Time)>,
+    /// By the kernel.
+    pub kernel: Vec<(Set, Entry)>,
+}
+
+impl Engine {
+    /// Takes over what was in force before the start: the database's bans and list,
+    /// and what the kernel's sets still hold. What the kernel lacks is ordered again;
+    /// what only the kernel knows (the daemon was killed before it wrote it down) is
+    /// taken over for the rest of its time.
+    pub fn restore(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+        let mut in_kernel: HashMap<Set, HashMap<Addr, u32>> = HashMap::new();
+        for (set, entry) in before.kernel {
+            in_kernel
+                .entry(set)
+                .or_default()
+                .insert(entry.addr, entry.timeout_secs);
+        }
+        self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
+        for PastBan {
+            jail,
+            addr,
+            count,
+            latest,
+        } in before.history
+        {
+            self.history.put(&jail, addr, Past { count, latest });
+        }
+        let mut records = Vec::new();
+        for ban in before.bans {
+            self.restore_ban(ban, &mut in_kernel, now, effects);
+        }
+        for (jail, entries) in jails_of(&in_kernel) {
+            for (addr, timeout_secs) in entries {
+                let until = Some(now + Duration::from_secs(u64::from(*timeout_secs)));
+                let ban = Ban {
+                    jail: jail.clone(),
+                    addr: *addr,
+                    since: now,
+                    until,
+                    reason: Reason::MaxRetry,
+                    tries: 0,
+                };
+                let ignores = |jail: &Jail| jail.rules.ignored.covers(addr);
+                let is_free = self.jails.get(&jail).is_none_or(ignores);
+                if is_free || self.protected.covers(addr) {
+                    let set = Set::Jail(jail.clone());
+                    effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
+                    continue;
+                }
+                self.ledger.insert(&ban, now);
+                // It was killed before it was written down: one more than is written.
+                let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
+                records.push(self.recorded(&ban, "", before.saturating_add(1)));
+                records.push(Effect::Tell(Tell::Restored(ban)));
+            }
+        }
+        for KeptTries { jail, addr, forms } in before.tries {
+            if self.ledger.get(&jail, &addr).is_none()
+                && let Some(jail) = self.jails.get_mut(&jail)
+            {
+                jail.restore(addr, forms, now);
+            }
+        }
+        self.restore_list(
+            before.listed,
+            in_kernel.remove(&Set::List).unwrap_or_default(),
+            now,
+            effects,
+        );
+        effects.append(&mut records);
+    }
+
+    /// Puts back in force what the database held, when it could be read only now: what
+    /// has happened since goes before it, and counts go on.
+    pub fn restore_late(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+        for past in before.history {
+            let since = self.history.of(&past.jail, &past.addr);
+            let past_now = Past {
+                count: since
+                    .map_or(0, |since| since.count)
+                    .saturating_add(past.count),
+                latest: since.map_or(past.latest, |since| since.latest.max(past.latest)),
+            };
+            self.history.put(&past.jail, past.addr, past_now);
+        }
+        for ban in before.bans {
+            let held = self.ledger.get(&ban.jail, &ban.addr);
+            if held.is_none_or(|held| is_from_kernel(&held)) {
+                self.restore_ban(ban, &mut HashMap::new(), now, effects);
+            }
+        }
+        let mut listed = before.listed;
+        listed.retain(|(addr, _)| !self.list.contains_key(&addr.ip()));
+        self.restore_list(listed, HashMap::new(), now, effects);
+    }
+
+    /// Has every ban in force written down, for a database that may not know it.
+    pub fn record_all(&self, effects: &mut Vec<Effect>) {
+        let bans = self.jails.keys().flat_map(|jail| self.ledger.of_jail(jail));
+        effects.extend(bans.map(|ban| {
+            let past = self.history.of(&ban.jail, &ban.addr);
+            Effect::Record(Record::Standing(ban, past.map_or(1, |past| past.count)))
+        }));
+    }
+
+    fn restore_ban(
+        &mut self,
+        old: OldBan,
+        in_kernel: &mut HashMap<Set, HashMap<Addr, u32>>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let set = Set::Jail(old.jail.clone());
+        let addr = old.addr;
+        let held = in_kernel
+            .get_mut(&set)
+            .and_then(|entries| entries.remove(&addr));
+        let jail = self.jails.get(&old.jail);
+        let ban = jail
+            .filter(|jail| {
+                let is_ignored = jail.rules.ignored.covers(&addr) && old.reason != Reason::Operator;
+                !self.protected.covers(&addr) && !is_ignored
+            })
+            .and_then(|jail| restored(&jail.rules, old, now));
+        match ban.and_then(|ban| Some((block(&ban, now)?, ban))) {
+            Some((order, ban)) => {
+                if !lasts_long_enough(held, &order) {
+                    effects.push(Effect::Order(order));
+                }
+                self.ledger.insert(&ban, now);
+                effects.push(Effect::Tell(Tell::Restored(ban)));
+            }
+            None if held.is_some() => {
+                effects.push(Effect::Order(Order::Unblock { set, addr }));
+            }
+            None => {}
+        }
+    }
+
+    fn restore_protected(&self, held: HashMap<Addr, u32>, effects: &mut Vec<Effect>) {
+        let wanted = self.protected.addrs();
+        for addr in wanted.iter().filter(|addr| !held.contains_key(addr)) {
+            let entry = Entry {
+                addr: *addr,
+                timeout_secs: 0,
+            };
+            effects.push(Effect::Order(Order::Block {
+                set: Set::Allow,
+                entry,
+            }));
+        }
+        for addr in held.keys().filter(|addr| !wanted.contains(addr)) {
+            effects.push(Effect::Order(Order::Unblock {
+                set: Set::Allow,
+                addr: *addr,
+            }));
+        }
+    }
+
+    fn restore_list(
+        &mut self,
+        listed: Vec<(Addr, Time)>,
+        held: HashMap<Addr, u32>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
+        for (addr, expires) in listed {
+            if expires > now && !self.is_spared(&addr) {
+                self.list.insert(addr.ip(), expires);
+                let entry = Entry::lasting(addr, expires.since(now));
+                let lasts =
+                    |held: &u32| held.saturating_add(KERNEL_SLACK_SECS) >= entry.timeout_secs;
+                if !held.get(&addr).is_some_and(lasts) {
+                    missing.push(entry);
+                }
+            }
+        }
+        for (addr, timeout_secs) in held {
+            if self.is_spared(&addr) {
+                unwanted.push(addr);
+            } else {
+                let expires = now + Duration::from_secs(u64::from(timeout_secs));
+                self.list.entry(addr.ip()).or_insert(expires);
+            }
+        }
+        if !missing.is_empty() {
+            effects.push(Effect::Order(Order::Load {
+                set: Set::List,
+                page: NO_PAGE,
+                entries: missing.into(),
+            }));
+        }
+        effects.extend(unwanted.into_iter().map(|addr| {
+            Effect::Order(Order::Unblock {
+                set: Set::List,
+                addr,
+            })
+        }));
+    }
+}
+
+/// Does the kernel hold an entry for as long as the order wants it to?
+fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
+    match (held, order) {
+        (Some(held), Order::Block { entry, .. }) => {
+            held.saturating_add(KERNEL_SLACK_SECS) >= entry.timeout_secs
+        }
+        _ => false,
+    }
+}
+
+/// What is left of a ban after a restart, by its jail's rules. A ban that the rules did
+/// not make (APIBAN's, an operator's) keeps its own length.
+fn restored(rules: &Rules, old: OldBan, now: Time) -> Option<Ban> {
+    let bantime = match (old.reason, old.bantime) {
+        (Reason::Listed | Reason::Operator, Some(bantime)) => bantime,
+        (_, kept) => rules
+            .increment
+            .restored(rules.bantime, old.since, kept, now)?,
+    };
+    Some(Ban {
+        jail: old.jail,
+        addr: old.addr,
+        since: old.since,
+        until: bantime.end(old.since),
+        reason: old.reason,
+        tries: old.tries,
+    })
+}
+
+fn jails_of(in_kernel: &HashMap<Set, HashMap<Addr, u32>>) -> Vec<(JailName, Vec<(&Addr, &u32)>)> {
+    let mut jails: Vec<_> = in_kernel
+        .iter()
+        .filter_map(|(set, entries)| match set {
+            Set::Jail(jail) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_unstable();
+                Some((jail.clone(), entries))
+            }
+            _ => None,
+        })
+        .collect();
+    jails.sort();
+    jails
+}
