@@ -26,8 +26,50 @@ pub struct Failure {
     /// Which line form: the log and the failregex that hit.
     /// One failed try may write several lines, each of another form.
     pub form: u32,
+    /// How sure it is that the address itself sent what the line tells of.
+    pub trust: Trust,
+    /// Whose account was tried, as the line says it (`<F-USER>`): the sender's own text.
+    pub user: Option<Box<str>>,
     /// The line, cut to a bounded length: the evidence.
     pub line: Box<str>,
+}
+
+/// How sure it is that an address itself sent what a line tells of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// One packet is enough for the line, and its source can be forged; or the line itself can.
+    #[default]
+    Hint,
+    /// The server saw an answer to what it had sent there (`<F-PROOF>` captured something).
+    Proof,
+}
+
+/// Something seen of an address that is no failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighting {
+    /// The jail whose filter saw it.
+    pub jail: JailName,
+    /// Of whom.
+    pub addr: Addr,
+    /// When, by the line's own date (never in the future).
+    pub time: Time,
+    /// What it did.
+    pub sight: Sight,
+    /// How sure it is that it did.
+    pub trust: Trust,
+    /// On whose account, as the line says it.
+    pub user: Option<Box<str>>,
+    /// Which line form: see [`Failure::form`].
+    pub form: u32,
+}
+
+/// What a [`Sighting`] is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It authenticated (`successregex`).
+    Success,
+    /// It was asked to authenticate, as everybody is at first (`challengeregex`).
+    Challenge,
 }
 
 /// The tries of an offender in one line form, as a window counts them.

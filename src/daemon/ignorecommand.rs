@@ -145,6 +145,7 @@ fn filled(text: &str, failure: &Failure) -> String {
 mod tests {
     use super::*;
     use crate::config::fail2ban::IgnoreCache;
+    use crate::ticket::Trust;
     use crate::time::Time;
 
     fn failure(ip: &str) -> Failure {
@@ -153,6 +154,8 @@ mod tests {
             addr: ip.parse().unwrap(),
             time: Time::from_secs(1_000),
             form: 0,
+            trust: Trust::Hint,
+            user: None,
             line: "Failed password for `reboot`".into(),
         }
     }

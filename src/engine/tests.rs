@@ -10,6 +10,7 @@ use super::*;
 use crate::ban::store::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
+use crate::ticket::Trust;
 
 const START: i64 = 1_000_000;
 
@@ -158,6 +159,8 @@ fn failure(jail: &str, ip: IpAddr, form: u32, time: Time) -> Event {
         addr: Addr::host(ip),
         time,
         form,
+        trust: Trust::Hint,
+        user: None,
         line: "line".into(),
     })
 }
@@ -793,6 +796,8 @@ fn tries_outlive_the_run_that_counted_them() {
             addr: host.parse().unwrap(),
             time: at(secs),
             form: 7,
+            trust: Trust::Hint,
+            user: None,
             line: "a line".into(),
         };
         Event::Failure(failure)

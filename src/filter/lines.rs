@@ -22,7 +22,7 @@ use super::literals::Literal;
 use super::matched::{self, Host, Match};
 use super::tally::{Clock, Tally};
 use crate::addr::Addr;
-use crate::ticket::{Failure, JailName};
+use crate::ticket::{Failure, JailName, Trust};
 use crate::time::Time;
 
 /// A live line whose date is further from now than this counts as written now:
@@ -34,6 +34,9 @@ const LOOK_BACK_LINES: usize = 100;
 
 /// Bytes of a line that are kept as evidence.
 const EVIDENCE_BYTES_MAX: usize = 512;
+
+/// Bytes of an account's name that are kept; an honest one is shorter.
+const USER_BYTES_MAX: usize = 128;
 
 /// How a line's date is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Named {
     jail: JailName,
     time: Time,
     form: u32,
+    trust: Trust,
+    user: Option<Box<str>>,
     line: Box<str>,
 }
 
@@ -90,6 +95,8 @@ impl Named {
             addr: Addr::host(ip),
             time: self.time,
             form: self.form,
+            trust: self.trust,
+            user: self.user.clone(),
             line: self.line.clone(),
         }
     }
@@ -485,6 +492,12 @@ impl Cutter {
 /// Says whom a match blames, if anybody.
 fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
     let (jail, time) = (jail.clone(), found.time);
+    let trust = match found.groups.full("proof") {
+        Some(_) => Trust::Proof,
+        None => Trust::Hint,
+    };
+    let user = found.groups.full("user");
+    let user = user.map(|user| matched::cut(user, USER_BYTES_MAX).into());
     let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
     if let Some(addr) = found.addr() {
         each(Found::Failure(Failure {
@@ -492,6 +505,8 @@ fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn Fn
             addr,
             time,
             form,
+            trust,
+            user,
             line: line(),
         }));
     } else if let Some(Host::Name(name)) = found.host {
@@ -500,6 +515,8 @@ fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn Fn
             jail,
             time,
             form,
+            trust,
+            user,
             line: line(),
         }));
     }

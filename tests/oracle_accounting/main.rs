@@ -29,7 +29,7 @@ use ringfence::config::fail2ban::{Formula, Increment};
 use ringfence::engine::{Before, Checks, Effect, Engine, Event};
 use ringfence::jail::protect::Protected;
 use ringfence::jail::{Rules, Tally};
-use ringfence::ticket::Failure;
+use ringfence::ticket::{Failure, Trust};
 use ringfence::time::{BanTime, Time};
 use serde_json::{Value, json};
 
@@ -191,6 +191,8 @@ impl Ours {
                     addr: addr.parse().expect(addr),
                     time: *time,
                     form: 0,
+                    trust: Trust::Hint,
+                    user: None,
                     line: "line".into(),
                 };
                 self.engine
