@@ -192,6 +192,9 @@ pub enum Set {
     Allow,
     /// The bans of one jail.
     Jail(JailName),
+    /// Known-good addresses that must be sanctioned: only their SIP signalling is held
+    /// back, to a trickle; their media pass.
+    Throttled,
     /// APIBAN's list.
     List,
 }

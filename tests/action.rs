@@ -448,7 +448,43 @@ namespaced! {
         check_heard("2001:db8::1", &six, &six);
     }
 
-    fn without_iptables_the_error_says_what_to_install() {
+fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
+        let mut firewall = Firewall::open(SIZES).expect("open");
+        firewall.ensure(&[jail(), Set::Throttled]).expect("ensure");
+        run("ip link set lo up");
+        for addr in ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"] {
+            run(&format!("ip addr add {addr} dev lo"));
+        }
+        for addr in ["2001:db8::1/128", "2001:db8:0:2::1/128", "2001:db8:0:3::1/128"] {
+            run(&format!("ip addr add {addr} dev lo nodad"));
+        }
+        settle("2001:db8::1", &["2001:db8:0:2::1", "2001:db8:0:3::1"]);
+        apply(&mut firewall, &[
+            block(&Set::Throttled, "192.0.2.2", 600),
+            block(&Set::Throttled, "2001:db8:0:2::/64", 600),
+        ]);
+        for (to, throttled, free) in [
+            ("192.0.2.1", "192.0.2.2", "192.0.2.3"),
+            ("2001:db8::1", "2001:db8:0:2::1", "2001:db8:0:3::1"),
+        ] {
+            assert_eq!(count_heard((to, 5060), free, 50), 50, "{free}");
+            assert_eq!(count_heard((to, 10_000), throttled, 50), 50, "media of {throttled}");
+            let start = std::time::Instant::now();
+            let heard = count_heard((to, 5060), throttled, 50);
+            let allowed = 1 + start.elapsed().as_secs() as usize + 1;
+            assert!((1..=allowed).contains(&heard), "{throttled}: {heard} of at most {allowed}");
+            apply(&mut firewall, &[block(&Set::Allow, throttled, 0)]);
+            assert_eq!(count_heard((to, 5061), throttled, 50), 50, "allowed: {throttled}");
+        }
+        // To ensure again changes nothing, and all goes together.
+        firewall.ensure(&[jail(), Set::Throttled]).expect("ensure again");
+        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (3, 3));
+        firewall.remove_rules().expect("remove");
+        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (0, 0));
+        assert_eq!(addresses("ringfence-throttled"), ["192.0.2.2"]);
+    }
+
+        fn without_iptables_the_error_says_what_to_install() {
         hide_all_but(&["ipset"]);
         let mut firewall = Firewall::open(SIZES).expect("open");
         let error = firewall.ensure(&[jail()]).expect_err("no iptables");
@@ -536,6 +572,28 @@ fn check_heard(to: &str, sources: &[&str], expected: &[&str]) {
         heard.insert(from.ip().to_string());
     }
     assert_eq!(heard, expected);
+}
+
+/// How many of `times` datagrams from `source` arrive at `to`. One from there itself,
+/// which nobody holds back, is waited for at the end.
+fn count_heard(to: (&str, u16), source: &str, times: usize) -> usize {
+    let receiver = UdpSocket::bind(to).expect("bind receiver");
+    let stuck = std::time::Duration::from_secs(20);
+    receiver.set_read_timeout(Some(stuck)).expect("time limit");
+    let sender = UdpSocket::bind((source, 0)).expect("bind sender");
+    for _ in 0..times {
+        sender.send_to(b"REGISTER", to).expect("send");
+    }
+    let last = UdpSocket::bind((to.0, 0)).expect("bind the last sender");
+    last.send_to(b"LAST", to).expect("send");
+    let mut heard = 0;
+    loop {
+        let (bytes, _) = receiver.recv_from(&mut [0; 64]).expect("the last");
+        match bytes == b"LAST".len() {
+            true => return heard,
+            false => heard += 1,
+        }
+    }
 }
 
 /// Makes the namespace's /usr/sbin have only these of its programs.

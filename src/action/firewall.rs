@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use super::Sizes;
 use super::error::Error;
 use super::ipset::{BATCH_MAX, Family, Header, Ipset, Kept, Shape};
 use super::name::{self, Name, ROOT, SPARE};
-use super::{Sizes, rules};
+use super::rules::{self, Rule};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
 
@@ -39,6 +40,14 @@ pub enum Note {
     Ruled {
         /// Which family it is for.
         family: Family,
+    },
+    /// Known-good addresses cannot be held back.
+    #[error("signalling of known-good addresses cannot be held back over {}: {reason}", family.word())]
+    NoThrottle {
+        /// Which family.
+        family: Family,
+        /// Why, and what helps.
+        reason: String,
     },
     /// IPv6 cannot be guarded.
     #[error("IPv6 is not guarded, IPv4 is: {reason}")]
@@ -129,10 +138,11 @@ impl Firewall {
             }
         }
         self.ensure_list(&mut notes)?;
-        if rules::ensure(Family::V4)? {
+        if rules::ensure(Family::V4, Rule::Drop)? {
             notes.push(Note::Ruled { family: Family::V4 });
         }
         self.ensure_rule_v6(&mut notes);
+        self.ensure_throttles(&mut notes);
         notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
         Ok(notes)
     }
@@ -229,7 +239,7 @@ impl Firewall {
     /// IPv4 stands without IPv6, so what is wrong here is a note and no error.
     fn ensure_rule_v6(&mut self, notes: &mut Vec<Note>) {
         let ruled = match rules::is_spoken(Family::V6) {
-            true => rules::ensure(Family::V6).map_err(|error| error.to_string()),
+            true => rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string()),
             false => Err("this kernel does not speak it, so nothing comes that way".to_owned()),
         };
         self.ipv6 = ruled.is_ok();
@@ -240,9 +250,33 @@ impl Firewall {
         }
     }
 
+    /// Bans stand without them, so what is wrong here is a note and no error.
+    fn ensure_throttles(&self, notes: &mut Vec<Note>) {
+        if !self.sets.contains(&Set::Throttled) {
+            return;
+        }
+        for family in self.ruled() {
+            let ruled = Rule::THROTTLES
+                .into_iter()
+                .try_for_each(|rule| rules::ensure(family, rule).map(drop));
+            if let Err(error) = ruled {
+                let reason = error.to_string();
+                notes.push(Note::NoThrottle { family, reason });
+            }
+        }
+    }
+
+    /// The families that have rules.
+    fn ruled(&self) -> impl Iterator<Item = Family> {
+        let ipv6 = self.ipv6;
+        let families = Family::BOTH.into_iter();
+        families.filter(move |family| *family == Family::V4 || ipv6)
+    }
+
     /// The kernel sets that belong into the list.
     fn blocking(&self) -> Vec<Name> {
-        names_of(self.sets.iter().filter(|set| **set != Set::Allow))
+        let blocks = |set: &&Set| !matches!(set, Set::Allow | Set::Throttled);
+        names_of(self.sets.iter().filter(blocks))
     }
 
     /// What of all that `ensure` made is no longer there. Nothing is changed.
@@ -270,8 +304,8 @@ impl Firewall {
                 missing.push(Missing::Member { name });
             }
         }
-        for family in Family::BOTH {
-            if (family == Family::V4 || self.ipv6) && !rules::is_present(family)? {
+        for family in self.ruled() {
+            if !rules::is_present(family, Rule::Drop)? {
                 missing.push(Missing::Rule { family });
             }
         }

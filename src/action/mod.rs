@@ -36,8 +36,9 @@ use ipset::Shape;
 /// Buckets that a jail's set begins with: bans of a bad day without enlarging.
 const JAIL_HASHSIZE: u32 = 16_384;
 
-/// Buckets of the allow set, which people write by hand.
-const ALLOW_HASHSIZE: u32 = 1_024;
+/// Buckets of the sets that stay small: what people allow, and known-good addresses that
+/// misbehave.
+const SMALL_HASHSIZE: u32 = 1_024;
 
 /// The fewest buckets that the kernel makes.
 const HASHSIZE_MIN: u32 = 64;
@@ -94,7 +95,7 @@ pub enum Outcome {
 /// How many entries sets can hold, for each family. From the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// `firewall.max_bans`: each jail's set.
+    /// `firewall.max_bans`: each jail's set, and that of the throttled.
     pub jail: u32,
     /// `apiban.max_entries`: APIBAN's list.
     pub list: u32,
@@ -115,7 +116,7 @@ impl Default for Sizes {
 impl Sizes {
     fn maxelem(&self, set: &Set) -> (u32, &'static str) {
         match set {
-            Set::Jail(_) => (self.jail, "firewall.max_bans"),
+            Set::Jail(_) | Set::Throttled => (self.jail, "firewall.max_bans"),
             Set::List => (self.list, "apiban.max_entries"),
             Set::Allow => (self.allow, "protect"),
         }
@@ -126,8 +127,9 @@ impl Sizes {
         let maxelem = maxelem.max(1);
         let ceiling = match set {
             Set::Jail(_) => JAIL_HASHSIZE,
+            Set::Throttled => SMALL_HASHSIZE,
             Set::List => HASHSIZE_MAX,
-            Set::Allow => ALLOW_HASHSIZE,
+            Set::Allow => SMALL_HASHSIZE,
         };
         // Two entries a bucket is where the kernel's tables are fast and do not grow.
         let half = (maxelem / 2).checked_next_power_of_two().unwrap_or(ceiling);

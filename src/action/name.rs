@@ -5,12 +5,13 @@
 //! | bans of the jail `asterisk` | `ringfence-asterisk` | `ringfence-asterisk6` |
 //! | APIBAN's list | `ringfence-apiban` | `ringfence-apiban6` |
 //! | addresses that always pass | `ringfence-allow` | `ringfence-allow6` |
+//! | addresses whose signalling is held back | `ringfence-throttled` | `ringfence-throttled6` |
 //! | the list of all that block | `ringfence` | the same one |
 //! | a set while it is being enlarged | `ringfence~new` | the same one |
 //!
 //! The kernel takes 31 bytes. A jail name that is longer than 20, that has other
 //! characters than letters, digits, `.`, `_` and `-`, that ends in `6`, or that is
-//! `apiban` or `allow`, is written as its first 11 usable characters, a `~` and 8
+//! `apiban`, `allow` or `throttled`, is written as its first 11 usable characters, a `~` and 8
 //! letters made from the whole name: `ringfence-asterisk-se~eagiidaj`. The same
 //! name always gives the same letters, and no two sets can meet: `~` stands in no
 //! name that is kept as it is, and the letters never end in `6`.
@@ -56,6 +57,7 @@ impl Name {
         name.push(PREFIX.bytes());
         match set {
             Set::Allow => name.push("allow".bytes()),
+            Set::Throttled => name.push("throttled".bytes()),
             Set::List => name.push("apiban".bytes()),
             Set::Jail(jail) if is_plain(jail) => name.push(jail.bytes()),
             Set::Jail(jail) => {
@@ -108,7 +110,7 @@ fn is_plain(jail: &str) -> bool {
     jail.len() <= JAIL_BYTES_MAX
         && jail.bytes().all(is_usable)
         && !jail.ends_with('6')
-        && !matches!(jail, "" | "apiban" | "allow")
+        && !matches!(jail, "" | "apiban" | "allow" | "throttled")
 }
 
 /// Letters `a` to `p`, four bits each, from FNV-1a over the whole name.
@@ -142,6 +144,10 @@ mod tests {
         );
         assert_eq!(&*Name::of(&Set::List, Family::V6), "ringfence-apiban6");
         assert_eq!(&*Name::of(&Set::Allow, Family::V4), "ringfence-allow");
+        assert_eq!(
+            &*Name::of(&Set::Throttled, Family::V6),
+            "ringfence-throttled6"
+        );
     }
 
     #[test]
@@ -152,6 +158,7 @@ mod tests {
             "asterisk6",
             "apiban",
             "allow",
+            "throttled",
             "jail with spaces",
             "jail with spaces;",
             "Gefängnis",

@@ -1,12 +1,16 @@
-//! The one rule per family that makes the sets count.
+//! The few rules per family that make the sets count.
 //!
-//! It stands first in the raw table's PREROUTING: before connection tracking, so
+//! They stand first in the raw table's PREROUTING: before connection tracking, so
 //! that a flood costs nothing, before Docker's forwarding, and out of the way of
 //! other tools' filter chains. A packet whose source is in the allow set is let be,
-//! another whose source is in the list `ringfence` is dropped.
+//! another whose source is in the list `ringfence` is dropped. Of a source in the set
+//! `ringfence-throttled` the signalling alone is held back, to a trickle: of datagrams
+//! one a second, since each can try a password; of streams, where one segment can
+//! carry many tries, as many bytes as few tries need. What comes too soon is dropped,
+//! and an honest phone sends it again.
 //!
-//! The rule is put in place by `iptables` and `ip6tables`, once: no program runs for
-//! a ban. It is looked for first, so it never stands there twice. No shell is used,
+//! The rules are put in place by `iptables` and `ip6tables`, once: no program runs for
+//! a ban. Each is looked for first, so it never stands there twice. No shell is used,
 //! and programs are taken from the system's folders only.
 //!
 //! Absent: hosts without iptables, which need nftables' own sets.
@@ -25,7 +29,7 @@ const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/bin"];
 /// How long iptables waits for another iptables to finish, in seconds.
 const LOCK_SECS: &str = "10";
 
-/// Copies of the rule that we take away; somebody may have inserted it again by hand.
+/// Copies of a rule that we take away; somebody may have inserted it again by hand.
 const COPIES_MAX: usize = 16;
 
 /// What is kept of a program's words.
@@ -36,34 +40,77 @@ pub(super) fn is_spoken(family: Family) -> bool {
     family == Family::V4 || Path::new("/proc/net/if_inet6").exists()
 }
 
+/// Where SIP is spoken, for iptables.
+const SIGNALLING_PORTS: &str = "5060,5061";
+
+/// One rule of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Whoever is in the list `ringfence` is dropped.
+    Drop,
+    /// SIP over UDP of the throttled is held back.
+    ThrottleDatagrams,
+    /// SIP over TCP and TLS of the throttled is held back.
+    ThrottleStreams,
+}
+
+impl Rule {
+    /// All that there are.
+    pub(super) const ALL: [Rule; 3] = [Rule::Drop, Rule::ThrottleDatagrams, Rule::ThrottleStreams];
+
+    /// Those that hold back.
+    pub(super) const THROTTLES: [Rule; 2] = [Rule::ThrottleDatagrams, Rule::ThrottleStreams];
+
+    /// Which packets, in iptables' words, after the allow set has let its own be.
+    fn matches(self, family: Family) -> Vec<String> {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let limit = |protocol: &str, above: &str, burst: &str| {
+            let set = Name::of(&Set::Throttled, family);
+            words(&format!(
+                "-m set --match-set {} src -p {protocol} -m multiport --dports {SIGNALLING_PORTS} \
+                 -m hashlimit --hashlimit-above {above} --hashlimit-burst {burst} \
+                 --hashlimit-mode srcip --hashlimit-name {ROOT}-{protocol}",
+                &*set
+            ))
+        };
+        match self {
+            Rule::Drop => words(&format!("-m set --match-set {ROOT} src")),
+            Rule::ThrottleDatagrams => limit("udp", "1/sec", "1"),
+            Rule::ThrottleStreams => limit("tcp", "512b/s", "4kb"),
+        }
+    }
+}
+
 /// Puts the rule in place; false if it was there already.
-pub(super) fn ensure(family: Family) -> Result<bool, Error> {
-    if is_present(family)? {
+pub(super) fn ensure(family: Family, rule: Rule) -> Result<bool, Error> {
+    if is_present(family, rule)? {
         return Ok(false);
     }
-    run(family, &["-I", "PREROUTING", "1"]).map_err(|refusal| refusal.error)?;
+    run(family, &["-I", "PREROUTING", "1"], rule).map_err(|refusal| refusal.error)?;
     Ok(true)
 }
 
 /// Is the rule there?
-pub(super) fn is_present(family: Family) -> Result<bool, Error> {
-    match run(family, &["-C", "PREROUTING"]) {
+pub(super) fn is_present(family: Family, rule: Rule) -> Result<bool, Error> {
+    match run(family, &["-C", "PREROUTING"], rule) {
         Ok(()) => Ok(true),
         Err(refusal) if refusal.is_absence => Ok(false),
         Err(refusal) => Err(refusal.error),
     }
 }
 
-/// Takes the rule away, as often as it is there.
+/// Takes our rules away, as often as they are there.
 pub(super) fn remove(family: Family) -> Result<(), Error> {
     if !is_spoken(family) {
         return Ok(());
     }
-    for _ in 0..COPIES_MAX {
-        match run(family, &["-D", "PREROUTING"]) {
-            Ok(()) => {}
-            Err(refusal) if refusal.is_absence => break,
-            Err(refusal) => return Err(refusal.error),
+    for rule in Rule::ALL {
+        for _ in 0..COPIES_MAX {
+            match run(family, &["-D", "PREROUTING"], rule) {
+                Ok(()) => {}
+                Err(refusal) if refusal.is_absence => break,
+                Err(refusal) => return Err(refusal.error),
+            }
         }
     }
     Ok(())
@@ -84,8 +131,8 @@ fn program(family: Family) -> &'static str {
     }
 }
 
-/// Runs iptables with `verb` and our rule behind it.
-fn run(family: Family, verb: &[&str]) -> Result<(), Refusal> {
+/// Runs iptables with `verb` and the rule behind it.
+fn run(family: Family, verb: &[&str], rule: Rule) -> Result<(), Refusal> {
     let program = program(family);
     let Some(path) = find(program, &FOLDERS) else {
         return Err(Refusal {
@@ -97,7 +144,8 @@ fn run(family: Family, verb: &[&str]) -> Result<(), Refusal> {
     let mut arguments = vec!["-w", LOCK_SECS, "-t", "raw"];
     arguments.extend(verb);
     arguments.extend(["-m", "set", "!", "--match-set", &allow, "src"]);
-    arguments.extend(["-m", "set", "--match-set", ROOT, "src"]);
+    let matches = rule.matches(family);
+    arguments.extend(matches.iter().map(String::as_str));
     arguments.extend(["-m", "comment", "--comment", ROOT, "-j", "DROP"]);
     // Its messages are read, so they must not be translated.
     let output = Command::new(&path)
@@ -153,7 +201,7 @@ fn explain(family: Family, command: String, said: &str) -> Refusal {
             module,
             said,
         }
-    } else if has(&["xt_set", "load match", "Extension set", "No chain/target"]) {
+    } else if has(&["xt_set", "match `set'", "Extension set", "No chain/target"]) {
         Error::NoSetMatch { program, said }
     } else {
         Error::Rule { command, said }

@@ -39,7 +39,9 @@ impl Kernel {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
                 Note::Enlarged { .. } => info!("{note}"),
-                Note::NoIpv6 { .. } | Note::Stray { .. } => warn!("{note}"),
+                Note::NoIpv6 { .. } | Note::NoThrottle { .. } | Note::Stray { .. } => {
+                    warn!("{note}");
+                }
             }
         }
         remove_strays(&mut firewall, config);

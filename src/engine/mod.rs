@@ -530,11 +530,12 @@ impl Engine {
     }
 }
 
-/// The kernel sets that these jails need: their own, the operators' and the list.
+/// The kernel sets that these jails need: their own, the operators', that of the throttled
+/// and the list.
 pub fn sets_of(rules: &[Rules]) -> Vec<Set> {
     let jails = rules.iter().map(|rules| Set::Jail(rules.name.clone()));
     jails
-        .chain([Set::Jail(OPERATOR_JAIL.into()), Set::List])
+        .chain([Set::Jail(OPERATOR_JAIL.into()), Set::Throttled, Set::List])
         .collect()
 }
 
