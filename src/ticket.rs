@@ -72,6 +72,105 @@ pub enum Sight {
     Challenge,
 }
 
+/// A registration that a registrar's own store holds now: a login that worked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// From where.
+    pub addr: Addr,
+    /// On which account.
+    pub user: Box<str>,
+    /// Since when, as far as it is known; else the time at which the store was read.
+    pub since: Time,
+}
+
+/// What an operator must look at, since nobody is banned for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    /// What is wrong.
+    pub kind: AlarmKind,
+    /// When.
+    pub time: Time,
+    /// Whom it is about; nobody if it is about all.
+    pub addr: Option<Addr>,
+    /// In which jail it came up.
+    pub jail: JailName,
+    /// Accounts that were tried, as the lines say it: text of the sender's, bounded.
+    pub accounts: Vec<Box<str>>,
+    /// How many tries, or addresses, raised it.
+    pub count: u32,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AlarmKind {
+    /// A login worked right after many that did not: the account may be cracked.
+    Cracked,
+    /// An address that is spared tries accounts as a cracker does.
+    Cracking,
+    /// Known-good addresses fail all at once: it is us.
+    Outage,
+    /// The log names a proxy, or this machine, where it should name who failed.
+    WrongSource,
+}
+
+impl AlarmKind {
+    /// The word for logs and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            AlarmKind::Cracked => "cracked",
+            AlarmKind::Cracking => "cracking",
+            AlarmKind::Outage => "outage",
+            AlarmKind::WrongSource => "wrong-source",
+        }
+    }
+}
+
+impl fmt::Display for Alarm {
+    /// One line. Names of accounts are shown escaped: they are the sender's text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Alarm { jail, count, .. } = self;
+        let whose = |f: &mut fmt::Formatter<'_>| match &self.addr {
+            Some(addr) => write!(f, "{addr}"),
+            None => f.write_str("somebody"),
+        };
+        match self.kind {
+            AlarmKind::Cracked => {
+                f.write_str("a login from ")?;
+                whose(f)?;
+                write!(f, " worked right after {count} that failed")?;
+                accounts(f, "; is the account cracked?", &self.accounts)
+            }
+            AlarmKind::Cracking => {
+                whose(f)?;
+                write!(f, " is spared, but fails like a cracker ({count} tries)")?;
+                accounts(f, "", &self.accounts)
+            }
+            AlarmKind::Outage => write!(
+                f,
+                "{count} known-good addresses fail at once: it seems to be us (the database, \
+                 a rollout); none of them is sanctioned until it is over"
+            ),
+            AlarmKind::WrongSource => {
+                f.write_str("the log names ")?;
+                whose(f)?;
+                write!(
+                    f,
+                    ", which is never banned, for {count} failed tries: who failed stays hidden"
+                )
+            }
+        }?;
+        write!(f, " (jail {jail})")
+    }
+}
+
+fn accounts(f: &mut fmt::Formatter<'_>, then: &str, accounts: &[Box<str>]) -> fmt::Result {
+    for (place, account) in accounts.iter().enumerate() {
+        let before = if place == 0 { ", accounts " } else { ", " };
+        write!(f, "{before}`{}`", account.escape_debug())?;
+    }
+    f.write_str(then)
+}
+
 /// The tries of an offender in one line form, as a window counts them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FormTries {
@@ -116,6 +215,12 @@ pub enum Reason {
     Listed,
     /// An operator said so.
     Operator,
+    /// It failed `maxretry` times, by lines that a forged packet can cause: a short ban.
+    Hints,
+    /// It was asked to authenticate time after time, and never did: a short ban.
+    Scan,
+    /// It is known-good, and failed many times `maxretry`: its signalling is held back.
+    Throttled,
 }
 
 impl Reason {
@@ -125,14 +230,24 @@ impl Reason {
             Reason::MaxRetry => "maxretry",
             Reason::Listed => "apiban",
             Reason::Operator => "operator",
+            Reason::Hints => "hints",
+            Reason::Scan => "scan",
+            Reason::Throttled => "throttled",
         }
     }
 
     /// Back from the word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Reason::MaxRetry, Reason::Listed, Reason::Operator]
-            .into_iter()
-            .find(|reason| reason.word() == word)
+        [
+            Reason::MaxRetry,
+            Reason::Listed,
+            Reason::Operator,
+            Reason::Hints,
+            Reason::Scan,
+            Reason::Throttled,
+        ]
+        .into_iter()
+        .find(|reason| reason.word() == word)
     }
 }
 

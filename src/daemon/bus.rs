@@ -66,6 +66,8 @@ impl Outlets {
                     false
                 }
                 Effect::Record(record) => self.clerk.send(Paper::Record(record)).is_err(),
+                // Nobody said that flows can be asked, so none is.
+                Effect::AskFlow(_) => false,
                 Effect::Feed(command) => self.feed.send(command).is_err(),
                 Effect::Tell(tell) if is_quiet(&tell) => false,
                 Effect::Tell(tell) => self.clerk.send(Paper::Tell(tell)).is_err(),

@@ -246,5 +246,7 @@ fn tell_people(tell: &Tell) {
                 refused, protected, "a page of APIBAN's list is in force"
             );
         }
+        Tell::Alarm(alarm) => warn!(kind = alarm.kind.word(), "ALARM: {alarm}"),
+        Tell::OutageOver => info!("known-good addresses do not fail all at once any more"),
     }
 }

@@ -6,13 +6,22 @@ use crate::addr::Addr;
 use crate::ban::store::{Place, Record};
 use crate::feed::{Command, Page};
 use crate::jail::protect::Protected;
-use crate::ticket::{Ban, Failure, JailName, Order, Set, Verdict};
+use crate::ticket::{Alarm, Ban, Failure, JailName, Order, Registration, Set, Sighting, Verdict};
 
 /// What happens to the engine.
 #[derive(Debug)]
 pub enum Event {
     /// A filter found a failure.
     Failure(Failure),
+    /// A filter saw something of an address that is no failure.
+    Sighting(Sighting),
+    /// Registrations that a registrar's store holds now; a reading may be handed in in parts.
+    Registered(Vec<Registration>),
+    /// Did we open a flow to this address? The answer to [`Effect::AskFlow`].
+    Flow(Addr, bool),
+    /// Addresses that speak for many are these now: directly connected networks, gateways,
+    /// proxies. They are judged by accounts and never banned by a jail of ours.
+    Infrastructure(Protected),
     /// All logs were read up to here; all failures before were handed in before.
     Read {
         /// In files.
@@ -62,6 +71,10 @@ pub enum Effect {
     Record(Record),
     /// To the feed.
     Feed(Command),
+    /// Did we open a flow to this address, or into this prefix? A ban that rests on hints
+    /// waits a second for the answer, [`Event::Flow`]; no answer is a no. Asked only if
+    /// [`Engine::flows_can_be_asked`](super::Engine::flows_can_be_asked) was called.
+    AskFlow(Addr),
     /// To the log, and one day to our other servers.
     Tell(Tell),
 }
@@ -106,6 +119,10 @@ pub enum Tell {
         /// Entries left out since they are protected.
         protected: usize,
     },
+    /// Something that an operator must look at.
+    Alarm(Alarm),
+    /// Known-good addresses do not fail all at once any more.
+    OutageOver,
 }
 
 /// Why the door stayed shut.

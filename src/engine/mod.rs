@@ -72,6 +72,7 @@ pub struct Engine {
     again: LruCache<(JailName, Addr), Time>,
     pages: Vec<WaitingPage>,
     bans_total: u64,
+    asks_flows: bool,
     housekeeping: Time,
 }
 
@@ -91,10 +92,17 @@ impl Engine {
             again: LruCache::new(AGAIN_MAX),
             pages: Vec::new(),
             bans_total: 0,
+            asks_flows: false,
             housekeeping: now + HOUSEKEEPING,
         };
         let _none_before = engine.set_rules(rules);
         engine
+    }
+
+    /// Says that there is somebody who answers [`Effect::AskFlow`]. Until then nobody is
+    /// asked, and every answer is a no.
+    pub fn flows_can_be_asked(&mut self, yes: bool) {
+        self.asks_flows = yes;
     }
 
     /// New rules after a reload: jails that stay keep their windows.
@@ -191,7 +199,11 @@ impl Engine {
                 self.lift_ignored(&jail, effects);
             }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
-            Event::Tick => {}
+            Event::Sighting(_)
+            | Event::Registered(_)
+            | Event::Flow(..)
+            | Event::Infrastructure(_)
+            | Event::Tick => {}
         }
         self.tick(now, effects);
     }

@@ -236,6 +236,8 @@ fn show(effect: &Effect) -> String {
         ),
         Effect::Tell(Tell::Unbanned(ban)) => format!("tell unbanned {}", ban.addr),
         Effect::Tell(Tell::Restored(ban)) => format!("tell restored {}", ban.addr),
+        Effect::AskFlow(addr) => format!("ask flow {addr}"),
+        Effect::Tell(Tell::Alarm(alarm)) => format!("alarm: {alarm}"),
         Effect::Tell(other) => format!(
             "tell {}",
             format!("{other:?}").split([' ', '(']).next().unwrap()
