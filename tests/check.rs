@@ -146,3 +146,21 @@ fn our_own_filters_are_clean() {
     );
     assert!(!said.contains("warning"), "{said}");
 }
+
+/// A tree's filter may call anything of its own by the name of a key of ours.
+#[test]
+fn our_keys_do_not_break_a_jail_of_fail2bans() {
+    let tree = tree("^\\s*wrong from <HOST>$\nsuccessregex = (", "");
+    let ours = ringfence(tree.path(), &["-t"]);
+    assert!(ours.status.success(), "{ours:?}");
+    let log = tree.path().join("log");
+    fs::write(&log, "2026-11-22 07:00:00 wrong from 192.0.2.7\n").expect("a log");
+    let scan = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(["scan", "--config-dir", "/nonexistent", "-c"])
+        .arg(tree.path())
+        .args(["--jail", "pbx"])
+        .arg(&log)
+        .output()
+        .expect("our own program");
+    assert!(text(&scan.stdout).contains("1 failures of 1"), "{scan:?}");
+}

@@ -50,6 +50,7 @@ fn blamed_by(mut lineup: Lineup, log: &[u8]) -> Vec<Option<String>> {
             let mut blamed = None;
             lineup.block(line, Mode::Replay, NOW, |found| match found {
                 Found::Failure(failure) => blamed = Some(failure.addr.to_string()),
+                Found::Sighting(_) => {}
                 Found::Named(named) => panic!("our filters do not look up {}", named.name),
             });
             blamed

@@ -25,7 +25,7 @@ use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::frame::{Decoder, Framing};
-use crate::ticket::{Ban, Failure};
+use crate::ticket::{Ban, Failure, Sighting};
 use crate::time::{Time, human};
 use crate::watch::{Source, SourceId, Start, Tail};
 
@@ -246,17 +246,28 @@ impl Scan {
 
     fn block(&mut self, bytes: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        let (mut failures, mut names) = (Vec::new(), 0);
+        let (mut all, mut names) = (Vec::new(), 0);
         let lines = self.decoder.block(bytes, &mut self.room);
         self.lineup
             .block(lines, Mode::Replay, Time::now(), |found| match found {
-                Found::Failure(failure) => failures.push(failure),
                 Found::Named(_) => names += 1,
+                found => all.push(found),
             });
         self.names += names;
-        for failure in failures {
-            self.failure(failure);
+        for found in all {
+            match found {
+                Found::Failure(failure) => self.failure(failure),
+                Found::Sighting(sighting) => self.sighting(sighting),
+                Found::Named(_) => {}
+            }
         }
+    }
+
+    fn sighting(&mut self, sighting: Sighting) {
+        let time = sighting.time;
+        self.engine
+            .handle(Event::Sighting(sighting), time, &mut self.effects);
+        self.effects.clear();
     }
 
     fn failure(&mut self, failure: Failure) {

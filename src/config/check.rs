@@ -7,6 +7,7 @@ use super::jail::{filter_text, is_idle};
 use super::native::SettingsError;
 use super::{Config, Location, Purpose, feed_settings, roots, tree_roots};
 use crate::filter::lint::{self, Finding};
+use crate::filter::{FilterText, SightingText};
 
 /// What was found in a configuration that was read to be checked.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +65,11 @@ pub fn check_tree(tree: PathBuf) -> Checked {
             checked.jails.push(text.name.clone());
             continue;
         }
-        match lint::lint(&filter_text(&text.filter_text)) {
+        let patterns = FilterText {
+            sightings: SightingText::default(), // fail2ban does not look at them
+            ..filter_text(&text.filter_text)
+        };
+        match lint::lint(&patterns) {
             Ok(findings) => {
                 checked.jails.push(text.name.clone());
                 checked.add(text, findings);

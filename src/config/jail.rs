@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::Purpose;
 use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
 use crate::addr::Addr;
-use crate::filter::{Filter, FilterText, Names, date};
+use crate::filter::{Filter, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
@@ -169,8 +169,7 @@ impl Reader {
     ) -> Result<JailConfig, String> {
         let filter = match self.is_tree && is_idle(text) {
             true => Filter::nothing(),
-            false => Filter::compile(&filter_text(&text.filter_text))
-                .map_err(|error| format!("filter {}: {error}", text.filter))?,
+            false => self.filter(text, doubts)?,
         };
         let by_journal =
             text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
@@ -241,6 +240,20 @@ impl Reader {
             ignore,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
+    }
+
+    /// The jail's filter. A tree's may use our keys for something else: it runs without them.
+    fn filter(self, text: &JailText, doubts: &mut Vec<String>) -> Result<Filter, String> {
+        let mut patterns = filter_text(&text.filter_text);
+        let say = |error| format!("filter {}: {error}", text.filter);
+        match Filter::compile(&patterns) {
+            Err(error) if self.is_tree && error.is_about_sightings() => {
+                doubts.push(format!("{}; the filter runs without it", say(error)));
+                patterns.sightings = SightingText::default();
+                Filter::compile(&patterns).map_err(say)
+            }
+            compiled => compiled.map_err(say),
+        }
     }
 
     /// What the jail reads of the journal: a tree's jail by its `backend`, one of ours
@@ -328,10 +341,20 @@ pub(super) fn is_idle(text: &JailText) -> bool {
 
 /// A filter's texts, as the stage wants them.
 pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
+    let ours = |key: &str| {
+        let text = text.extra.get(key).map_or("", |text| text.as_str());
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.map(str::to_owned).collect()
+    };
     FilterText {
         prefregex: text.prefregex.clone(),
         failregex: text.failregex.clone(),
         ignoreregex: text.ignoreregex.clone(),
+        sightings: SightingText {
+            success: ours("successregex"),
+            challenge: ours("challengeregex"),
+            doubt: ours("doubtregex"),
+        },
         maxlines: text.maxlines,
         datepattern: text.datepattern.clone(),
         names: match text.usedns {

@@ -108,7 +108,7 @@ impl Intake {
                 asking: asking(jails),
                 names_lost: 0,
                 unasked: 0,
-                failures: Vec::new(),
+                events: Vec::new(),
             },
             orders,
         };
@@ -348,8 +348,8 @@ struct Sorter {
     names_lost: u64,
     /// Failures that were dropped because too many waited for an `ignorecommand`.
     unasked: u64,
-    /// Failures of one block, to be judged together.
-    failures: Vec<Event>,
+    /// Failures and sightings of one block, to be judged together in their order.
+    events: Vec<Event>,
 }
 
 impl Sorter {
@@ -361,12 +361,8 @@ impl Sorter {
                     tell_unasked(self.unasked);
                 }
             }
-            Found::Failure(failure) => {
-                self.failures.push(Event::Failure(failure));
-                if self.failures.len() >= TOGETHER {
-                    self.hand_in();
-                }
-            }
+            Found::Failure(failure) => self.judge(Event::Failure(failure)),
+            Found::Sighting(sighting) => self.judge(Event::Sighting(sighting)),
             Found::Named(named) => {
                 if self.ways.named.try_send(named).is_err() {
                     self.names_lost += 1;
@@ -376,9 +372,16 @@ impl Sorter {
         }
     }
 
+    fn judge(&mut self, event: Event) {
+        self.events.push(event);
+        if self.events.len() >= TOGETHER {
+            self.hand_in();
+        }
+    }
+
     fn hand_in(&mut self) {
-        if !self.failures.is_empty() {
-            self.ways.judge.events(self.failures.drain(..));
+        if !self.events.is_empty() {
+            self.ways.judge.events(self.events.drain(..));
         }
     }
 }

@@ -42,6 +42,7 @@ impl Recidive {
         self.lineup
             .block(self.line.as_bytes(), Mode::Live, now, |found| match found {
                 Found::Failure(failure) => each(failure),
+                Found::Sighting(_) => {}
                 Found::Named(_) => {} // our own line holds addresses only
             });
     }

@@ -19,10 +19,14 @@ use std::sync::Arc;
 use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
-use super::matched::{self, Evidence, Match};
+use super::matched::{self, Evidence, Host, Match};
 use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
+use crate::ticket::Trust;
 use crate::time::Time;
+
+/// The group of `<F-PROOF>`: text that the server writes where it knows who it speaks to.
+const PROOF: &str = "proof";
 
 /// A line as a filter sees it.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,8 @@ pub struct Follower {
     tally: Option<Box<Tally>>,
     /// What is left of the steps for the line at hand.
     steps: Steps,
+    /// Was a line seen after which nothing in this log is a proof?
+    doubted: bool,
 }
 
 /// A line that waits for others.
@@ -97,7 +103,13 @@ impl Follower {
             given_up: 0,
             tally: None,
             steps: Steps::default(),
+            doubted: false,
         }
+    }
+
+    /// Can lines of this log be a sender's own (`doubtregex`)?
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
     }
 
     /// Counts from now on what the patterns do, and how long it takes.
@@ -134,6 +146,7 @@ impl Follower {
             tally.next_line();
         }
         self.steps = Steps::default();
+        self.doubt(&filter, seen.text);
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -170,6 +183,52 @@ impl Follower {
                 return;
             }
         }
+        if ask == Ask::First {
+            self.sight(filter, &before, text, seen, each);
+        }
+    }
+
+    /// Gives what is seen in a line that reports no failure.
+    fn sight(
+        &mut self,
+        filter: &Filter,
+        before: &Before,
+        text: &str,
+        seen: Seen<'_>,
+        each: &mut dyn FnMut(Match),
+    ) {
+        for (place, (sight, form)) in filter.sightings.iter().enumerate() {
+            let Some(Some(found)) = self.look(form, text) else {
+                continue;
+            };
+            if self.ignored(filter, text) {
+                return;
+            }
+            let groups = before.with(form, &found);
+            let host = matched::host(&groups, filter.names);
+            let host @ Some(Host::Addr(_)) = host.unwrap_or_default() else {
+                return;
+            };
+            return each(Match {
+                form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
+                sight: Some(*sight),
+                id: None,
+                host,
+                time: seen.time,
+                trust: self.trust(&groups),
+                nofail: true,
+                groups,
+                users: BTreeSet::new(),
+                evidence: Evidence::default(),
+            });
+        }
+    }
+
+    /// Notes whether this line casts a doubt on its log.
+    fn doubt(&mut self, filter: &Filter, text: &str) {
+        let mut forms = filter.doubtregex.iter();
+        self.doubted =
+            self.doubted || forms.any(|form| self.look(form, text).is_none_or(|f| f.is_some()));
     }
 
     fn several(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
@@ -260,9 +319,11 @@ impl Follower {
         let connection = groups.text("mlfid").map(Box::<str>::from);
         let mut made = Match {
             form: u16::try_from(place).unwrap_or(u16::MAX),
+            sight: None,
             id: None,
             host: None,
             time: seen.time,
+            trust: Trust::Hint,
             nofail: groups.full("nofail").is_some(),
             groups,
             users: BTreeSet::new(),
@@ -277,6 +338,7 @@ impl Follower {
             made.users = joined.users;
             made.evidence = joined.failed;
         }
+        made.trust = self.trust(&made.groups);
         made.id = made
             .groups
             .full("fid")
@@ -290,6 +352,14 @@ impl Follower {
             }
         }
         Some(made)
+    }
+
+    /// What an address did by these groups: is it proven?
+    fn trust(&self, groups: &Groups) -> Trust {
+        match groups.full(PROOF) {
+            Some(_) if !self.doubted => Trust::Proof,
+            _ => Trust::Hint,
+        }
     }
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
@@ -307,6 +377,13 @@ impl Follower {
             None => form.find(text, steps),
             Some(tally) => tally.time(asked, || form.find(text, steps)),
         };
+        self.given_up += u64::from(found.is_err());
+        found.ok()
+    }
+
+    /// The same for patterns that fail2ban does not have, so that nobody counts them.
+    fn look<'t>(&mut self, form: &Form, text: &'t str) -> Option<Option<Found<'t>>> {
+        let found = form.find(text, &mut self.steps);
         self.given_up += u64::from(found.is_err());
         found.ok()
     }

@@ -22,7 +22,7 @@ use super::literals::Literal;
 use super::matched::{self, Host, Match};
 use super::tally::{Clock, Tally};
 use crate::addr::Addr;
-use crate::ticket::{Failure, JailName, Trust};
+use crate::ticket::{Failure, JailName, Sighting, Trust};
 use crate::time::Time;
 
 /// A live line whose date is further from now than this counts as written now:
@@ -64,13 +64,15 @@ pub struct Attached {
     pub zone: Option<TimeZone>,
 }
 
-/// Whom a line blames.
+/// Whom a line blames, or what else it says of somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// An address.
     Failure(Failure),
     /// A host name, which must be looked up first.
     Named(Named),
+    /// An address, and something else than a failure.
+    Sighting(Sighting),
 }
 
 /// A failure of a host that the line calls by its name. The name is whatever an attacker's
@@ -108,6 +110,8 @@ pub struct Lineup {
     places: Vec<Place>,
     cutters: Vec<Cutter>,
     gate: Gate,
+    /// How many filters doubted the log when the gate was made.
+    doubted_gate: usize,
     zone: TimeZone,
     years: Years,
     log: u16,
@@ -175,6 +179,7 @@ impl Lineup {
             places: Vec::new(),
             cutters: Vec::new(),
             gate: Gate::open(),
+            doubted_gate: 0,
             zone,
             years: Years::at(started),
             log,
@@ -212,6 +217,7 @@ impl Lineup {
             });
         }
         self.gate = gate(&self.places);
+        self.doubted_gate = self.doubted();
     }
 
     /// From now on every filter looks at every line, as if there were no gate. That
@@ -314,6 +320,7 @@ impl Lineup {
             });
         }
         self.gate = gate;
+        self.narrow_gate();
         for cutter in self.cutters.iter_mut().filter(|cutter| !cutter.every_line) {
             cutter.last = cutter
                 .date_before(block, block.len(), reading.now)
@@ -363,6 +370,21 @@ impl Lineup {
             }
         }
         self.show(&line, candidate, reading, each);
+    }
+
+    /// What is doubted by now needs not be doubted again: those lines can stay behind.
+    fn narrow_gate(&mut self) {
+        let doubted = self.doubted();
+        if doubted > self.doubted_gate {
+            self.gate = gate(&self.places);
+            self.doubted_gate = doubted;
+        }
+    }
+
+    /// How many filters doubt this log.
+    fn doubted(&self) -> usize {
+        let doubts = |place: &&Place| place.follower.is_doubted();
+        self.places.iter().filter(doubts).count()
     }
 
     fn forget(&mut self) {
@@ -491,15 +513,22 @@ impl Cutter {
 
 /// Says whom a match blames, if anybody.
 fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
-    let (jail, time) = (jail.clone(), found.time);
-    let trust = match found.groups.full("proof") {
-        Some(_) => Trust::Proof,
-        None => Trust::Hint,
-    };
+    let (jail, time, trust) = (jail.clone(), found.time, found.trust);
     let user = found.groups.full("user");
     let user = user.map(|user| matched::cut(user, USER_BYTES_MAX).into());
     let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
-    if let Some(addr) = found.addr() {
+    let addr = found.addr();
+    if let (Some(sight), Some(addr)) = (found.sight, addr) {
+        each(Found::Sighting(Sighting {
+            jail,
+            addr,
+            time,
+            sight,
+            trust,
+            user,
+            form,
+        }));
+    } else if let Some(addr) = addr {
         each(Found::Failure(Failure {
             jail,
             addr,
@@ -524,11 +553,22 @@ fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn Fn
 
 /// The gate of all filters together that do not see every line anyway.
 fn gate(places: &[Place]) -> Gate {
-    let literals: Vec<&Literal> = places
+    let of = |place: &Place| -> Vec<Literal> {
+        let filter = place.follower.filter();
+        let doubts = filter
+            .doubt_literals()
+            .filter(|_| !place.follower.is_doubted());
+        [filter.literals(), doubts]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .cloned()
+            .collect()
+    };
+    let literals: Vec<Literal> = places
         .iter()
         .filter(|place| !place.exact)
-        .filter_map(|place| place.follower.filter().literals())
-        .flatten()
+        .flat_map(of)
         .collect();
     if literals.is_empty() {
         return Gate::open();

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::Names;
 use super::groups::Groups;
 use crate::addr::Addr;
+use crate::ticket::{Sight, Trust};
 use crate::time::Time;
 
 /// Lines that are kept of one failure. Jails keep five unless told otherwise.
@@ -21,8 +22,10 @@ const CHAR_BYTES_MAX: usize = 4;
 /// Something that a filter found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// Which failregex hit, counted from 0.
+    /// Which failregex hit, counted from 0; sightings are counted behind those.
     pub form: u16,
+    /// What it is if it is no failure.
+    pub sight: Option<Sight>,
     /// The id that the pattern gives by `<F-ID>`; it goes before the host.
     pub id: Option<Box<str>>,
     /// The host that it names. Without id and host the match is pending: a later line
@@ -30,6 +33,9 @@ pub struct Match {
     pub host: Option<Host>,
     /// When.
     pub time: Time,
+    /// How sure it is that the host did it: `<F-PROOF>` captured something, in a log that
+    /// is not doubted.
+    pub trust: Trust,
     /// Does its pattern say that it is no failure by itself? In a connection such a match
     /// is given only where all are asked for; elsewhere fail2ban counts it all the same.
     pub nofail: bool,

@@ -20,6 +20,7 @@ pub mod pattern;
 mod tags;
 pub mod tally;
 
+use crate::ticket::Sight;
 use crate::time::Time;
 use date::{DatePatternError, Detector, Years};
 use groups::Form;
@@ -51,12 +52,28 @@ pub struct FilterText {
     pub failregex: Vec<String>,
     /// The patterns of lines that are none after all.
     pub ignoreregex: Vec<String>,
+    /// The patterns of sightings, which fail2ban does not know.
+    pub sightings: SightingText,
     /// How many lines a pattern may span; 0 is 1.
     pub maxlines: u32,
     /// The patterns of the date, one a line; `None` is fail2ban's own list.
     pub datepattern: Option<String>,
     /// What a host name means.
     pub names: Names,
+}
+
+/// The patterns of what is no failure and says something all the same. Only lines that no
+/// failregex matches are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SightingText {
+    /// Lines that say that somebody has authenticated.
+    pub success: Vec<String>,
+    /// Lines that say that somebody was asked to.
+    pub challenge: Vec<String>,
+    /// Lines after which their log is doubted: their writer lets a sender's newlines
+    /// through, so whatever follows may be the sender's own, and none of it is a proof.
+    /// They are searched in the whole line, whatever the prefregex says.
+    pub doubt: Vec<String>,
 }
 
 /// A filter that cannot be used.
@@ -79,6 +96,9 @@ pub enum FilterError {
         /// `failregex 3`, say.
         option: String,
     },
+    /// Sightings in a filter for several lines.
+    #[error("{SUCCESSREGEX}, {CHALLENGEREGEX} and {DOUBTREGEX} are for filters with maxlines = 1")]
+    Sightings,
     /// No failregex at all.
     #[error("no failregex")]
     Empty,
@@ -119,14 +139,42 @@ pub struct Filter {
     prefregex: Option<Form>,
     failregex: Vec<Form>,
     ignoreregex: Vec<Form>,
+    sightings: Vec<(Sight, Form)>,
+    doubtregex: Vec<Form>,
     maxlines: usize,
     datepattern: Option<String>,
     names: Names,
     literals: Option<Vec<Literal>>,
+    doubt_literals: Option<Vec<Literal>>,
 }
 
 /// Groups that can say who failed, or which connection it was.
 const WHO_GROUPS: [&str; 5] = ["fid", "ip4", "ip6", "dns", "mlfid"];
+
+/// Groups that hold an address.
+const ADDRESS_GROUPS: [&str; 2] = ["ip4", "ip6"];
+
+/// The options of sightings, by their names in a filter's file.
+const SUCCESSREGEX: &str = "successregex";
+const CHALLENGEREGEX: &str = "challengeregex";
+const DOUBTREGEX: &str = "doubtregex";
+
+impl FilterError {
+    /// Is it only about what fail2ban does not know?
+    pub fn is_about_sightings(&self) -> bool {
+        let is_ours = |option: &str| {
+            let ours = [SUCCESSREGEX, CHALLENGEREGEX, DOUBTREGEX];
+            ours.iter().any(|name| option.starts_with(name))
+        };
+        match self {
+            FilterError::Pattern { option, .. } | FilterError::NoAddress { option } => {
+                is_ours(option)
+            }
+            FilterError::Sightings => true,
+            _ => false,
+        }
+    }
+}
 
 impl Filter {
     /// A filter that finds nothing, for a jail in which others ban.
@@ -135,10 +183,13 @@ impl Filter {
             prefregex: None,
             failregex: Vec::new(),
             ignoreregex: Vec::new(),
+            sightings: Vec::new(),
+            doubtregex: Vec::new(),
             maxlines: 1,
             datepattern: None,
             names: Names::No,
             literals: Some(Vec::new()),
+            doubt_literals: Some(Vec::new()),
         }
     }
 
@@ -154,6 +205,14 @@ impl Filter {
         let prefregex = compile_all("prefregex", prefregex, dns, false)?.pop();
         let failregex = compile_all("failregex", text.failregex.iter(), dns, several)?;
         let ignoreregex = compile_all("ignoreregex", text.ignoreregex.iter(), dns, false)?;
+        let SightingText {
+            success,
+            challenge,
+            doubt,
+        } = &text.sightings;
+        let success = compile_all(SUCCESSREGEX, success.iter(), dns, false)?;
+        let challenge = compile_all(CHALLENGEREGEX, challenge.iter(), dns, false)?;
+        let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         if failregex.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -166,19 +225,38 @@ impl Filter {
                 option: format!("failregex {}", place + 1),
             });
         }
+        for (option, forms) in [(SUCCESSREGEX, &success), (CHALLENGEREGEX, &challenge)] {
+            if let Some(place) = forms.iter().position(|form| !form.has_any(&ADDRESS_GROUPS)) {
+                let option = format!("{option} {}", place + 1);
+                return Err(FilterError::NoAddress { option });
+            }
+        }
+        let success = success.into_iter().map(|form| (Sight::Success, form));
+        let challenge = challenge.into_iter().map(|form| (Sight::Challenge, form));
+        let sightings: Vec<(Sight, Form)> = success.chain(challenge).collect();
+        if several && !(sightings.is_empty() && doubtregex.is_empty()) {
+            return Err(FilterError::Sightings);
+        }
         let cut = match text.datepattern.as_deref().map(str::trim) {
             Some("{NONE}") => Cut::Nothing,
             _ => Cut::Anywhere,
         };
-        let literals = required(prefregex.as_ref(), &failregex, cut);
+        let seen = failregex
+            .iter()
+            .chain(sightings.iter().map(|(_, form)| form));
+        let literals = required(prefregex.as_ref(), seen, cut);
+        let doubt_literals = required(None, doubtregex.iter(), cut);
         Ok(Filter {
             prefregex,
             failregex,
             ignoreregex,
+            sightings,
+            doubtregex,
             maxlines: text.maxlines.max(1) as usize,
             datepattern: text.datepattern.clone(),
             names: text.names,
             literals,
+            doubt_literals,
         })
     }
 
@@ -195,9 +273,9 @@ impl Filter {
         if !self.datepattern().unwrap_or_default().lines().all(anchored) {
             return Some(Exact::UnanchoredDates);
         }
-        match &self.literals {
-            Some(_) => None,
-            None => Some(Exact::NoLiterals),
+        match (&self.literals, &self.doubt_literals) {
+            (Some(_), Some(_)) => None,
+            _ => Some(Exact::NoLiterals),
         }
     }
 
@@ -205,6 +283,11 @@ impl Filter {
     /// no such literals, so that every line must be looked at.
     pub fn literals(&self) -> Option<&[Literal]> {
         self.literals.as_deref()
+    }
+
+    /// The same for the lines that cast a doubt on their log.
+    pub fn doubt_literals(&self) -> Option<&[Literal]> {
+        self.doubt_literals.as_deref()
     }
 
     /// The patterns of the date, as they were given.
@@ -275,16 +358,20 @@ fn compile_all<'t>(
     regexes.enumerate().map(one).collect()
 }
 
-/// The failregexes' literals, which are the rarer ones; else the prefregex's.
-fn required(prefregex: Option<&Form>, failregex: &[Form], cut: Cut) -> Option<Vec<Literal>> {
+/// The patterns' literals, which are the rarer ones; else the prefregex's.
+fn required<'f>(
+    prefregex: Option<&Form>,
+    mut forms: impl Iterator<Item = &'f Form>,
+    cut: Cut,
+) -> Option<Vec<Literal>> {
     let of =
         |form: &Form| literals::required(&dialect::parse(form.pattern.as_str(), false).ok()?, cut);
-    let of_failures = failregex
-        .iter()
+    let of_forms = forms
+        .by_ref()
         .map(of)
         .try_fold(Vec::new(), |mut all, literals| {
             all.extend(literals?);
             Some(all)
         });
-    of_failures.or_else(|| of(prefregex?))
+    of_forms.or_else(|| of(prefregex?))
 }

@@ -42,7 +42,15 @@ pub const FAIL2BAN_VERSION: &str = "1.1.1";
 
 /// Keys of ours that fail2ban has no word for. An error in one of them is an error of
 /// its jail; other unknown keys are variables, which may be broken as long as unused.
-pub const OUR_KEYS: &[&str] = &["successregex", "apiban", "observe", "hints", "framing"];
+pub const OUR_KEYS: &[&str] = &[
+    "successregex",
+    "challengeregex",
+    "doubtregex",
+    "apiban",
+    "observe",
+    "hints",
+    "framing",
+];
 
 /// What a tree says.
 #[derive(Debug, Clone, Default)]

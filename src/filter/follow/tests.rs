@@ -7,9 +7,10 @@ use expect_test::{Expect, expect};
 use jiff::tz::TimeZone;
 
 use super::Ask;
-use crate::filter::lines::{Attached, Lineup, Mode, Reading};
+use crate::filter::lines::{Attached, Found, Lineup, Mode, Reading};
 use crate::filter::matched::Match;
 use crate::filter::{Filter, FilterText, Names};
+use crate::ticket::Trust;
 use crate::time::Time;
 
 /// Shows what a filter finds in each line; `text` is its file without section.
@@ -62,6 +63,9 @@ fn read(text: &str) -> FilterText {
             "prefregex" => read.prefregex = Some(value.to_owned()),
             "failregex" => read.failregex.push(value.to_owned()),
             "ignoreregex" => read.ignoreregex.push(value.to_owned()),
+            "successregex" => read.sightings.success.push(value.to_owned()),
+            "challengeregex" => read.sightings.challenge.push(value.to_owned()),
+            "doubtregex" => read.sightings.doubt.push(value.to_owned()),
             "maxlines" => read.maxlines = value.parse().expect("a number"),
             _ => panic!("{line}"),
         }
@@ -72,15 +76,22 @@ fn read(text: &str) -> FilterText {
 fn shown(found: &Match) -> String {
     let mut words = vec![format!("{}", found.form + 1)];
     words.push(found.failure_id().unwrap_or_else(|| "pending".to_owned()));
-    if found.nofail {
+    if let Some(sight) = found.sight {
+        words.push(format!("{sight:?}"));
+    } else if found.nofail {
         words.push("nofail".to_owned());
+    }
+    if found.trust == Trust::Proof {
+        words.push("proven".to_owned());
     }
     let groups = found
         .groups
         .iter()
-        .filter(|(name, _)| !["ip4", "ip6", "mlfid", "nofail"].contains(name));
+        .filter(|(name, _)| !["ip4", "ip6", "mlfid", "nofail", "proof"].contains(name));
     words.extend(groups.map(|(name, value)| format!("{name}={value:?}")));
-    words.push(format!("lines={}", found.evidence.count()));
+    if found.sight.is_none() {
+        words.push(format!("lines={}", found.evidence.count()));
+    }
     words.join(" ")
 }
 
@@ -259,4 +270,127 @@ ignoreregex = post$",
             pre 192.0.2.1 post post
         "#]],
     );
+}
+
+const SIGHTINGS: &str = "\
+prefregex = ^(?:\\[\\d+\\] )?<F-CONTENT>.+</F-CONTENT>$
+failregex = ^failed(?: <F-PROOF>by tcp</F-PROOF>)? from <ADDR>
+ignoreregex = never mind
+successregex = ^<F-PROOF>welcome</F-PROOF> <F-USER>\\w+</F-USER> from <ADDR>$
+challengeregex = ^who is <ADDR>\\?
+doubtregex = ^\\[\\d+\\] careless";
+
+#[test]
+fn what_is_no_failure_is_seen_all_the_same() {
+    check(
+        SIGHTINGS,
+        "failed by tcp from 192.0.2.1
+         failed from 192.0.2.1
+         welcome a from 192.0.2.2
+         who is 192.0.2.3?
+         who is 192.0.2.3? never mind
+         who is 192.0.2.256?
+         failed from 192.0.2.4, welcome a from 192.0.2.5",
+        Ask::First,
+        expect![[r#"
+            failed by tcp from 192.0.2.1
+                1 192.0.2.1 proven lines=1
+            failed from 192.0.2.1
+                1 192.0.2.1 lines=1
+            welcome a from 192.0.2.2
+                2 192.0.2.2 Success proven user=Text("a")
+            who is 192.0.2.3?
+                3 192.0.2.3 Challenge
+            who is 192.0.2.3? never mind
+            who is 192.0.2.256?
+            failed from 192.0.2.4, welcome a from 192.0.2.5
+                1 192.0.2.4 lines=1
+        "#]],
+    );
+}
+
+#[test]
+fn tests_of_a_filter_see_what_fail2ban_sees() {
+    for ask in [Ask::FirstPending, Ask::All] {
+        check(
+            SIGHTINGS,
+            "welcome a from 192.0.2.2\nwho is 192.0.2.3?",
+            ask,
+            expect![[r#"
+                welcome a from 192.0.2.2
+                who is 192.0.2.3?
+            "#]],
+        );
+    }
+}
+
+#[test]
+fn nothing_is_proven_in_a_log_that_is_doubted() {
+    check(
+        SIGHTINGS,
+        "careless
+         failed by tcp from 192.0.2.1
+         [1] careless
+         failed by tcp from 192.0.2.1
+         welcome a from 192.0.2.2",
+        Ask::First,
+        expect![[r#"
+            careless
+            failed by tcp from 192.0.2.1
+                1 192.0.2.1 proven lines=1
+            [1] careless
+            failed by tcp from 192.0.2.1
+                1 192.0.2.1 lines=1
+            welcome a from 192.0.2.2
+                2 192.0.2.2 Success user=Text("a")
+        "#]],
+    );
+}
+
+/// A block at a time, as the daemon reads: the gate lets doubts through until there is one.
+#[test]
+fn the_gate_lets_sightings_and_doubts_through() {
+    let mut text = read(SIGHTINGS);
+    text.datepattern = None;
+    let filter = Filter::compile(&text).expect("a filter");
+    assert_eq!(filter.exact(), None);
+    let attached = Attached {
+        zone: None,
+        jail: "jail".into(),
+        filter: Arc::new(filter),
+        findtime: Duration::from_secs(600),
+    };
+    let now = Time::from_secs(1_796_000_000);
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, now);
+    let mut told = Vec::new();
+    for block in [
+        "nothing\nwelcome a from 192.0.2.1\nnothing\n",
+        "[1] careless\n",
+        "[1] careless\nwelcome a from 192.0.2.2\n",
+    ] {
+        lineup.block(block.as_bytes(), Mode::Live, now, |found| match found {
+            Found::Sighting(seen) => told.push((seen.addr.to_string(), seen.trust)),
+            found => panic!("{found:?}"),
+        });
+    }
+    let expected = [("192.0.2.1", Trust::Proof), ("192.0.2.2", Trust::Hint)];
+    assert_eq!(told, expected.map(|(addr, trust)| (addr.to_owned(), trust)));
+}
+
+#[test]
+fn what_cannot_be_seen_is_an_error() {
+    for (text, error) in [
+        (
+            "failregex = ^a <ADDR>\nsuccessregex = ^b",
+            "successregex 1: no address in it; write <HOST> or <ADDR> where it stands",
+        ),
+        (
+            "failregex = ^a <ADDR>\nmaxlines = 2\ndoubtregex = ^b",
+            "successregex, challengeregex and doubtregex are for filters with maxlines = 1",
+        ),
+    ] {
+        let found = Filter::compile(&read(text)).expect_err(text);
+        assert!(found.is_about_sightings());
+        assert_eq!(found.to_string(), error);
+    }
 }
