@@ -138,7 +138,7 @@ impl IgnoreConfig {
 }
 
 /// Can it be a host name? One that looks like a mistyped address cannot.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::jail::is_name;
 use crate::addr::Addr;
 
 /// The folder in which our configuration lies unless another is named.
 pub const CONFIG_DIR: &str = "/etc/ringfence";
+
+/// Names that `protect` takes: each is looked up every minute or so.
+const NAMES_MAX: usize = 128;
 
 /// Settings as they hold: defaults, and what the files say.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,8 @@ pub struct Settings {
     pub fail2ban_database: Option<PathBuf>,
     /// Addresses that are never banned, beside our own, gateways and resolvers.
     pub protect: Vec<Addr>,
+    /// The same by name: of a host, or of a service with SRV records.
+    pub protect_names: Vec<String>,
     /// APIBAN.
     pub apiban: Apiban,
     /// The kernel's sets.
@@ -80,6 +86,7 @@ impl Default for Settings {
             fail2ban_tree: None,
             fail2ban_database: None,
             protect: Vec::new(),
+            protect_names: Vec::new(),
             apiban: Apiban {
                 enabled: true,
                 key_file: Path::new(CONFIG_DIR).join("apiban.key"),
@@ -162,8 +169,8 @@ impl Settings {
         let fail2ban = file.fail2ban.unwrap_or_default();
         self.fail2ban_tree = fail2ban.tree.or(self.fail2ban_tree.take());
         self.fail2ban_database = fail2ban.database.or(self.fail2ban_database.take());
-        if let Some(texts) = file.protect {
-            self.protect = texts.into_iter().map(addr).collect::<Result<_, _>>()?;
+        if let Some(entries) = file.protect {
+            (self.protect, self.protect_names) = protect(entries)?;
         }
         replace(&mut self.apiban.enabled, apiban.enabled);
         replace(&mut self.apiban.key_file, apiban.key_file);
@@ -260,15 +267,29 @@ impl From<toml::de::Error> for Wrong {
     }
 }
 
-/// An address or prefix. (An element of an array loses its place in an error of
+/// Addresses, and names. (An element of an array loses its place in an error of
 /// serde's, so it is read as text first.)
-fn addr(text: toml::Spanned<String>) -> Result<Addr, Wrong> {
-    let span = text.span();
-    let parsed = text.into_inner().parse();
-    parsed.map_err(|error: crate::addr::AddrError| Wrong {
-        message: error.to_string(),
-        span: Some(span),
-    })
+fn protect(entries: Vec<toml::Spanned<String>>) -> Result<(Vec<Addr>, Vec<String>), Wrong> {
+    let (mut addrs, mut names) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let span = Some(entry.span());
+        let entry = entry.into_inner();
+        match entry.parse::<Addr>() {
+            Ok(addr) => addrs.push(addr),
+            Err(_) if is_name(&entry) && names.len() == NAMES_MAX => {
+                let message = format!("`protect` takes {NAMES_MAX} names; write addresses");
+                return Err(Wrong { message, span });
+            }
+            Err(_) if is_name(&entry) => names.push(entry.to_ascii_lowercase()),
+            Err(error) => {
+                let message = format!(
+                    "{error}, nor a name such as `trunk.example.net` or `_sip._udp.example.net`"
+                );
+                return Err(Wrong { message, span });
+            }
+        }
+    }
+    Ok((addrs, names))
 }
 
 fn within(
@@ -439,7 +460,7 @@ mod tests {
         let settings = load(&[
             (
                 "ringfence.toml",
-                "protect = ['192.0.2.0/24']\n[apiban]\npoll = '10m'\nset = 'all'\n",
+                "protect = ['192.0.2.0/24', '_sip._udp.Trunk.example.net', 'pbx']\n[apiban]\npoll = '10m'\nset = 'all'\n",
             ),
             ("ringfence.d/20.toml", "[apiban]\npoll = 90\n"),
             (
@@ -450,6 +471,10 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.protect, ["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(
+            settings.protect_names,
+            ["_sip._udp.trunk.example.net", "pbx"]
+        );
         assert_eq!(settings.apiban.poll, Duration::from_secs(90));
         assert_eq!(
             (settings.apiban.set.as_str(), settings.apiban.check),
@@ -466,8 +491,8 @@ mod tests {
                 "ringfence.toml:2: unknown field `protekt`, expected one of `state_dir`",
             ),
             (
-                "protect = [\n'192.0.2.7',\n'sip.example']",
-                "ringfence.toml:3: `sip.example` is not an address",
+                "protect = [\n'192.0.2.7',\n'sip.example/24']",
+                "ringfence.toml:3: `sip.example/24` is not an address",
             ),
             (
                 "[apiban]\npoll = '5'",

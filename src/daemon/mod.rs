@@ -46,13 +46,14 @@ use ignored::Answers;
 use intake::{Intake, Progress, Ways};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
-use protected::Known;
+use protected::{Found, Known, Names, guarded};
 use recidive::Recidive;
 
 /// The name under which the times of requests to APIBAN are kept.
 const REQUESTS_FACT: &str = "apiban.requests";
 
-/// How often this machine's own addresses, gateways and resolvers are looked at again.
+/// How often this machine's own addresses, gateways and resolvers are looked at again,
+/// and who is logged in.
 const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the start waits for names that jails ignore. Later answers count when they come.
@@ -115,14 +116,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         warn!(%error, "what is long over could not be deleted");
     }
 
-    let known = gather(&config, &[]).unwrap_or_else(|| {
+    let found = found_before(&archive, started);
+    let known = protected::everybody(&config, &found).unwrap_or_else(|| {
         warn!("this machine's own addresses cannot be read yet");
-        named(&config, &[])
+        protected::everybody_else(&config, &found)
     });
     let checks = checks(&feed_settings);
     let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
     let mut kernel = Kernel::open(options.dry_run, &config, &engine::sets_of(&rules))?;
-    let mut engine = Engine::new(rules, protect(&known), checks, started);
+    let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
     let before = Before {
         bans: kept.bans,
@@ -176,7 +178,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let intake = Intake::start(&config.jails, before, ways)?;
 
-    let guard = Arc::new(RwLock::new(protect(&known)));
+    let guard = Arc::new(RwLock::new(guarded(&known)));
     let operator = Operator::new(operator::Parts {
         options: options.clone(),
         started,
@@ -187,6 +189,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         feed: feed_sender,
         config,
         known,
+        found,
         guard: guard.clone(),
         requests: memory.requests.clone(),
         trouble,
@@ -281,6 +284,16 @@ fn memory(archive: &Archive, held: usize) -> feed::Memory {
     }
 }
 
+/// What the names of `protect` stood for in the last run, and who is logged in.
+fn found_before(archive: &Archive, now: Time) -> Found {
+    let kept = archive.facts(protected::NAMES_FACT);
+    let names = kept.iter().map(|json| Names::from_json(json)).next();
+    let mut found = Found::default();
+    found.names = names.unwrap_or_default();
+    found.look(now);
+    found
+}
+
 fn checks(settings: &feed::Settings) -> Checks {
     Checks {
         on: settings.check && settings.key.is_ok(),
@@ -288,39 +301,11 @@ fn checks(settings: &feed::Settings) -> Checks {
     }
 }
 
-/// Everybody who is protected: named in the settings or by a jail, found on this
-/// machine, and APIBAN's own servers. `None` if this machine does not tell.
-fn gather(config: &Config, servers: &[std::net::IpAddr]) -> Option<Vec<Known>> {
-    let mut known = protected::of_this_machine().ok()?;
-    known.append(&mut named(config, servers));
-    known.sort_by_key(|known| known.addr);
-    known.dedup_by_key(|known| known.addr);
-    Some(known)
-}
-
-/// Those who are protected since somebody named them.
-fn named(config: &Config, servers: &[std::net::IpAddr]) -> Vec<Known> {
-    let protect = config
-        .settings
-        .protect
-        .iter()
-        .map(|addr| Known::new(*addr, "protect"));
-    // Whom every jail ignores is protected from lists and operators as well.
-    let mut jails = config.jails.iter().map(|jail| &jail.ignore.addrs);
-    let ignored = jails.next().into_iter().flatten();
-    let ignored = ignored.filter(|addr| jails.clone().all(|others| others.contains(addr)));
-    let ignored = ignored.map(|addr| Known::new(*addr, "ignoreip"));
-    let servers = servers.iter().map(|ip| Known::new((*ip).into(), "apiban"));
-    protect.chain(ignored).chain(servers).collect()
-}
-
 /// Who would be protected here under this configuration, for judging an old log.
 pub fn protected_by(config: &Config) -> Protected {
-    protect(&gather(config, &[]).unwrap_or_else(|| named(config, &[])))
-}
-
-fn protect(known: &[Known]) -> Protected {
-    Protected::new(known.iter().map(|known| known.addr))
+    let found = Found::default();
+    let known = protected::everybody(config, &found);
+    guarded(&known.unwrap_or_else(|| protected::everybody_else(config, &found)))
 }
 
 fn bind(socket: &Path) -> anyhow::Result<control::Listener> {
@@ -461,7 +446,7 @@ fn update_protected(
     guard: &RwLock<Protected>,
 ) {
     if *known != now_known {
-        let protected = protect(&now_known);
+        let protected = guarded(&now_known);
         if let Ok(mut guard) = guard.write() {
             *guard = protected.clone();
         }

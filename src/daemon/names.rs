@@ -23,7 +23,7 @@ use crate::ticket::Failure;
 pub const WAITING_MAX: usize = 1_024;
 
 /// Lookups at a time. Each keeps a thread for as long as the system's resolver is patient.
-const LOOKUPS_MAX: usize = 4;
+pub const LOOKUPS_MAX: usize = 4;
 
 /// Names of which the addresses are remembered, and how long: fail2ban's figures.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
@@ -33,7 +33,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 const ADDRESSES_MAX: usize = 16;
 
 /// The addresses of a name; `None` if there is no answer.
-async fn addresses(name: String) -> Option<Vec<IpAddr>> {
+pub async fn addresses(name: String) -> Option<Vec<IpAddr>> {
     let lookup = move || (name.as_str(), 0).to_socket_addrs();
     let answer = tokio::task::spawn_blocking(lookup).await.ok()?.ok()?;
     let mut ips: Vec<IpAddr> = answer.map(|answer| answer.ip().to_canonical()).collect();

@@ -9,20 +9,22 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::bus::Judge;
 use super::clerk::Trouble;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
-use super::protected::Known;
+use super::protected::{self, Found, Known, NamesDue};
 use super::recidive::Recidive;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
 use super::{
-    Options, REQUESTS_FACT, Signals, Told, checks, gather, ignorecommand, kernel, names, running,
+    Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
     update_protected,
 };
 use crate::action::Firewall;
@@ -72,6 +74,8 @@ pub struct Parts {
     pub config: Config,
     /// Who is protected, and why.
     pub known: Vec<Known>,
+    /// Those among them who were found by asking.
+    pub found: Found,
     /// The same for the feed.
     pub guard: Arc<RwLock<Protected>>,
     /// When APIBAN was asked lately.
@@ -104,7 +108,7 @@ struct Changing {
     kernel: Option<Firewall>,
     config: Config,
     known: Vec<Known>,
-    servers: Vec<IpAddr>,
+    found: Found,
     requests: Vec<Time>,
     answers: Answers,
     feed_state: Option<feed::State>,
@@ -125,7 +129,7 @@ pub struct Operator {
     changing: RefCell<Changing>,
     stop: Notify,
     /// The configuration was read again.
-    reloaded: Notify,
+    reloaded: watch::Sender<()>,
 }
 
 impl Operator {
@@ -141,6 +145,7 @@ impl Operator {
             feed,
             config,
             known,
+            found,
             guard,
             requests,
             trouble,
@@ -150,7 +155,7 @@ impl Operator {
             kernel,
             config,
             known,
-            servers: Vec::new(),
+            found,
             requests,
             answers,
             feed_state: None,
@@ -169,7 +174,7 @@ impl Operator {
             trouble,
             changing,
             stop: Notify::new(),
-            reloaded: Notify::new(),
+            reloaded: watch::Sender::new(()),
         })
     }
 
@@ -207,6 +212,7 @@ impl Operator {
             () = names::serve(ways.names, ways.asked) => {}
             () = ignorecommand::serve(ways.questions, command, self.judge.clone()) => {}
             () = self.look_after_protected() => {}
+            () = self.look_after_names() => {}
             () = self.look_after_ignored() => {}
             () = self.obey(signals) => {}
             () = self.stop.notified() => {}
@@ -241,12 +247,65 @@ impl Operator {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
+            self.changing.borrow_mut().found.look(Time::now());
+            self.renew_protected();
+        }
+    }
+
+    /// Looks up the names of `protect`, each when it is due.
+    async fn look_after_names(&self) {
+        let mut reloaded = self.reloaded.subscribe();
+        let mut due = NamesDue::default();
+        let mut lookups: JoinSet<(String, Option<protected::Answer>)> = JoinSet::new();
+        loop {
+            due.follow(
+                &self.changing.borrow().config.settings.protect_names,
+                Instant::now(),
+            );
+            let next = due.next().filter(|_| lookups.len() < names::LOOKUPS_MAX);
+            let (name, at) = next.unzip();
+            tokio::select! {
+                _ = reloaded.changed() => {}
+                Some(Ok((name, answer))) = lookups.join_next() => {
+                    due.done(&name, answer.as_ref(), Instant::now());
+                    self.learn_name(&name, answer);
+                }
+                () = until(at) => if let Some(name) = name {
+                    due.begin(&name);
+                    lookups.spawn(async move {
+                        let answer = protected::look_up(&name).await;
+                        (name, answer)
+                    });
+                },
+            }
+        }
+    }
+
+    /// Takes over what a name of `protect` stands for now.
+    fn learn_name(&self, name: &str, answer: Option<protected::Answer>) {
+        let Some(answer) = answer else {
+            return info!(
+                name,
+                "protect: no answer; the last one holds, if there was one"
+            );
+        };
+        let mut changing = self.changing.borrow_mut();
+        let Changing { found, config, .. } = &mut *changing;
+        found.names.keep(&config.settings.protect_names);
+        if found.names.learn(name, &answer, Time::now()) {
+            let fact = (
+                protected::NAMES_FACT.to_owned(),
+                changing.found.names.to_json(),
+            );
+            drop(changing);
+            self.judge.event(Event::Fact(fact.0, fact.1));
             self.renew_protected();
         }
     }
 
     /// Looks up the names that jails ignore, and reads their files, again and again.
     async fn look_after_ignored(&self) {
+        let mut reloaded = self.reloaded.subscribe();
         loop {
             let asked = ignored::names(&self.changing.borrow().config.jails);
             let pause = match self.changing.borrow().answers.has_all(&asked) {
@@ -255,7 +314,7 @@ impl Operator {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.reloaded.notified() => {}
+                _ = reloaded.changed() => {}
             }
             let asked = ignored::names(&self.changing.borrow().config.jails);
             let answers = ignored::look_up(&asked, IGNORED_EVERY).await;
@@ -293,7 +352,7 @@ impl Operator {
 
     fn renew_protected(&self) {
         let mut changing = self.changing.borrow_mut();
-        if let Some(now_known) = gather(&changing.config, &changing.servers) {
+        if let Some(now_known) = protected::everybody(&changing.config, &changing.found) {
             update_protected(&self.judge, &mut changing.known, now_known, &self.guard);
         }
     }
@@ -322,7 +381,7 @@ impl Operator {
                     .event(Event::Fact(REQUESTS_FACT.to_owned(), format!("{times:?}")));
             }
             Report::Servers(servers) => {
-                self.changing.borrow_mut().servers = servers;
+                self.changing.borrow_mut().found.servers = servers;
                 self.renew_protected();
             }
             Report::State(state) => self.changing.borrow_mut().feed_state = Some(*state),
@@ -488,7 +547,7 @@ impl Operator {
             warn!("{problem}");
         }
         self.changing.borrow_mut().config = config;
-        self.reloaded.notify_one();
+        self.reloaded.send_replace(());
         self.renew_protected();
         Ok(reloaded)
     }
@@ -531,6 +590,14 @@ impl Operator {
                 "nothing came in time; the rate limit or the service keeps it",
             ),
         })
+    }
+}
+
+/// Waits until then; without a time, for ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

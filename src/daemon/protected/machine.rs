@@ -1,47 +1,18 @@
-//! Who is protected without being named: this machine's own addresses, its
-//! gateways and its resolvers. To ban one of them would cut the machine off.
+//! This machine's own addresses, its gateways and its resolvers. To ban one of them
+//! would cut the machine off.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::addr::Addr;
+use super::Known;
 
 /// Where resolvers are named; the second is systemd-resolved's own list.
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
-/// A protected address and what it is to us.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Known {
-    /// The address or prefix.
-    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
-    pub addr: Addr,
-    /// `own`, `gateway`, `resolver`, `protect`, `ignoreip` or `apiban`.
-    pub why: String,
-}
-
-fn as_text<S: serde::Serializer>(addr: &Addr, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(addr)
-}
-
-fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Addr, D::Error> {
-    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-    text.parse().map_err(serde::de::Error::custom)
-}
-
-impl Known {
-    /// An address and what it is to us.
-    pub fn new(addr: Addr, why: &str) -> Known {
-        Known {
-            addr,
-            why: why.to_owned(),
-        }
-    }
-}
-
 /// What this machine says of itself now. Gateways and resolvers that cannot be read are
 /// left out; an error is that of its own addresses.
-pub fn of_this_machine() -> io::Result<Vec<Known>> {
+pub(super) fn of_this_machine() -> io::Result<Vec<Known>> {
     let own = if_addrs::get_if_addrs()?
         .into_iter()
         .map(|interface| interface.ip());
@@ -64,10 +35,7 @@ pub fn of_this_machine() -> io::Result<Vec<Known>> {
     let resolvers = resolvers
         .filter(|ip| !ip.is_loopback())
         .map(|ip| Known::new(ip.into(), "resolver"));
-    let mut known: Vec<Known> = own.chain(gateways).chain(resolvers).collect();
-    known.sort_by_key(|known| known.addr);
-    known.dedup_by_key(|known| known.addr);
-    Ok(known)
+    Ok(own.chain(gateways).chain(resolvers).collect())
 }
 
 /// Gateways of `/proc/net/route`: numbers in hex, in the machine's byte order.
