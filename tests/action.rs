@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 
 use namespace::run;
-use ringfence::action::{Action, Error, Firewall, Missing, Note, Outcome, Sizes};
+use ringfence::action::{Action, Backend, Error, Family, Firewall, Missing, Note, Outcome, Sizes};
 use ringfence::addr::Addr;
 use ringfence::ticket::{Entry, KERNEL_TIMEOUT_SECS_MAX, Order, Set};
 
@@ -47,7 +47,7 @@ fn unblock(set: &Set, text: &str) -> Order {
 
 /// A firewall with a jail and the list.
 fn firewall(sizes: Sizes) -> Firewall {
-    let mut firewall = Firewall::open(sizes).expect("open");
+    let mut firewall = Firewall::open(Backend::Ipset, sizes).expect("open");
     firewall.ensure(&[jail(), Set::List]).expect("ensure");
     firewall
 }
@@ -99,7 +99,7 @@ fn names(notes: &[Note]) -> Vec<String> {
 
 namespaced! {
     fn ensure_makes_sets_list_and_rules() {
-        let mut firewall = Firewall::open(SIZES).expect("open");
+        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
         let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
         assert_eq!(
             names(&notes),
@@ -138,7 +138,7 @@ namespaced! {
     fn ensure_twice_changes_nothing() {
         let mut firewall = firewall(SIZES);
         apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
-        let again = Firewall::open(SIZES).and_then(|mut other| other.ensure(&[jail(), Set::List]));
+        let again = Firewall::open(Backend::Ipset, SIZES).and_then(|mut other| other.ensure(&[jail(), Set::List]));
         assert_eq!(again, Ok(vec![]));
         assert_eq!(addresses("ringfence-asterisk"), ["192.0.2.7"]);
         assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (1, 1));
@@ -271,7 +271,7 @@ namespaced! {
         run("ipset add ringfence-asterisk 198.18.0.0 timeout 3600 packets 7 bytes 700 -exist");
         let before = members("ringfence-asterisk");
 
-        let mut larger = Firewall::open(SIZES).expect("open");
+        let mut larger = Firewall::open(Backend::Ipset, SIZES).expect("open");
         let notes = larger.ensure(&[jail(), Set::List]).expect("ensure");
         assert_eq!(
             names(&notes),
@@ -292,7 +292,7 @@ namespaced! {
 
     fn a_foreign_set_is_an_error_and_stays() {
         run("ipset create ringfence-asterisk hash:ip");
-        let mut firewall = Firewall::open(SIZES).expect("open");
+        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
         let error = firewall.ensure(&[jail()]).expect_err("foreign");
         assert_eq!(
             error.to_string(),
@@ -351,7 +351,7 @@ namespaced! {
             [
                 Missing::Set { name: "ringfence-asterisk".to_owned() },
                 Missing::Member { name: "ringfence-apiban6".to_owned() },
-                Missing::Rule { family: ringfence::action::Family::V6 },
+                Missing::Rule { family: Family::V6 },
             ]
         );
         let gone = Error::Missing { name: "ringfence-asterisk".to_owned() };
@@ -386,7 +386,7 @@ namespaced! {
 
     fn a_list_takes_hundreds_of_jails() {
         let jails: Vec<Set> = (0..300).map(|n| Set::Jail(format!("jail-{n}x").into())).collect();
-        let mut firewall = Firewall::open(Sizes { jail: 100, ..SIZES }).expect("open");
+        let mut firewall = Firewall::open(Backend::Ipset, Sizes { jail: 100, ..SIZES }).expect("open");
         firewall.ensure(&jails).expect("ensure");
         assert_eq!(addresses("ringfence").len(), 600);
         assert_eq!(firewall.check(), Ok(vec![]));
@@ -439,6 +439,19 @@ namespaced! {
         ] {
             assert_eq!(packets[addr], count, "{addr}");
         }
+        let told: Vec<String> = ["192.0.2.3", "2001:db8:0:2::1", "192.0.2.77"]
+            .iter()
+            .flat_map(|text| firewall.counters(&addr(text)).expect(text))
+            .map(|(set, kept)| format!("{set:?} {} {}", kept.addr, kept.packets))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "Allow 192.0.2.3 1",
+                "Jail(\"asterisk\") 192.0.2.3 1",
+                "Jail(\"asterisk\") 2001:db8:0:2::/64 2",
+            ]
+        );
         // A renewed ban keeps its count.
         apply(&mut firewall, &[block(&jail(), "192.0.2.2", 900)]);
         assert!(members("ringfence-asterisk")["192.0.2.2"].contains("packets 2 "));
@@ -448,8 +461,8 @@ namespaced! {
         check_heard("2001:db8::1", &six, &six);
     }
 
-fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
-        let mut firewall = Firewall::open(SIZES).expect("open");
+    fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
+        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
         firewall.ensure(&[jail(), Set::Throttled]).expect("ensure");
         run("ip link set lo up");
         for addr in ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"] {
@@ -475,18 +488,65 @@ fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
             assert!((1..=allowed).contains(&heard), "{throttled}: {heard} of at most {allowed}");
             apply(&mut firewall, &[block(&Set::Allow, throttled, 0)]);
             assert_eq!(count_heard((to, 5061), throttled, 50), 50, "allowed: {throttled}");
+            apply(&mut firewall, &[unblock(&Set::Allow, throttled)]);
         }
         // To ensure again changes nothing, and all goes together.
         firewall.ensure(&[jail(), Set::Throttled]).expect("ensure again");
+        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (3, 3));
+        firewall.lift().expect("lift");
+        firewall.ensure(&[jail(), Set::Throttled]).expect("ensure what is lifted");
+        assert_eq!(count_heard(("192.0.2.1", 5060), "192.0.2.2", 50), 50, "lifted");
+        firewall.lay().expect("lay");
         assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (3, 3));
         firewall.remove_rules().expect("remove");
         assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (0, 0));
         assert_eq!(addresses("ringfence-throttled"), ["192.0.2.2"]);
     }
 
-        fn without_iptables_the_error_says_what_to_install() {
+    fn lifted_drops_let_all_pass_and_lie_again() {
+        let mut firewall = firewall(SIZES);
+        run("ip link set lo up");
+        run("ip addr add 192.0.2.1/32 dev lo");
+        run("ip addr add 192.0.2.2/32 dev lo");
+        let four = ["192.0.2.2"];
+        settle("192.0.2.1", &four);
+        apply(&mut firewall, &[block(&jail(), "192.0.2.2", 600)]);
+        assert_eq!(firewall.is_lifted(), Ok(false));
+        firewall.lay().expect("lay what lies");
+        check_heard("192.0.2.1", &four, &[]);
+        for _ in 0..2 {
+            firewall.lift().expect("lift");
+            assert_eq!(firewall.is_lifted(), Ok(true));
+            assert_eq!(firewall.check(), Ok(vec![]), "lifted is not broken");
+            check_heard("192.0.2.1", &four, &four);
+        }
+        // Another run finds them lifted, and its new jail is not in force either.
+        let other = Set::Jail("other".into());
+        let mut next = Firewall::open(Backend::Ipset, SIZES).expect("open");
+        let notes = next.ensure(&[jail(), Set::List, other.clone()]).expect("ensure");
+        assert_eq!(notes.last(), Some(&Note::Lifted));
+        assert_eq!(apply(&mut next, &[unblock(&jail(), "192.0.2.2"), block(&other, "192.0.2.2", 600)]), []);
+        check_heard("192.0.2.1", &four, &four);
+        assert_eq!(next.check(), Ok(vec![]));
+        for _ in 0..2 {
+            next.lay().expect("lay");
+            assert_eq!(next.is_lifted(), Ok(false));
+            assert_eq!(next.check(), Ok(vec![]));
+            check_heard("192.0.2.1", &four, &[]);
+        }
+        // What is broken while lifted is missed, and mended without laying.
+        next.lift().expect("lift");
+        run("iptables -t raw -F");
+        assert_eq!(next.check(), Ok(vec![Missing::Rule { family: Family::V4 }]));
+        next.ensure(&[jail(), Set::List, other]).expect("ensure");
+        check_heard("192.0.2.1", &four, &four);
+        next.purge().expect("purge");
+        assert_eq!(run("ipset list -n"), "");
+    }
+
+    fn without_iptables_the_error_says_what_to_install() {
         hide_all_but(&["ipset"]);
-        let mut firewall = Firewall::open(SIZES).expect("open");
+        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
         let error = firewall.ensure(&[jail()]).expect_err("no iptables");
         assert_eq!(
             error.to_string(),
@@ -497,7 +557,7 @@ fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
 
     fn without_ip6tables_ipv4_is_guarded() {
         hide_all_but(&["ipset", "iptables"]);
-        let mut firewall = Firewall::open(SIZES).expect("open");
+        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
         let notes = names(&firewall.ensure(&[jail()]).expect("ensure"));
         let last = notes.last().expect("notes");
         assert!(last.starts_with("IPv6 is not guarded, IPv4 is: ip6tables was not found"), "{last}");
@@ -623,7 +683,7 @@ fn without_rights_the_error_names_the_capability() {
     if effective & net_admin != 0 {
         return; // `rights_are_asked_for` runs us again without them
     }
-    let error = Firewall::open(SIZES).expect_err("no rights");
+    let error = Firewall::open(Backend::Ipset, SIZES).expect_err("no rights");
     println!("{ASKED}");
     assert_eq!(
         error.to_string(),

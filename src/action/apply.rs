@@ -6,10 +6,10 @@
 //! orders for one address are always done in the order given.
 
 use super::error::Error;
-use super::firewall::Firewall;
-use super::ipset::{BATCH_MAX, Family, Ipset};
+use super::family::Family;
+use super::firewall::{Firewall, Objects};
 use super::name::Name;
-use super::{Action, Outcome, Sizes, has_timeouts};
+use super::{Action, BATCH_MAX, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Order, Set};
 
@@ -46,9 +46,8 @@ enum Way {
     Out,
 }
 
-/// What waits for one kernel set.
+/// What waits for one family.
 struct Lane<'a> {
-    name: Name,
     way: Way,
     entries: &'a mut Vec<Entry>,
     /// What the set can hold; known once it was found full.
@@ -57,7 +56,7 @@ struct Lane<'a> {
 
 /// The orders of one set.
 struct Run<'a> {
-    ipset: &'a mut Ipset,
+    objects: &'a mut Objects,
     sizes: Sizes,
     set: &'a Set,
     lanes: [Lane<'a>; 2],
@@ -67,17 +66,16 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(firewall: &'a mut Firewall, set: &'a Set, outcome: &'a mut dyn FnMut(Outcome)) -> Self {
         let [four, six] = &mut firewall.waiting;
-        let lane = |family, entries| Lane {
-            name: Name::of(set, family),
+        let lane = |entries| Lane {
             way: Way::In,
             entries,
             full: None,
         };
         Run {
-            ipset: &mut firewall.ipset,
+            objects: &mut firewall.objects,
             sizes: firewall.sizes,
             set,
-            lanes: [lane(Family::V4, four), lane(Family::V6, six)],
+            lanes: [lane(four), lane(six)],
             outcome,
         }
     }
@@ -157,13 +155,10 @@ impl<'a> Run<'a> {
         let mut refused = |place: usize, error| {
             troubles.extend(lane.entries.get(place).map(|entry| (entry.addr, error)));
         };
+        let (set, entries) = (self.set, &*lane.entries);
         match lane.way {
-            Way::In => {
-                let timeouts = has_timeouts(self.set);
-                self.ipset
-                    .add(&lane.name, lane.entries, timeouts, &mut refused);
-            }
-            Way::Out => self.ipset.del(&lane.name, lane.entries, &mut refused),
+            Way::In => self.objects.add(set, family, entries, &mut refused),
+            Way::Out => self.objects.del(set, family, entries, &mut refused),
         }
         lane.entries.clear();
         for (addr, error) in &mut troubles {
@@ -182,11 +177,11 @@ impl<'a> Run<'a> {
         let (configured, setting) = self.sizes.maxelem(self.set);
         let first = lane.full.is_none();
         let maxelem = *lane.full.get_or_insert_with(|| {
-            let header = self.ipset.header(&lane.name).ok().flatten();
-            header.map_or(configured, |header| header.maxelem)
+            let capacity = self.objects.capacity(self.set, family);
+            capacity.ok().flatten().unwrap_or(configured)
         });
         let error = Error::Full {
-            name: lane.name.to_string(),
+            name: Name::of(self.set, family).to_string(),
             maxelem,
             setting,
         };

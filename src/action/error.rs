@@ -1,5 +1,6 @@
 //! What can be wrong with the firewall, in words that say what to do.
 
+use super::ipset::code;
 use crate::addr::Addr;
 
 /// Why the firewall did not do something. The sentence is for the operator, the
@@ -160,6 +161,28 @@ impl Error {
         !matches!(
             self,
             Error::Full { .. } | Error::Entry { .. } | Error::Kernel { .. }
+        )
+    }
+
+    /// Does the kernel say that the set is full?
+    pub(super) fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Error::Kernel {
+                code: code::FULL,
+                ..
+            }
+        )
+    }
+
+    /// Does the kernel say that it cannot hold this prefix?
+    pub(super) fn is_prefix(&self) -> bool {
+        matches!(
+            self,
+            Error::Kernel {
+                code: code::PREFIX,
+                ..
+            }
         )
     }
 }

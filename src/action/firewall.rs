@@ -1,20 +1,29 @@
-//! The kernel objects that bans live in: made, looked over, and taken away.
+//! The firewall: one small interface over the kinds of kernel objects that bans live in.
 //!
-//! What holds after [`Firewall::ensure`]: for each set its two kernel sets, all but
-//! the allow sets members of the list `ringfence`, and one rule per family. Rules
-//! come last and go first, so no rule ever refers to what is not there.
+//! [`Objects`] are the sets and rules of one kind; all kinds do the same things, and
+//! nobody but this file and its kind's own folder knows which it is. What holds after
+//! [`Firewall::ensure`]: the sets are there, every packet from an address in one of them
+//! is dropped before connection tracking, and the allow set goes before every drop.
 //!
 //! Absent: what goes into the sets (see `apply`).
 
 use std::collections::BTreeSet;
 
-use super::Sizes;
 use super::error::Error;
-use super::ipset::{BATCH_MAX, Family, Header, Ipset, Kept, Shape};
-use super::name::{self, Name, ROOT, SPARE};
-use super::rules::{self, Rule};
+use super::family::{Family, Kept};
+use super::{Sizes, ipset};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
+
+/// Which kind of kernel objects is wanted (`firewall.backend`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// What suits this host.
+    #[default]
+    Auto,
+    /// The kernel's ipset, and a rule of iptables.
+    Ipset,
+}
 
 /// What [`Firewall::ensure`] did or could not do. Not errors: protection stands.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,6 +58,9 @@ pub enum Note {
         /// Why, and what helps.
         reason: String,
     },
+    /// Drops are out of force: see [`Firewall::lift`].
+    #[error("all drops are lifted; nothing is blocked until they are laid on again")]
+    Lifted,
     /// IPv6 cannot be guarded.
     #[error("IPv6 is not guarded, IPv4 is: {reason}")]
     NoIpv6 {
@@ -90,324 +102,158 @@ pub enum Missing {
 /// The kernel's firewall.
 #[derive(Debug)]
 pub struct Firewall {
-    pub(super) ipset: Ipset,
+    pub(super) objects: Objects,
     pub(super) sizes: Sizes,
-    /// The sets that `ensure` was last told of.
-    sets: BTreeSet<Set>,
-    /// Is there a rule for IPv6?
-    ipv6: bool,
     /// Reused by `apply`: in which order the orders are done.
     pub(super) turn: Vec<usize>,
     /// Reused by `apply`: what waits to be sent, per family.
     pub(super) waiting: [Vec<Entry>; 2],
 }
 
+/// The objects of one kind.
+#[derive(Debug)]
+pub(super) enum Objects {
+    Ipset(ipset::objects::Objects),
+}
+
+/// Has the objects do something, whatever kind they are.
+macro_rules! of_any_kind {
+    ($objects:expr, $kind:ident => $work:expr) => {
+        match $objects {
+            Objects::Ipset($kind) => $work,
+        }
+    };
+}
+
 impl Firewall {
     /// Connects to the kernel; changes nothing.
-    pub fn open(sizes: Sizes) -> Result<Self, Error> {
-        Ok(Firewall {
-            ipset: Ipset::open()?,
-            sizes,
-            sets: BTreeSet::new(),
-            ipv6: rules::is_spoken(Family::V6),
-            turn: Vec::new(),
-            waiting: [Vec::new(), Vec::new()],
-        })
+    pub fn open(backend: Backend, sizes: Sizes) -> Result<Self, Error> {
+        let objects = match backend {
+            Backend::Auto | Backend::Ipset => Objects::Ipset(ipset::objects::Objects::open(sizes)?),
+        };
+        Ok(Firewall::with(objects, sizes))
     }
 
     /// A second one with a socket of its own, for another thread.
     pub fn handle(&self) -> Result<Self, Error> {
-        Ok(Firewall {
-            sets: self.sets.clone(),
-            ipv6: self.ipv6,
-            ..Firewall::open(self.sizes)?
-        })
+        let objects = match &self.objects {
+            Objects::Ipset(ipset) => Objects::Ipset(ipset.another()?),
+        };
+        Ok(Firewall::with(objects, self.sizes))
     }
 
-    /// Makes what is missing for these sets (and the allow set): sets, then their
-    /// places in the list, rules last. What is there already keeps its entries. A set
-    /// that is too small is replaced by a larger one without a gap; let no other
-    /// thread apply orders meanwhile, since what it adds in this moment can be lost.
+    fn with(objects: Objects, sizes: Sizes) -> Self {
+        Firewall {
+            objects,
+            sizes,
+            turn: Vec::new(),
+            waiting: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Which objects bans live in, in words.
+    pub fn describe(&self) -> String {
+        of_any_kind!(&self.objects, kind => kind.describe())
+    }
+
+    /// Makes what is missing for these sets (and the allow set): sets first, rules last.
+    /// What is there already keeps its entries. A set that is too small is replaced by a
+    /// larger one without a gap; let no other thread apply orders meanwhile, since what it
+    /// adds in this moment can be lost. Drops that are lifted stay so.
     pub fn ensure(&mut self, sets: &[Set]) -> Result<Vec<Note>, Error> {
-        let mut notes = Vec::new();
-        self.sets = sets.iter().cloned().chain([Set::Allow]).collect();
-        self.destroy_if_there(SPARE)?; // left by a crash
-        for set in self.sets.clone() {
-            for family in Family::BOTH {
-                self.ensure_set(&set, family, &mut notes)?;
-            }
-        }
-        self.ensure_list(&mut notes)?;
-        if rules::ensure(Family::V4, Rule::Drop)? {
-            notes.push(Note::Ruled { family: Family::V4 });
-        }
-        self.ensure_rule_v6(&mut notes);
-        self.ensure_throttles(&mut notes);
-        notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
-        Ok(notes)
+        let sets: BTreeSet<Set> = sets.iter().cloned().chain([Set::Allow]).collect();
+        of_any_kind!(&mut self.objects, kind => kind.ensure(sets))
     }
 
-    fn ensure_set(
-        &mut self,
-        set: &Set,
-        family: Family,
-        notes: &mut Vec<Note>,
-    ) -> Result<(), Error> {
-        let name = Name::of(set, family);
-        let shape = self.sizes.shape(set, family);
-        let Some(header) = self.ipset.header(&name)? else {
-            self.ipset.create_net(&name, &shape)?;
-            let name = name.to_string();
-            notes.push(Note::Made { name });
-            return Ok(());
-        };
-        if !header.is_net(family) {
-            return Err(Error::Foreign {
-                name: name.to_string(),
-                found: header.description(),
-                wanted: format!("hash:net {}", family.word()),
-            });
-        }
-        if !serves(&header, &shape) {
-            let entries = self.replace(&name, &shape)?;
-            notes.push(Note::Enlarged {
-                name: name.to_string(),
-                maxelem: shape.maxelem,
-                entries,
-            });
-        }
-        Ok(())
-    }
-
-    /// Puts a set of this shape in the place of `name`, with its entries, remaining
-    /// time-outs and counters. Rules and lists refer to the place, so they go on.
-    fn replace(&mut self, name: &str, shape: &Shape) -> Result<usize, Error> {
-        self.destroy_if_there(SPARE)?;
-        self.ipset.create_net(SPARE, shape)?;
-        let mut copy = Ipset::open()?;
-        let mut lane: Vec<Kept> = Vec::with_capacity(BATCH_MAX);
-        let (mut entries, mut trouble) = (0, None);
-        let mut carry = |lane: &mut Vec<Kept>| {
-            entries += lane.len();
-            copy.add_kept(SPARE, lane, shape.timeouts, &mut |_, error| {
-                trouble = Some(error);
-            });
-            lane.clear();
-        };
-        self.ipset.each(name, &mut |kept| {
-            lane.push(kept);
-            if lane.len() == BATCH_MAX {
-                carry(&mut lane);
-            }
-        })?;
-        carry(&mut lane);
-        match trouble {
-            Some(error) => {
-                self.ipset.destroy(SPARE)?;
-                Err(error)
-            }
-            None => {
-                self.ipset.swap(name, SPARE)?;
-                self.ipset.destroy(SPARE)?;
-                Ok(entries)
-            }
-        }
-    }
-
-    fn ensure_list(&mut self, notes: &mut Vec<Note>) -> Result<(), Error> {
-        match self.ipset.header(ROOT)? {
-            None => {
-                self.ipset.create_list(ROOT)?;
-                let name = ROOT.to_owned();
-                notes.push(Note::Made { name });
-            }
-            Some(header) if !header.is_list() => {
-                return Err(Error::Foreign {
-                    name: ROOT.to_owned(),
-                    found: header.description(),
-                    wanted: "list:set".to_owned(),
-                });
-            }
-            Some(_) => {}
-        }
-        for name in self.blocking() {
-            self.ipset.join(ROOT, &name)?;
-        }
-        Ok(())
-    }
-
-    /// IPv4 stands without IPv6, so what is wrong here is a note and no error.
-    fn ensure_rule_v6(&mut self, notes: &mut Vec<Note>) {
-        let ruled = match rules::is_spoken(Family::V6) {
-            true => rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string()),
-            false => Err("this kernel does not speak it, so nothing comes that way".to_owned()),
-        };
-        self.ipv6 = ruled.is_ok();
-        match ruled {
-            Ok(true) => notes.push(Note::Ruled { family: Family::V6 }),
-            Ok(false) => {}
-            Err(reason) => notes.push(Note::NoIpv6 { reason }),
-        }
-    }
-
-    /// Bans stand without them, so what is wrong here is a note and no error.
-    fn ensure_throttles(&self, notes: &mut Vec<Note>) {
-        if !self.sets.contains(&Set::Throttled) {
-            return;
-        }
-        for family in self.ruled() {
-            let ruled = Rule::THROTTLES
-                .into_iter()
-                .try_for_each(|rule| rules::ensure(family, rule).map(drop));
-            if let Err(error) = ruled {
-                let reason = error.to_string();
-                notes.push(Note::NoThrottle { family, reason });
-            }
-        }
-    }
-
-    /// The families that have rules.
-    fn ruled(&self) -> impl Iterator<Item = Family> {
-        let ipv6 = self.ipv6;
-        let families = Family::BOTH.into_iter();
-        families.filter(move |family| *family == Family::V4 || ipv6)
-    }
-
-    /// The kernel sets that belong into the list.
-    fn blocking(&self) -> Vec<Name> {
-        let blocks = |set: &&Set| !matches!(set, Set::Allow | Set::Throttled);
-        names_of(self.sets.iter().filter(blocks))
-    }
-
-    /// What of all that `ensure` made is no longer there. Nothing is changed.
+    /// What of all that `ensure` made is no longer there. Nothing is changed. Drops that
+    /// are lifted are not missing: see [`Firewall::is_lifted`].
     pub fn check(&mut self) -> Result<Vec<Missing>, Error> {
-        let names = self.ipset.names()?;
-        let there = |name: &str| names.iter().any(|other| other == name);
-        let members = match there(ROOT) {
-            true => self.ipset.members(ROOT)?,
-            false => Vec::new(),
-        };
-        let mut missing = Vec::new();
-        for name in names_of(&self.sets)
-            .iter()
-            .map(|name| &**name)
-            .chain([ROOT])
-        {
-            if !there(name) {
-                let name = name.to_owned();
-                missing.push(Missing::Set { name });
-            }
-        }
-        for name in self.blocking() {
-            if there(&name) && !members.iter().any(|member| **member == *name) {
-                let name = name.to_string();
-                missing.push(Missing::Member { name });
-            }
-        }
-        for family in self.ruled() {
-            if !rules::is_present(family, Rule::Drop)? {
-                missing.push(Missing::Rule { family });
-            }
-        }
-        Ok(missing)
+        of_any_kind!(&mut self.objects, kind => kind.check())
+    }
+
+    /// Takes all drops out of force at once; sets and entries stay, and go on to change.
+    /// To lift twice is harmless. It outlives us: whoever comes after a crash finds it with
+    /// [`Firewall::is_lifted`], and `ensure` says so.
+    pub fn lift(&mut self) -> Result<(), Error> {
+        of_any_kind!(&mut self.objects, kind => kind.lift())
+    }
+
+    /// Puts all drops back in force at once. If they were, nothing changes.
+    pub fn lay(&mut self) -> Result<(), Error> {
+        of_any_kind!(&mut self.objects, kind => kind.lay())
+    }
+
+    /// Are the drops out of force by [`Firewall::lift`]?
+    pub fn is_lifted(&mut self) -> Result<bool, Error> {
+        of_any_kind!(&mut self.objects, kind => kind.is_lifted())
     }
 
     /// Hands over every entry of the set, both families, as the kernel has it now.
     pub fn list(&mut self, set: &Set, each: &mut dyn FnMut(Kept)) -> Result<(), Error> {
-        for family in Family::BOTH {
-            self.ipset.each(&Name::of(set, family), each)?;
-        }
-        Ok(())
+        of_any_kind!(&mut self.objects, kind => kind.list(set, each))
+    }
+
+    /// Every entry that is `addr` or a prefix around it, in which set, and how many
+    /// packets and bytes of it met the set: dropped ones, or let through by the allow set.
+    pub fn counters(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {
+        of_any_kind!(&mut self.objects, kind => kind.entries_of(addr))
     }
 
     /// Is the host, or a prefix around it, in the set? Of a prefix: is exactly it?
     pub fn holds(&mut self, set: &Set, addr: &Addr) -> Result<bool, Error> {
-        self.ipset.test(&Name::of(set, Family::of(addr)), addr)
+        of_any_kind!(&mut self.objects, kind => kind.holds(set, addr))
     }
 
     /// Takes every entry out of the set.
     pub fn flush(&mut self, set: &Set) -> Result<(), Error> {
-        for family in Family::BOTH {
-            self.ipset.flush(&Name::of(set, family))?;
-        }
-        Ok(())
+        of_any_kind!(&mut self.objects, kind => kind.flush(set))
     }
 
     /// Takes the rules away, so nothing is blocked; sets and entries stay. This takes
     /// milliseconds whatever the number of bans.
     pub fn remove_rules(&mut self) -> Result<(), Error> {
-        let mut done = Ok(());
-        for family in Family::BOTH {
-            // A program that is not there never put a rule in place.
-            match rules::remove(family) {
-                Ok(()) | Err(Error::NoProgram { .. }) => {}
-                Err(error) => done = Err(error),
-            }
-        }
-        done
+        of_any_kind!(&mut self.objects, kind => kind.remove_rules())
     }
 
     /// Takes away the rules, then every set of ours. Sets of other types are not ours,
     /// whatever they are called.
     pub fn purge(&mut self) -> Result<(), Error> {
-        self.remove_rules()?;
-        self.sets.clear();
-        // The list first: while it has members, they cannot go.
-        if self
-            .ipset
-            .header(ROOT)?
-            .is_some_and(|header| header.is_list())
-        {
-            self.ipset.destroy(ROOT)?;
-        }
-        for name in self.strays()? {
-            self.ipset.destroy(&name)?;
-        }
-        Ok(())
+        of_any_kind!(&mut self.objects, kind => kind.purge())
     }
 
     /// Removes sets of ours that `ensure` was not told of, as of a jail that is gone.
     /// Their names are returned.
     pub fn remove_strays(&mut self) -> Result<Vec<String>, Error> {
-        let strays = self.strays()?;
-        for name in &strays {
-            self.ipset.leave(ROOT, name)?;
-            self.ipset.destroy(name)?;
-        }
-        Ok(strays)
-    }
-
-    fn strays(&mut self) -> Result<Vec<String>, Error> {
-        let known = names_of(&self.sets);
-        let mut strays = Vec::new();
-        for name in self.ipset.names()? {
-            let ours = name::is_ours(&name) && !known.iter().any(|known| **known == *name);
-            if ours
-                && self
-                    .ipset
-                    .header(&name)?
-                    .is_some_and(|header| header.is_any_net())
-            {
-                strays.push(name);
-            }
-        }
-        Ok(strays)
-    }
-
-    fn destroy_if_there(&mut self, name: &str) -> Result<(), Error> {
-        match self.ipset.destroy(name) {
-            Err(Error::Missing { .. }) => Ok(()),
-            other => other,
-        }
+        of_any_kind!(&mut self.objects, kind => kind.remove_strays())
     }
 }
 
-/// Can this set be used as it is? Larger is fine, and so are other buckets.
-fn serves(header: &Header, shape: &Shape) -> bool {
-    header.maxelem >= shape.maxelem && header.timeouts == shape.timeouts && header.counters
-}
+impl Objects {
+    /// Puts entries of one family in, or renews their time-outs. `refused` is told the
+    /// place and the reason of each that was not taken.
+    pub(super) fn add(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        of_any_kind!(self, kind => kind.add(set, family, entries, refused));
+    }
 
-fn names_of<'a>(sets: impl IntoIterator<Item = &'a Set>) -> Vec<Name> {
-    let both = |set| Family::BOTH.map(|family| Name::of(set, family));
-    sets.into_iter().flat_map(both).collect()
+    /// Takes entries of one family out, those that are there.
+    pub(super) fn del(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        of_any_kind!(self, kind => kind.del(set, family, entries, refused));
+    }
+
+    /// How many entries the set can hold; `None` if it is not there.
+    pub(super) fn capacity(&mut self, set: &Set, family: Family) -> Result<Option<u32>, Error> {
+        of_any_kind!(self, kind => kind.capacity(set, family))
+    }
 }

@@ -17,34 +17,24 @@
 
 mod apply;
 mod error;
+mod family;
 mod firewall;
 pub mod ipset;
 pub mod name;
 pub mod netlink;
-mod rules;
 
 use std::fmt;
 
 pub use error::Error;
-pub use firewall::{Firewall, Missing, Note};
-pub use ipset::{Family, Kept};
+pub use family::{Family, Kept};
+pub use firewall::{Backend, Firewall, Missing, Note};
 
 use crate::addr::Addr;
 use crate::ticket::{Order, Set};
-use ipset::Shape;
 
-/// Buckets that a jail's set begins with: bans of a bad day without enlarging.
-const JAIL_HASHSIZE: u32 = 16_384;
-
-/// Buckets of the sets that stay small: what people allow, and known-good addresses that
-/// misbehave.
-const SMALL_HASHSIZE: u32 = 1_024;
-
-/// The fewest buckets that the kernel makes.
-const HASHSIZE_MIN: u32 = 64;
-
-/// The most buckets that we ask for, 32 MiB of them: room for 8 million entries.
-const HASHSIZE_MAX: u32 = 1 << 22;
+/// Entries in one message. The kernel holds one lock for a whole message, so this is
+/// how long a load makes a ban wait: about 50 µs.
+pub const BATCH_MAX: usize = 128;
 
 /// Carries out orders.
 pub trait Action {
@@ -121,25 +111,6 @@ impl Sizes {
             Set::Allow => (self.allow, "protect"),
         }
     }
-
-    fn shape(&self, set: &Set, family: Family) -> Shape {
-        let (maxelem, _) = self.maxelem(set);
-        let maxelem = maxelem.max(1);
-        let ceiling = match set {
-            Set::Jail(_) => JAIL_HASHSIZE,
-            Set::Throttled => SMALL_HASHSIZE,
-            Set::List => HASHSIZE_MAX,
-            Set::Allow => SMALL_HASHSIZE,
-        };
-        // Two entries a bucket is where the kernel's tables are fast and do not grow.
-        let half = (maxelem / 2).checked_next_power_of_two().unwrap_or(ceiling);
-        Shape {
-            family,
-            hashsize: half.clamp(HASHSIZE_MIN, ceiling),
-            maxelem,
-            timeouts: has_timeouts(set),
-        }
-    }
 }
 
 /// Protected addresses do not expire: in the allow set, time-outs are ignored.
@@ -196,29 +167,6 @@ impl fmt::Debug for DryRun<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_are_made_for_their_full_size() {
-        let sizes = Sizes {
-            jail: 100,
-            list: 1_000_000,
-            allow: 65_536,
-        };
-        for (set, hashsize) in [
-            (Set::Jail("asterisk".into()), 64),
-            (Set::List, 524_288),
-            (Set::Allow, 1_024),
-        ] {
-            assert_eq!(sizes.shape(&set, Family::V4).hashsize, hashsize, "{set:?}");
-        }
-        let largest = Sizes {
-            jail: u32::MAX,
-            list: u32::MAX,
-            allow: 0,
-        };
-        assert_eq!(largest.shape(&Set::List, Family::V6).hashsize, HASHSIZE_MAX);
-        assert_eq!(largest.shape(&Set::Allow, Family::V6).maxelem, 1);
-    }
 
     #[test]
     fn a_dry_run_tells_and_says_that_pages_are_loaded() {

@@ -8,6 +8,7 @@
 //! | addresses whose signalling is held back | `ringfence-throttled` | `ringfence-throttled6` |
 //! | the list of all that block | `ringfence` | the same one |
 //! | a set while it is being enlarged | `ringfence~new` | the same one |
+//! | the list while drops are lifted | `ringfence~lifted` | the same one |
 //!
 //! The kernel takes 31 bytes. A jail name that is longer than 20, that has other
 //! characters than letters, digits, `.`, `_` and `-`, that ends in `6`, or that is
@@ -19,7 +20,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::ipset::Family;
+use super::family::Family;
 use crate::ticket::Set;
 
 /// What every name of ours begins with, and the name of the list of all blocking sets.
@@ -27,6 +28,9 @@ pub const ROOT: &str = "ringfence";
 
 /// Where a larger copy of a set is made before it takes the set's place.
 pub const SPARE: &str = "ringfence~new";
+
+/// Where the list of all blocking sets is kept while no rule shall see it.
+pub const LIFTED: &str = "ringfence~lifted";
 
 /// The kernel's limit, without the NUL.
 pub const NAME_BYTES_MAX: usize = 31;
@@ -99,7 +103,7 @@ impl fmt::Debug for Name {
 
 /// Is a set with this name one of ours?
 pub fn is_ours(name: &str) -> bool {
-    name == ROOT || name == SPARE || name.starts_with(PREFIX)
+    [ROOT, SPARE, LIFTED].contains(&name) || name.starts_with(PREFIX)
 }
 
 fn is_usable(byte: u8) -> bool {

@@ -1,6 +1,6 @@
 //! The kernel as the daemon sees it: the firewall, or nothing in a dry run.
 
-use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
+use crate::action::{Action, Backend, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::config::Config;
 use crate::engine::Effect;
@@ -34,16 +34,20 @@ impl Kernel {
             list: config.settings.apiban.max_entries,
             allow: ALLOWED_MAX,
         };
-        let mut firewall = Firewall::open(sizes)?;
+        let mut firewall = Firewall::open(Backend::Auto, sizes)?;
         for note in firewall.ensure(sets)? {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
                 Note::Enlarged { .. } => info!("{note}"),
-                Note::NoIpv6 { .. } | Note::NoThrottle { .. } | Note::Stray { .. } => {
+                Note::Lifted
+                | Note::NoIpv6 { .. }
+                | Note::NoThrottle { .. }
+                | Note::Stray { .. } => {
                     warn!("{note}");
                 }
             }
         }
+        firewall.lay()?; // a run that ended while they were lifted leaves no hole
         remove_strays(&mut firewall, config);
         Ok(Kernel::Firewall {
             firewall: Box::new(firewall),
@@ -98,9 +102,7 @@ impl Kernel {
     /// Where bans go, in words.
     pub fn describe(&self) -> String {
         match self {
-            Kernel::Firewall { .. } => {
-                "kernel ipset (sets ringfence-*), dropped in raw PREROUTING by iptables and ip6tables".to_owned()
-            }
+            Kernel::Firewall { firewall, .. } => firewall.describe(),
             Kernel::DryRun => "nowhere (dry run): nothing is done in the kernel".to_owned(),
         }
     }
@@ -126,7 +128,7 @@ impl Kernel {
 
     /// Takes away rules and sets, whether or not a daemon made them in this run.
     pub fn purge() -> anyhow::Result<()> {
-        let mut firewall = Firewall::open(Sizes::default())?;
+        let mut firewall = Firewall::open(Backend::Auto, Sizes::default())?;
         firewall.purge()?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ringfence::action::{Action, Firewall, Outcome, Sizes};
+use ringfence::action::{Action, Backend, Firewall, Outcome, Sizes};
 use ringfence::addr::Addr;
 use ringfence::ticket::{Entry, Order, Set};
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
@@ -67,7 +67,7 @@ fn jail() -> Set {
 }
 
 fn fresh() -> Firewall {
-    let mut firewall = Firewall::open(SIZES).expect("open");
+    let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
     firewall.purge().expect("purge");
     firewall.ensure(&[jail(), Set::List]).expect("ensure");
     firewall

@@ -13,14 +13,14 @@
 //! a ban. Each is looked for first, so it never stands there twice. No shell is used,
 //! and programs are taken from the system's folders only.
 //!
-//! Absent: hosts without iptables, which need nftables' own sets.
+//! Absent: hosts without iptables; they get nftables' own sets.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::error::Error;
-use super::ipset::Family;
-use super::name::{Name, ROOT};
+use crate::action::error::Error;
+use crate::action::family::Family;
+use crate::action::name::{Name, ROOT};
 use crate::ticket::Set;
 
 /// Where programs of the system are.
@@ -81,6 +81,17 @@ impl Rule {
     }
 }
 
+/// Which form of iptables this host has, as it says itself: ` (nf_tables)` or ` (legacy)`;
+/// none if it is too old to say, or not there.
+pub(super) fn form() -> Option<&'static str> {
+    let path = find(program(Family::V4), &FOLDERS)?;
+    let output = Command::new(path).arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    [" (nf_tables)", " (legacy)"]
+        .into_iter()
+        .find(|form| said.contains(form))
+}
+
 /// Puts the rule in place; false if it was there already.
 pub(super) fn ensure(family: Family, rule: Rule) -> Result<bool, Error> {
     if is_present(family, rule)? {
@@ -99,14 +110,14 @@ pub(super) fn is_present(family: Family, rule: Rule) -> Result<bool, Error> {
     }
 }
 
-/// Takes our rules away, as often as they are there.
-pub(super) fn remove(family: Family) -> Result<(), Error> {
+/// Takes these rules away, as often as they are there.
+pub(super) fn remove(family: Family, rules: &[Rule]) -> Result<(), Error> {
     if !is_spoken(family) {
         return Ok(());
     }
-    for rule in Rule::ALL {
+    for rule in rules {
         for _ in 0..COPIES_MAX {
-            match run(family, &["-D", "PREROUTING"], rule) {
+            match run(family, &["-D", "PREROUTING"], *rule) {
                 Ok(()) => {}
                 Err(refusal) if refusal.is_absence => break,
                 Err(refusal) => return Err(refusal.error),

@@ -8,19 +8,22 @@
 //! Entries travel in batches: the kernel stops at the first that it cannot take and
 //! says which; we report that one and go on behind it, so no other is lost.
 //!
-//! Absent: names (see `name`), rules, and what the sets mean.
+//! `objects` keeps the sets that we need, `rules` the rule that looks them up.
+//!
+//! Absent here: names (see `name`), rules, and what the sets mean.
 //! The numbers are from Linux's `include/uapi/linux/netfilter/ipset/ip_set.h`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub(super) mod objects;
+mod rules;
+
+use super::BATCH_MAX;
 use super::error::Error;
+use super::family::{Family, Kept};
 use super::netlink::{Attribute, Attributes, FLAG_DUMP, FLAG_EXCL, Netlink, Request, Trouble};
 use crate::addr::Addr;
 use crate::ticket::Entry;
-
-/// Entries in one message. The kernel holds one lock for a whole message, so this is
-/// how long a load makes a ban wait: about 50 µs.
-pub const BATCH_MAX: usize = 128;
 
 /// Sets that a `list:set` is made for. Linux grows it as needed; old kernels do not.
 const LIST_SIZE: u32 = 256;
@@ -109,7 +112,7 @@ const LIST_HEADER: u32 = 1 << 2;
 const WITH_COUNTERS: u32 = 1 << 3;
 
 /// ipset's own error numbers (`IPSET_ERR_*`) and the few of the system's that we know.
-mod code {
+pub(super) mod code {
     pub(super) const EPERM: i32 = 1;
     pub(super) const ENOENT: i32 = 2;
     pub(super) const EACCES: i32 = 13;
@@ -118,48 +121,9 @@ mod code {
     pub(super) const NO_TYPE: i32 = 4098;
     pub(super) const BUSY: i32 = 4100;
     pub(super) const EXIST: i32 = 4103;
-    pub(super) const PREFIX: i32 = 4104;
+    pub(in crate::action) const PREFIX: i32 = 4104;
     pub(super) const REFERENCED: i32 = 4108;
-    pub(super) const FULL: i32 = 4352;
-}
-
-/// IPv4 or IPv6. A set holds one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// `inet`
-    V4,
-    /// `inet6`
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    /// Which one `addr` is of.
-    pub fn of(addr: &Addr) -> Self {
-        if addr.is_ipv6() {
-            Family::V6
-        } else {
-            Family::V4
-        }
-    }
-
-    /// As ipset writes it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Family::V4 => "inet",
-            Family::V6 => "inet6",
-        }
-    }
-
-    /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
-    fn number(self) -> u8 {
-        match self {
-            Family::V4 => 2,
-            Family::V6 => 10,
-        }
-    }
+    pub(in crate::action) const FULL: i32 = 4352;
 }
 
 /// How a `hash:net` is made.
@@ -221,19 +185,6 @@ impl Header {
     pub fn is_list(&self) -> bool {
         self.kind == LIST_SET.name
     }
-}
-
-/// One entry as the kernel keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Whom.
-    pub addr: Addr,
-    /// Seconds that are left; 0 is until removed.
-    pub timeout_secs: u32,
-    /// Packets that matched.
-    pub packets: u64,
-    /// Bytes that matched.
-    pub bytes: u64,
 }
 
 /// A connection to the kernel's ipset.
@@ -700,30 +651,6 @@ fn reason(code: i32) -> String {
         code::FULL => "the set is full, or has no such member".to_owned(),
         4096.. => "an error of ipset's".to_owned(),
         _ => std::io::Error::from_raw_os_error(code).to_string(),
-    }
-}
-
-impl Error {
-    /// Does the kernel say that the set is full?
-    pub(super) fn is_full(&self) -> bool {
-        matches!(
-            self,
-            Error::Kernel {
-                code: code::FULL,
-                ..
-            }
-        )
-    }
-
-    /// Does the kernel say that it cannot hold this prefix?
-    pub(super) fn is_prefix(&self) -> bool {
-        matches!(
-            self,
-            Error::Kernel {
-                code: code::PREFIX,
-                ..
-            }
-        )
     }
 }
 

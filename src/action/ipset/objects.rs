@@ -1,0 +1,520 @@
+//! Bans in the kernel's ipset: the sets, the list of those that block, the rules.
+//!
+//! What holds after [`Objects::ensure`]: for each set its two kernel sets, all but
+//! the allow sets members of the list `ringfence`, and one rule per family. Rules
+//! come last and go first, so no rule ever refers to what is not there.
+//!
+//! **Lifted** drops leave the rule alone: an empty list changes places with
+//! `ringfence`, whose members wait under the name `ringfence~lifted`. It is one step
+//! of the kernel's, so a crash leaves either all of it or nothing, and whoever comes
+//! next sees by the members which. (Rules that hold back the throttled do go, next.)
+
+use std::collections::BTreeSet;
+
+use super::rules::{self, Rule};
+use super::{Header, Ipset, Shape};
+use crate::action::error::Error;
+use crate::action::family::{Family, Kept};
+use crate::action::firewall::{Missing, Note};
+use crate::action::name::{self, LIFTED, Name, ROOT, SPARE};
+use crate::action::{BATCH_MAX, Sizes, has_timeouts};
+use crate::addr::Addr;
+use crate::ticket::{Entry, Set};
+
+/// Buckets that a jail's set begins with: bans of a bad day without enlarging.
+const JAIL_HASHSIZE: u32 = 16_384;
+
+/// Buckets of the sets that stay small: what people allow, and known-good addresses that
+/// misbehave.
+const SMALL_HASHSIZE: u32 = 1_024;
+
+/// The fewest buckets that the kernel makes.
+const HASHSIZE_MIN: u32 = 64;
+
+/// The most buckets that we ask for, 32 MiB of them: room for 8 million entries.
+const HASHSIZE_MAX: u32 = 1 << 22;
+
+/// The sets and rules in the kernel, and a socket to speak of them.
+#[derive(Debug)]
+pub(in crate::action) struct Objects {
+    ipset: Ipset,
+    sizes: Sizes,
+    /// The sets that `ensure` was last told of.
+    sets: BTreeSet<Set>,
+    /// Is there a rule for IPv6?
+    ipv6: bool,
+}
+
+impl Objects {
+    /// Connects to the kernel; changes nothing.
+    pub(in crate::action) fn open(sizes: Sizes) -> Result<Self, Error> {
+        Ok(Objects {
+            ipset: Ipset::open()?,
+            sizes,
+            sets: BTreeSet::new(),
+            ipv6: rules::is_spoken(Family::V6),
+        })
+    }
+
+    /// A second one with a socket of its own.
+    pub(in crate::action) fn another(&self) -> Result<Self, Error> {
+        Ok(Objects {
+            ipset: Ipset::open()?,
+            sizes: self.sizes,
+            sets: self.sets.clone(),
+            ipv6: self.ipv6,
+        })
+    }
+
+    /// Where bans go, in words.
+    pub(in crate::action) fn describe(&self) -> String {
+        let form = rules::form().unwrap_or_default();
+        format!(
+            "kernel ipset (sets ringfence-*), dropped in raw PREROUTING by iptables{form} and ip6tables"
+        )
+    }
+
+    /// Makes what is missing: sets, then their places in the list, rules last.
+    pub(in crate::action) fn ensure(&mut self, sets: BTreeSet<Set>) -> Result<Vec<Note>, Error> {
+        let mut notes = Vec::new();
+        self.sets = sets;
+        self.destroy_if_there(SPARE)?; // left by a crash
+        for set in self.sets.clone() {
+            for family in Family::BOTH {
+                self.ensure_set(&set, family, &mut notes)?;
+            }
+        }
+        self.ensure_list(&mut notes)?;
+        if rules::ensure(Family::V4, Rule::Drop)? {
+            notes.push(Note::Ruled { family: Family::V4 });
+        }
+        self.ensure_rule_v6(&mut notes);
+        if !self.is_lifted()? {
+            self.ensure_throttles(&mut notes);
+        }
+        notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
+        if self.is_lifted()? {
+            notes.push(Note::Lifted);
+        }
+        Ok(notes)
+    }
+
+    fn ensure_set(
+        &mut self,
+        set: &Set,
+        family: Family,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Error> {
+        let name = Name::of(set, family);
+        let shape = shape(&self.sizes, set, family);
+        let Some(header) = self.ipset.header(&name)? else {
+            self.ipset.create_net(&name, &shape)?;
+            let name = name.to_string();
+            notes.push(Note::Made { name });
+            return Ok(());
+        };
+        if !header.is_net(family) {
+            return Err(Error::Foreign {
+                name: name.to_string(),
+                found: header.description(),
+                wanted: format!("hash:net {}", family.word()),
+            });
+        }
+        if !serves(&header, &shape) {
+            let entries = self.replace(&name, &shape)?;
+            notes.push(Note::Enlarged {
+                name: name.to_string(),
+                maxelem: shape.maxelem,
+                entries,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts a set of this shape in the place of `name`, with its entries, remaining
+    /// time-outs and counters. Rules and lists refer to the place, so they go on.
+    fn replace(&mut self, name: &str, shape: &Shape) -> Result<usize, Error> {
+        self.destroy_if_there(SPARE)?;
+        self.ipset.create_net(SPARE, shape)?;
+        let mut copy = Ipset::open()?;
+        let mut lane: Vec<Kept> = Vec::with_capacity(BATCH_MAX);
+        let (mut entries, mut trouble) = (0, None);
+        let mut carry = |lane: &mut Vec<Kept>| {
+            entries += lane.len();
+            copy.add_kept(SPARE, lane, shape.timeouts, &mut |_, error| {
+                trouble = Some(error);
+            });
+            lane.clear();
+        };
+        self.ipset.each(name, &mut |kept| {
+            lane.push(kept);
+            if lane.len() == BATCH_MAX {
+                carry(&mut lane);
+            }
+        })?;
+        carry(&mut lane);
+        match trouble {
+            Some(error) => {
+                self.ipset.destroy(SPARE)?;
+                Err(error)
+            }
+            None => {
+                self.ipset.swap(name, SPARE)?;
+                self.ipset.destroy(SPARE)?;
+                Ok(entries)
+            }
+        }
+    }
+
+    fn ensure_list(&mut self, notes: &mut Vec<Note>) -> Result<(), Error> {
+        match self.ipset.header(ROOT)? {
+            None => {
+                self.ipset.create_list(ROOT)?;
+                let name = ROOT.to_owned();
+                notes.push(Note::Made { name });
+            }
+            Some(header) if !header.is_list() => {
+                return Err(Error::Foreign {
+                    name: ROOT.to_owned(),
+                    found: header.description(),
+                    wanted: "list:set".to_owned(),
+                });
+            }
+            Some(_) => {}
+        }
+        let list = self.list_of_members()?;
+        for name in self.blocking() {
+            self.ipset.join(list, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Are the drops out of force by [`Objects::lift`]?
+    pub(in crate::action) fn is_lifted(&mut self) -> Result<bool, Error> {
+        let header = self.ipset.header(LIFTED)?;
+        let is_there = header.is_some_and(|header| header.is_list());
+        Ok(is_there && !self.ipset.members(LIFTED)?.is_empty())
+    }
+
+    /// Takes all drops out of force; sets, entries and the rules that drop stay.
+    pub(in crate::action) fn lift(&mut self) -> Result<(), Error> {
+        if !self.is_lifted()? {
+            self.destroy_if_there(LIFTED)?; // left by a crash
+            self.ipset.create_list(LIFTED)?;
+            self.ipset.swap(ROOT, LIFTED)?;
+        }
+        match self.sets.contains(&Set::Throttled) {
+            true => self.remove(&Rule::THROTTLES),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts the drops back in force.
+    pub(in crate::action) fn lay(&mut self) -> Result<(), Error> {
+        if self.is_lifted()? {
+            self.ipset.swap(ROOT, LIFTED)?;
+        }
+        self.destroy_if_there(LIFTED)?;
+        let mut troubles = Vec::new();
+        self.ensure_throttles(&mut troubles); // `ensure` has said what is wrong
+        Ok(())
+    }
+
+    /// The list that has the blocking sets for members now.
+    fn list_of_members(&mut self) -> Result<&'static str, Error> {
+        Ok(if self.is_lifted()? { LIFTED } else { ROOT })
+    }
+
+    /// IPv4 stands without IPv6, so what is wrong here is a note and no error.
+    fn ensure_rule_v6(&mut self, notes: &mut Vec<Note>) {
+        let ruled = match rules::is_spoken(Family::V6) {
+            true => rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string()),
+            false => Err("this kernel does not speak it, so nothing comes that way".to_owned()),
+        };
+        self.ipv6 = ruled.is_ok();
+        match ruled {
+            Ok(true) => notes.push(Note::Ruled { family: Family::V6 }),
+            Ok(false) => {}
+            Err(reason) => notes.push(Note::NoIpv6 { reason }),
+        }
+    }
+
+    /// Bans stand without them, so what is wrong here is a note and no error.
+    fn ensure_throttles(&self, notes: &mut Vec<Note>) {
+        if !self.sets.contains(&Set::Throttled) {
+            return;
+        }
+        for family in self.ruled() {
+            let ruled = Rule::THROTTLES
+                .into_iter()
+                .try_for_each(|rule| rules::ensure(family, rule).map(drop));
+            if let Err(error) = ruled {
+                let reason = error.to_string();
+                notes.push(Note::NoThrottle { family, reason });
+            }
+        }
+    }
+
+    /// The families that have rules.
+    fn ruled(&self) -> impl Iterator<Item = Family> {
+        let ipv6 = self.ipv6;
+        let families = Family::BOTH.into_iter();
+        families.filter(move |family| *family == Family::V4 || ipv6)
+    }
+
+    /// The kernel sets that belong into the list.
+    fn blocking(&self) -> Vec<Name> {
+        let blocks = |set: &&Set| !matches!(set, Set::Allow | Set::Throttled);
+        names_of(self.sets.iter().filter(blocks))
+    }
+
+    /// What of all that `ensure` made is no longer there. Nothing is changed.
+    pub(in crate::action) fn check(&mut self) -> Result<Vec<Missing>, Error> {
+        let names = self.ipset.names()?;
+        let there = |name: &str| names.iter().any(|other| other == name);
+        let list = self.list_of_members()?;
+        let members = match there(list) {
+            true => self.ipset.members(list)?,
+            false => Vec::new(),
+        };
+        let mut missing = Vec::new();
+        for name in names_of(&self.sets)
+            .iter()
+            .map(|name| &**name)
+            .chain([ROOT])
+        {
+            if !there(name) {
+                let name = name.to_owned();
+                missing.push(Missing::Set { name });
+            }
+        }
+        for name in self.blocking() {
+            if there(&name) && !members.iter().any(|member| **member == *name) {
+                let name = name.to_string();
+                missing.push(Missing::Member { name });
+            }
+        }
+        for family in self.ruled() {
+            if !rules::is_present(family, Rule::Drop)? {
+                missing.push(Missing::Rule { family });
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Hands over every entry of the set, both families, as the kernel has it now.
+    pub(in crate::action) fn list(
+        &mut self,
+        set: &Set,
+        each: &mut dyn FnMut(Kept),
+    ) -> Result<(), Error> {
+        for family in Family::BOTH {
+            self.ipset.each(&Name::of(set, family), each)?;
+        }
+        Ok(())
+    }
+
+    /// Puts entries in, or renews their time-outs; `refused` is told whom it did not take.
+    pub(in crate::action) fn add(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        let timeouts = has_timeouts(set);
+        self.ipset
+            .add(&Name::of(set, family), entries, timeouts, refused);
+    }
+
+    /// Takes entries out, those that are there.
+    pub(in crate::action) fn del(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        self.ipset.del(&Name::of(set, family), entries, refused);
+    }
+
+    /// How many entries the set can hold; `None` if it is not there.
+    pub(in crate::action) fn capacity(
+        &mut self,
+        set: &Set,
+        family: Family,
+    ) -> Result<Option<u32>, Error> {
+        let header = self.ipset.header(&Name::of(set, family))?;
+        Ok(header.map(|header| header.maxelem))
+    }
+
+    /// Every entry that `addr` is, or lies in, by set. Only the sets that hold it are
+    /// read, since ipset tells no single entry.
+    pub(in crate::action) fn entries_of(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {
+        let mut found = Vec::new();
+        for set in self.sets.clone() {
+            let is_there = match self.holds(&set, addr) {
+                Err(Error::Missing { .. }) => false,
+                holds => holds? || !addr.is_host(), // a prefix around a prefix is not tested
+            };
+            if is_there {
+                let name = Name::of(&set, Family::of(addr));
+                self.ipset.each(&name, &mut |kept| {
+                    if kept.addr.contains(addr) {
+                        found.push((set.clone(), kept));
+                    }
+                })?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Is the host, or a prefix around it, in the set? Of a prefix: is exactly it?
+    pub(in crate::action) fn holds(&mut self, set: &Set, addr: &Addr) -> Result<bool, Error> {
+        self.ipset.test(&Name::of(set, Family::of(addr)), addr)
+    }
+
+    /// Takes every entry out of the set.
+    pub(in crate::action) fn flush(&mut self, set: &Set) -> Result<(), Error> {
+        for family in Family::BOTH {
+            self.ipset.flush(&Name::of(set, family))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rules away, so nothing is blocked; sets and entries stay. This takes
+    /// milliseconds whatever the number of bans.
+    pub(in crate::action) fn remove_rules(&mut self) -> Result<(), Error> {
+        self.remove(&Rule::ALL)
+    }
+
+    fn remove(&self, rules: &[Rule]) -> Result<(), Error> {
+        let mut done = Ok(());
+        for family in Family::BOTH {
+            // A program that is not there never put a rule in place.
+            match rules::remove(family, rules) {
+                Ok(()) | Err(Error::NoProgram { .. }) => {}
+                Err(error) => done = Err(error),
+            }
+        }
+        done
+    }
+
+    /// Takes away the rules, then every set of ours. Sets of other types are not ours,
+    /// whatever they are called.
+    pub(in crate::action) fn purge(&mut self) -> Result<(), Error> {
+        self.remove_rules()?;
+        self.sets.clear();
+        // The lists first: while they have members, those cannot go.
+        for list in [ROOT, LIFTED] {
+            let header = self.ipset.header(list)?;
+            if header.is_some_and(|header| header.is_list()) {
+                self.ipset.destroy(list)?;
+            }
+        }
+        for name in self.strays()? {
+            self.ipset.destroy(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes sets of ours that `ensure` was not told of, as of a jail that is gone.
+    /// Their names are returned.
+    pub(in crate::action) fn remove_strays(&mut self) -> Result<Vec<String>, Error> {
+        let strays = self.strays()?;
+        let list = self.list_of_members()?;
+        for name in &strays {
+            self.ipset.leave(list, name)?;
+            self.ipset.destroy(name)?;
+        }
+        Ok(strays)
+    }
+
+    fn strays(&mut self) -> Result<Vec<String>, Error> {
+        let known = names_of(&self.sets);
+        let mut strays = Vec::new();
+        for name in self.ipset.names()? {
+            let ours = name::is_ours(&name) && !known.iter().any(|known| **known == *name);
+            if ours
+                && self
+                    .ipset
+                    .header(&name)?
+                    .is_some_and(|header| header.is_any_net())
+            {
+                strays.push(name);
+            }
+        }
+        Ok(strays)
+    }
+
+    fn destroy_if_there(&mut self, name: &str) -> Result<(), Error> {
+        match self.ipset.destroy(name) {
+            Err(Error::Missing { .. }) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Can this set be used as it is? Larger is fine, and so are other buckets.
+fn serves(header: &Header, shape: &Shape) -> bool {
+    header.maxelem >= shape.maxelem && header.timeouts == shape.timeouts && header.counters
+}
+
+fn names_of<'a>(sets: impl IntoIterator<Item = &'a Set>) -> Vec<Name> {
+    let both = |set| Family::BOTH.map(|family| Name::of(set, family));
+    sets.into_iter().flat_map(both).collect()
+}
+
+/// How the kernel set is made.
+fn shape(sizes: &Sizes, set: &Set, family: Family) -> Shape {
+    let (maxelem, _) = sizes.maxelem(set);
+    let maxelem = maxelem.max(1);
+    let ceiling = match set {
+        Set::Jail(_) => JAIL_HASHSIZE,
+        Set::List => HASHSIZE_MAX,
+        Set::Allow | Set::Throttled => SMALL_HASHSIZE,
+    };
+    // Two entries a bucket is where the kernel's tables are fast and do not grow.
+    let half = (maxelem / 2).checked_next_power_of_two().unwrap_or(ceiling);
+    Shape {
+        family,
+        hashsize: half.clamp(HASHSIZE_MIN, ceiling),
+        maxelem,
+        timeouts: has_timeouts(set),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_made_for_their_full_size() {
+        let sizes = Sizes {
+            jail: 100,
+            list: 1_000_000,
+            allow: 65_536,
+        };
+        for (set, hashsize) in [
+            (Set::Jail("asterisk".into()), 64),
+            (Set::List, 524_288),
+            (Set::Allow, 1_024),
+        ] {
+            assert_eq!(
+                shape(&sizes, &set, Family::V4).hashsize,
+                hashsize,
+                "{set:?}"
+            );
+        }
+        let largest = Sizes {
+            jail: u32::MAX,
+            list: u32::MAX,
+            allow: 0,
+        };
+        assert_eq!(
+            shape(&largest, &Set::List, Family::V6).hashsize,
+            HASHSIZE_MAX
+        );
+        assert_eq!(shape(&largest, &Set::Allow, Family::V6).maxelem, 1);
+    }
+}
