@@ -30,8 +30,18 @@ pub struct Failure {
     pub trust: Trust,
     /// Whose account was tried, as the line says it (`<F-USER>`): the sender's own text.
     pub user: Option<Box<str>>,
-    /// The line, cut to a bounded length: the evidence.
+    /// The lines that tell of it, each cut to a bounded length, a newline between them:
+    /// the evidence.
     pub line: Box<str>,
+}
+
+/// The last `count` lines of an evidence.
+pub fn last_lines(lines: &str, count: usize) -> &str {
+    let Some(before) = count.checked_sub(1) else {
+        return "";
+    };
+    let newline = lines.rmatch_indices('\n').nth(before);
+    newline.map_or(lines, |(at, _)| lines.get(at + 1..).unwrap_or_default())
 }
 
 /// How sure it is that an address itself sent what a line tells of.

@@ -36,7 +36,7 @@ fn ban(number: u32) -> Record {
             reason: Reason::MaxRetry,
             tries: 5,
         },
-        line: "the line".into(),
+        lines: "the line".into(),
         count: 1,
     }
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLACK: f64 = 3.0;
 
 const JAILS: &str = "[DEFAULT]\nfilter = logins\nbackend = polling\nusedns = no\nmaxretry = 3\nfindtime = 1h\nbantime = 1h\n\
-     [one]\nenabled = true\nlogpath = @one.log\n\
+     [one]\nenabled = true\nmaxmatches = 2\nlogpath = @one.log\n\
      [two]\nenabled = true\nlogpath = @one.log\n          @two*.log\nmaxretry = 4\n\
      bantime = 4\nbantime.increment = true\n";
 
@@ -48,7 +48,7 @@ impl Lab {
         let files = [
             (
                 "tree/fail2ban.conf",
-                "[Definition]\nloglevel = DEBUG\nlogtarget = @said\nsyslogsocket = auto\nsocket = @f2b.sock\npidfile = @f2b.pid\ndbfile = @db.sqlite3\ndbpurgeage = 1d\n",
+                "[Definition]\nloglevel = DEBUG\nlogtarget = @said\nsyslogsocket = auto\nsocket = @f2b.sock\npidfile = @f2b.pid\ndbfile = @db.sqlite3\ndbpurgeage = 1d\ndbmaxmatches = 3\n",
             ),
             ("tree/jail.conf", JAILS),
             (
@@ -226,17 +226,16 @@ struct Both([Lab; 2]);
 impl Both {
     fn fail(&self, log: &str, host: u8, times: usize) {
         let now = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
-        let line = format!(
-            "{} login of root failed from 203.0.113.{host}\n",
-            now.strftime("%Y-%m-%d %H:%M:%S")
-        );
+        let now = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let line = |user| format!("{now} login of user{user} failed from 203.0.113.{host}\n");
+        let lines: String = (0..times).map(line).collect();
         for lab in &self.0 {
             let mut log = OpenOptions::new()
                 .append(true)
                 .create(true)
                 .open(lab.path(log))
                 .unwrap();
-            log.write_all(line.repeat(times).as_bytes()).unwrap();
+            log.write_all(lines.as_bytes()).unwrap();
         }
     }
 
@@ -273,6 +272,10 @@ impl Both {
             (
                 "all bans",
                 "SELECT concat_ws(' ', jail, ip, bancount, bantime, iif(bancount > 1, '', json_extract(data, '$.failures'))) FROM bans ORDER BY 1",
+            ),
+            (
+                "the lines that convicted",
+                "SELECT concat_ws(' ', jail, ip, json_extract(data, '$.matches')) FROM bips WHERE bancount = 1 ORDER BY 1",
             ),
             // What is in a log may have another date, so the mark is compared by its length.
             (

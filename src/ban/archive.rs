@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::salvage;
 use super::store::{Kept, LOCK_WAIT, Record, Store, StoreError, Trouble};
 use crate::addr::Addr;
-use crate::ticket::{Ban, JailName, Reason};
+use crate::ticket::{Ban, JailName, Reason, last_lines};
 use crate::time::Time;
 
 /// How long the start waits for another program's lock: a backup of the file takes as
@@ -31,16 +31,16 @@ const REPAIR_EVERY: Duration = Duration::from_secs(3_600);
 pub struct Terms {
     /// How long a ban stays in the history.
     pub purge_age: Duration,
-    /// Are the lines that convicted kept?
-    pub lines: bool,
+    /// How many of the lines that convicted are kept with a ban.
+    pub matches: usize,
 }
 
 impl Default for Terms {
-    /// A day, as fail2ban keeps it, and the lines.
+    /// A day, and ten lines, as fail2ban keeps them.
     fn default() -> Self {
         Terms {
             purge_age: Duration::from_secs(86_400),
-            lines: true,
+            matches: 10,
         }
     }
 }
@@ -160,10 +160,11 @@ impl Archive {
             records.clear();
             return Ok(());
         };
-        if !self.terms.lines {
-            for record in records.iter_mut() {
-                if let Record::Ban { line, .. } = record {
-                    *line = "".into();
+        for record in records.iter_mut() {
+            if let Record::Ban { lines, .. } = record {
+                let kept = last_lines(lines, self.terms.matches);
+                if kept.len() < lines.len() {
+                    *lines = kept.into();
                 }
             }
         }

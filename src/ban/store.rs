@@ -132,12 +132,12 @@ fn newest(mut tries: Vec<KeptTries>) -> Vec<KeptTries> {
 /// One thing to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// A ban, and the line that convicted.
+    /// A ban, and the lines that convicted.
     Ban {
         /// The ban.
         ban: Ban,
-        /// The convicting line; empty if there is none.
-        line: Box<str>,
+        /// The last convicting lines, a newline between them; empty if there are none.
+        lines: Box<str>,
         /// Which one of this address by this jail it is, as fail2ban counts.
         count: u32,
     },
@@ -346,8 +346,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
-        Record::Ban { ban, line, count } => {
-            write_ban(transaction, ban, line, *count, &[LATEST, HISTORY])
+        Record::Ban { ban, lines, count } => {
+            write_ban(transaction, ban, lines, *count, &[LATEST, HISTORY])
         }
         Record::Standing(ban, count) => write_ban(transaction, ban, "", *count, &[STANDING]),
         Record::Prolonged(ban) => transaction
@@ -517,13 +517,14 @@ const HISTORY: &str = "
 fn write_ban(
     transaction: &Transaction<'_>,
     ban: &Ban,
-    line: &str,
+    lines: &str,
     count: u32,
     statements: &[&str],
 ) -> rusqlite::Result<()> {
     let jail = ban.jail.as_ref();
     let ip = ban.addr.to_string();
-    let matches: &[&str] = if line.is_empty() { &[] } else { &[line] };
+    let matches = lines.split('\n').filter(|line| !line.is_empty());
+    let matches: Vec<&str> = matches.collect();
     let data = json!({ "matches": matches, "failures": ban.tries, "ringfence": ban.reason.word() })
         .to_string();
     transaction
@@ -745,7 +746,7 @@ mod tests {
         let mut store = Store::open(&path).unwrap();
         let ban_record = |ban: &Ban| Record::Ban {
             ban: ban.clone(),
-            line: "the line".into(),
+            lines: "the line".into(),
             count: 7,
         };
         store
@@ -798,8 +799,8 @@ mod tests {
         let mut store = Store::open(&folder.path().join("state.sqlite3")).unwrap();
         for (since, count) in [(100, 1), (800, 2), (1_500, 3)] {
             let ban = ban("192.0.2.1", since, Some(since + 600));
-            let line = "".into();
-            store.write(&[Record::Ban { ban, line, count }]).unwrap();
+            let lines = "".into();
+            store.write(&[Record::Ban { ban, lines, count }]).unwrap();
         }
         let mut longer = ban("192.0.2.1", 1_500, Some(2_600));
         longer.since = Time::from_secs(1_600);

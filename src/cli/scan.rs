@@ -25,7 +25,7 @@ use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::frame::{Decoder, Framing};
-use crate::ticket::{Ban, Failure, Sighting};
+use crate::ticket::{Ban, Failure, Sighting, last_lines};
 use crate::time::{Time, human};
 use crate::watch::{Source, SourceId, Start, Tail};
 
@@ -275,7 +275,7 @@ impl Scan {
         let (time, jail) = (failure.time, failure.jail.to_string());
         let addr = failure.addr;
         let offender = self.engine.offender(&jail, addr);
-        let line = failure.line.clone();
+        let line: Box<str> = last_lines(&failure.line, 1).into();
         let key = (offender, jail.clone());
         if self.found.len() >= OFFENDERS_MAX && !self.found.contains_key(&key) {
             self.others += 1;

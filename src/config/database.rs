@@ -13,6 +13,9 @@ use super::native::Settings;
 /// fail2ban's own `dbpurgeage`.
 const PURGE_AGE: Duration = Duration::from_secs(86_400);
 
+/// fail2ban's own `dbmaxmatches`.
+const MATCHES: usize = 10;
+
 /// The database that the configuration means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
@@ -22,8 +25,8 @@ pub struct Database {
     pub instead: Option<PathBuf>,
     /// How long a ban stays in its history.
     pub purge_age: Duration,
-    /// Are the lines that convicted kept with their bans?
-    pub lines: bool,
+    /// How many of the lines that convicted are kept with a ban.
+    pub matches: usize,
 }
 
 impl Database {
@@ -34,7 +37,7 @@ impl Database {
             path: Some(named.unwrap_or_else(|| settings.database())),
             instead: None,
             purge_age: PURGE_AGE,
-            lines: true,
+            matches: MATCHES,
         }
     }
 
@@ -58,8 +61,14 @@ impl Database {
                 Err(error) => problems.push(format!("fail2ban.conf: dbpurgeage = {age}: {error}")),
             }
         }
-        let matches = globals.get("dbmaxmatches").map(str::trim);
-        database.lines = matches != Some("0");
+        if let Some(count) = globals.get("dbmaxmatches") {
+            match count.trim().parse() {
+                Ok(count) => database.matches = count,
+                Err(_) => problems.push(format!(
+                    "fail2ban.conf: dbmaxmatches = {count}: write a number, 0 for no lines"
+                )),
+            }
+        }
         database
     }
 }
@@ -105,11 +114,14 @@ mod tests {
             let instead = found.path.as_deref() == Some("/a/b.sqlite3".as_ref());
             assert_eq!(found.instead, instead.then(|| own.into()));
             assert_eq!((found.path, problems), (path.map(PathBuf::from), 0));
-            assert_eq!((found.purge_age, found.lines), (PURGE_AGE, true));
+            assert_eq!((found.purge_age, found.matches), (PURGE_AGE, MATCHES));
         }
         let (found, _) = of(&[("dbpurgeage", "2h"), ("dbmaxmatches", "0")], None);
-        assert_eq!((found.purge_age.as_secs(), found.lines), (7_200, false));
-        let (found, problems) = of(&[("dbpurgeage", "soon")], None);
-        assert_eq!((found.purge_age, problems), (PURGE_AGE, 1));
+        assert_eq!((found.purge_age.as_secs(), found.matches), (7_200, 0));
+        for wrong in [("dbpurgeage", "soon"), ("dbmaxmatches", "few")] {
+            let (found, problems) = of(&[wrong], None);
+            let kept = (found.purge_age, found.matches);
+            assert_eq!((kept, problems), ((PURGE_AGE, MATCHES), 1), "{wrong:?}");
+        }
     }
 }

@@ -216,6 +216,7 @@ impl Reader {
                 name: text.name.as_str().into(),
                 maxretry: text.maxretry,
                 findtime: text.findtime,
+                maxmatches: text.maxmatches,
                 bantime: text.bantime,
                 increment: text.bantime_increment.clone(),
                 apiban: apiban.is_some_and(|value| is_true(value)),

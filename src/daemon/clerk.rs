@@ -32,6 +32,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// heavy attack.
 const RECORDS_KEPT_MAX: usize = 65_536;
 
+/// Records that wait with their lines; the lines of later ones are dropped, some 30 MB.
+const RECORDS_WITH_LINES_MAX: usize = 4_096;
+
 /// How often what is long over is deleted.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -200,9 +203,12 @@ fn take(paper: Paper, records: &mut Vec<Record>) {
             }
             records.push(Record::Read(reading));
         }
-        Paper::Record(record) => {
-            if let Record::Ban { ban, .. } = &record {
+        Paper::Record(mut record) => {
+            if let Record::Ban { ban, lines, .. } = &mut record {
                 tell_people(&Tell::Banned(ban.clone()));
+                if records.len() >= RECORDS_WITH_LINES_MAX {
+                    *lines = Box::default();
+                }
             }
             records.push(record);
         }

@@ -233,11 +233,11 @@ fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
         path,
         instead,
         purge_age,
-        lines,
+        matches,
     } = &config.database;
     let terms = Terms {
         purge_age: *purge_age,
-        lines: *lines,
+        matches: *matches,
     };
     let archive = match (path, instead) {
         (None, _) => Archive::none(),

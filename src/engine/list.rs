@@ -34,13 +34,14 @@ impl Engine {
         let Some(jail) = self.asked.remove(&ip) else {
             return;
         };
-        let Some(rules) = self.jails.get(&jail) else {
+        let Some(known) = self.jails.get_mut(&jail) else {
             return;
         };
-        let offender = offender(rules, Addr::host(ip), &self.protected);
-        if verdict == Verdict::Listed && !rules.rules.ignored.covers(&Addr::host(ip)) {
+        let offender = offender(known, Addr::host(ip), &self.protected);
+        if verdict == Verdict::Listed && !known.rules.ignored.covers(&Addr::host(ip)) {
+            let lines = known.take_lines(&offender);
             let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
-            if self.impose(ban, "", now, effects).is_ok()
+            if self.impose(ban, lines, now, effects).is_ok()
                 && let Some(jail) = self.jails.get_mut(&jail)
             {
                 jail.forget(&offender);

@@ -281,10 +281,11 @@ impl Engine {
                 reason,
                 tries,
                 since,
+                lines,
             } => {
                 let ban = self.sentence(&failure.jail, offender, since, reason, tries);
                 // The door may stay shut only for what is protected or banned, both seen to above.
-                let _already = self.impose(ban, &failure.line, now, effects);
+                let _already = self.impose(ban, lines, now, effects);
             }
             Judgement::Tries(tries) => {
                 if may_ask && cached == Cached::Unknown && self.may_be_checked(ip) {
@@ -402,7 +403,7 @@ impl Engine {
     fn impose(
         &mut self,
         ban: Ban,
-        line: &str,
+        lines: Box<str>,
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
@@ -420,13 +421,18 @@ impl Engine {
         let Some(order) = block(&ban, now) else {
             return Ok(()); // an old line: the ban would be over by now
         };
-        let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
-        // A ban that takes the place of one in force is the same offence.
-        let count = before.saturating_add(u32::from(!held_before)).max(1);
+        let past = self.past(&ban.jail, &ban.addr);
+        let count = match held_before {
+            // A ban that takes the place of one in force is the same offence.
+            true => past.and_then(|_| self.history.of(&ban.jail, &ban.addr)),
+            false => past,
+        };
+        let count = count.map_or(0, |past| past.count);
+        let count = count.saturating_add(u32::from(!held_before)).max(1);
         self.bans_total += 1;
         self.ledger.insert(&ban, now);
         effects.push(Effect::Order(order));
-        effects.push(self.recorded(&ban, line, count));
+        effects.push(self.recorded(&ban, lines, count));
         effects.push(Effect::Tell(Tell::Banned(ban)));
         Ok(())
     }
@@ -438,7 +444,7 @@ impl Engine {
     }
 
     /// Remembers a ban, and has it written down.
-    fn recorded(&mut self, ban: &Ban, line: &str, count: u32) -> Effect {
+    fn recorded(&mut self, ban: &Ban, lines: Box<str>, count: u32) -> Effect {
         let latest = rounded(ban.since);
         if self.bans_grow() || self.history.of(&ban.jail, &ban.addr).is_some() {
             self.history
@@ -446,7 +452,7 @@ impl Engine {
         }
         Effect::Record(Record::Ban {
             ban: ban.clone(),
-            line: line.into(),
+            lines,
             count,
         })
     }

@@ -59,7 +59,7 @@ impl Engine {
                 tries: 0,
             },
         };
-        self.impose(ban.clone(), "", now, effects)?;
+        self.impose(ban.clone(), Box::default(), now, effects)?;
         Ok(ban)
     }
 
@@ -129,6 +129,7 @@ pub(super) fn operators_rules() -> Rules {
         name: OPERATOR_JAIL.into(),
         maxretry: u32::MAX,
         findtime: Duration::ZERO,
+        maxmatches: 0,
         bantime: BanTime::Forever,
         increment: Increment::default(),
         apiban: false,

@@ -83,7 +83,7 @@ impl Engine {
                 self.ledger.insert(&ban, now);
                 // It was killed before it was written down: one more than is written.
                 let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
-                records.push(self.recorded(&ban, "", before.saturating_add(1)));
+                records.push(self.recorded(&ban, Box::default(), before.saturating_add(1)));
                 records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }

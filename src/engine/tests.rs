@@ -19,6 +19,7 @@ fn rules(name: &str) -> Rules {
         name: name.into(),
         maxretry: 3,
         findtime: Duration::from_secs(600),
+        maxmatches: 5,
         bantime: BanTime::For(Duration::from_secs(3_600)),
         increment: Increment::default(),
         apiban: true,

@@ -32,9 +32,6 @@ const CLOCK_TRUST: Duration = Duration::from_secs(60);
 /// How many lines are looked back for the date of a line that has none.
 const LOOK_BACK_LINES: usize = 100;
 
-/// Bytes of a line that are kept as evidence.
-const EVIDENCE_BYTES_MAX: usize = 512;
-
 /// Bytes of an account's name that are kept; an honest one is shorter.
 const USER_BYTES_MAX: usize = 128;
 
@@ -275,8 +272,8 @@ impl Lineup {
     pub fn block(&mut self, block: &[u8], mode: Mode, now: Time, mut each: impl FnMut(Found)) {
         let ask = Ask::First;
         let log = u32::from(self.log) << 16;
-        self.matches(block, Reading { mode, now, ask }, |jail, line, found| {
-            blame(jail, log | u32::from(found.form), line, found, &mut each);
+        self.matches(block, Reading { mode, now, ask }, |jail, _, found| {
+            blame(jail, log | u32::from(found.form), found, &mut each);
         });
     }
 
@@ -292,8 +289,8 @@ impl Lineup {
         let ask = Ask::First;
         let log = u32::from(self.log) << 16;
         let reading = Reading { mode, now, ask };
-        self.entry(text, written, reading, |jail, line, found| {
-            blame(jail, log | u32::from(found.form), line, found, &mut each);
+        self.entry(text, written, reading, |jail, _, found| {
+            blame(jail, log | u32::from(found.form), found, &mut each);
         });
     }
 
@@ -512,12 +509,12 @@ impl Cutter {
 }
 
 /// Says whom a match blames, if anybody.
-fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn FnMut(Found)) {
+fn blame(jail: &JailName, form: u32, found: Match, each: &mut dyn FnMut(Found)) {
     let (jail, time, trust) = (jail.clone(), found.time, found.trust);
     let user = found.groups.full("user");
     let user = user.map(|user| matched::cut(user, USER_BYTES_MAX).into());
-    let line = || matched::cut(line, EVIDENCE_BYTES_MAX).into();
     let addr = found.addr();
+    let line = found.evidence.into_text();
     if let (Some(sight), Some(addr)) = (found.sight, addr) {
         each(Found::Sighting(Sighting {
             jail,
@@ -536,7 +533,7 @@ fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn Fn
             form,
             trust,
             user,
-            line: line(),
+            line,
         }));
     } else if let Some(Host::Name(name)) = found.host {
         each(Found::Named(Named {
@@ -546,7 +543,7 @@ fn blame(jail: &JailName, form: u32, line: &str, found: Match, each: &mut dyn Fn
             form,
             trust,
             user,
-            line: line(),
+            line,
         }));
     }
 }

@@ -157,6 +157,14 @@ impl Evidence {
         self.last.iter().map(|line| &**line)
     }
 
+    /// The same in one text, a newline between them.
+    pub(super) fn into_text(mut self) -> Box<str> {
+        match self.last.len() {
+            1 => self.last.pop_front().unwrap_or_default(),
+            _ => self.last.make_contiguous().join("\n").into(),
+        }
+    }
+
     pub(super) fn push(&mut self, line: &str) {
         self.keep(cut(line, EVIDENCE_BYTES_MAX).into());
         self.count = self.count.saturating_add(1);

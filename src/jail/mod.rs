@@ -5,6 +5,7 @@
 //! does no I/O; time and APIBAN's verdict are told to it.
 
 pub mod bantime;
+pub mod evidence;
 pub mod formula;
 pub mod history;
 pub mod protect;
@@ -16,6 +17,7 @@ use crate::addr::Addr;
 use crate::ticket::{Failure, FormTries, JailName, Reason, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
+use evidence::Evidence;
 use history::Past;
 use protect::Protected;
 use window::{News, Window};
@@ -29,6 +31,8 @@ pub struct Rules {
     pub maxretry: u32,
     /// Within how long.
     pub findtime: Duration,
+    /// How many lines are kept of an offender as evidence; 0 is none.
+    pub maxmatches: u32,
     /// How long a ban lasts.
     pub bantime: BanTime,
     /// How bans of those grow who were banned before. Our own jails leave it off.
@@ -53,7 +57,7 @@ pub enum Tally {
 }
 
 /// What a jail says of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// Not yet enough; so many tries are on the account.
     Tries(u32),
@@ -65,6 +69,8 @@ pub enum Judgement {
         tries: u32,
         /// From the time of the last of them.
         since: Time,
+        /// The last lines that tell of them.
+        lines: Box<str>,
     },
 }
 
@@ -74,6 +80,7 @@ pub struct Jail {
     /// Its rules; a reload replaces them and keeps the window.
     pub rules: Rules,
     window: Window,
+    evidence: Evidence,
     /// Failures seen since the start.
     pub failures_total: u64,
 }
@@ -84,6 +91,7 @@ impl Jail {
         Jail {
             rules,
             window: Window::default(),
+            evidence: Evidence::default(),
             failures_total: 0,
         }
     }
@@ -107,6 +115,11 @@ impl Jail {
             Tally::Matches => 0,
         };
         self.window.forget_silent(&offender, now, findtime);
+        if self.window.last(&offender).is_none() {
+            self.evidence.take(&offender);
+        }
+        let maxmatches = self.rules.maxmatches;
+        self.evidence.add(offender, &failure.line, maxmatches);
         let mut tries = self.window.add(offender, form, failure.time, findtime);
         if self.rules.increment.enabled && tries < maxretry {
             let more = bantime::weight(past, failure.time, maxretry) - 1;
@@ -118,12 +131,23 @@ impl Jail {
             _ if tries >= maxretry => Reason::MaxRetry,
             _ => return Judgement::Tries(tries),
         };
+        // A match that is weighed, or decayed, was one match all the same.
+        let tries = match self.rules.tally {
+            Tally::Tries => tries,
+            Tally::Matches => self.window.failures(&offender),
+        };
         self.window.forget(&offender);
         Judgement::Ban {
             reason,
             tries,
             since,
+            lines: self.take_lines(&offender),
         }
+    }
+
+    /// Takes out the last lines that tell of an offender, for its ban.
+    pub fn take_lines(&mut self, offender: &Addr) -> Box<str> {
+        self.evidence.take(offender)
     }
 
     /// The tries of an offender that count at `now`.

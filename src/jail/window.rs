@@ -57,6 +57,8 @@ fn add(tries: &mut FormTries, time: Time, findtime: Duration) {
 struct Tries {
     forms: Vec<FormTries>,
     last: Time,
+    /// All failures since the first, whatever their count decayed to.
+    failures: u32,
 }
 
 impl Tries {
@@ -134,8 +136,10 @@ impl Window {
         let tries = self.offenders.get_or_insert_mut(offender, || Tries {
             forms: Vec::with_capacity(2),
             last: time,
+            failures: 0,
         });
         tries.last = tries.last.max(time);
+        tries.failures = tries.failures.saturating_add(1);
         match tries.forms.iter().position(|known| known.form == form) {
             Some(place) => add(&mut tries.forms[place], time, findtime),
             None if tries.forms.len() < FORMS_MAX => tries.forms.push(first(form, time)),
@@ -154,6 +158,12 @@ impl Window {
             known.count = known.count.saturating_add(more);
         }
         tries.count(tries.last, findtime)
+    }
+
+    /// How many failures of an offender there were since the first that counts.
+    pub fn failures(&self, offender: &Addr) -> u32 {
+        let tries = self.offenders.peek(offender);
+        tries.map_or(0, |tries| tries.failures)
     }
 
     /// The time of an offender's last failure.
@@ -252,7 +262,13 @@ impl Window {
         if let Some(last) = last.filter(|last| *last > now - findtime)
             && self.offenders.len() < OFFENDERS_MAX
         {
-            self.offenders.put(offender, Tries { forms, last });
+            let counts = forms.iter().map(|form| form.count);
+            let tries = Tries {
+                failures: counts.max().unwrap_or(0),
+                forms,
+                last,
+            };
+            self.offenders.put(offender, tries);
         }
     }
 

@@ -54,6 +54,7 @@ class World:
             jail.isAlive = lambda: True
             jail.filter.ignoreSelf = False
             jail.filter.setMaxRetry(options["maxretry"])
+            jail.filter.failManager.maxMatches = options["maxmatches"]
             jail.filter.setFindTime(options["findtime"])
             jail.actions.setBanTime(options["bantime"])
             for option, value in options["extra"]:
@@ -88,9 +89,9 @@ class World:
                     (int(round(since)), base, ip, jail.name),
                 )
 
-    def failure(self, name, ip, time):
+    def failure(self, name, ip, time, line):
         jail = self.jails[name]
-        ticket = FailTicket(IPAddr(ip), time, matches=["line"])
+        ticket = FailTicket(IPAddr(ip), time, matches=[line])
         attempts = jail.filter.failManager.addFailure(ticket)
         if attempts >= jail.filter.failManager.getMaxRetry():
             jail.filter.performBan(ticket.getID())
@@ -117,11 +118,16 @@ class World:
             tries = {str(ip): float(ticket.getRetry()) for ip, ticket in failures.items()}
             bans = {ip: end(jail, ticket) for ip, ticket in tickets(jail)}
             rows = self.db._db.execute(
-                "SELECT ip, timeofban, bantime, bancount FROM bips WHERE jail = ?", (name,)
+                "SELECT ip, timeofban, bantime, bancount, data FROM bips WHERE jail = ?", (name,)
             )
-            rows = {row[0]: [float(value) for value in row[1:]] for row in rows}
+            rows = {ip: [*map(float, numbers), evidence(data)] for ip, *numbers, data in rows}
             state[name] = {"tries": tries, "bans": bans, "rows": rows}
         return state
+
+
+def evidence(data):
+    """What is written down of a ban's failures: their number and the last lines."""
+    return [data["failures"], *data["matches"]]
 
 
 def tickets(jail):
@@ -149,7 +155,7 @@ def main():
         elif do == "restart":
             world.start(step["jails"])
         elif do == "failure":
-            world.failure(step["jail"], step["ip"], step["time"])
+            world.failure(step["jail"], step["ip"], step["time"], step["line"])
         elif do == "ban":
             world.ban(step["jail"], step["ip"])
         elif do == "unban":
