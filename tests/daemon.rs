@@ -68,6 +68,10 @@ impl Lab {
     }
 
     fn start_with(&mut self, arguments: &[&str]) -> String {
+        self.start_from(Stdio::null(), arguments)
+    }
+
+    fn start_from(&mut self, stdin: Stdio, arguments: &[&str]) -> String {
         let notify = self.path("notify");
         let _none = fs::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify).unwrap();
@@ -76,6 +80,7 @@ impl Lab {
             .ringfence(&["run"])
             .args(arguments)
             .env("NOTIFY_SOCKET", &notify)
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(fs::File::create(self.path("log")).unwrap())
             .spawn()
@@ -466,6 +471,51 @@ namespaced! {
             }
         }
         lab.wait_for_ban("198.51.100.3");
+    }
+
+    fn whatever_lines_come_by_the_verdict_is_the_same() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let (pipe, socket) = (lab.path("pipe"), lab.path("syslog"));
+        run(&format!("mkfifo {}", pipe.display()));
+        let logs = format!("{}\n {}\n unix:{}\n -", lab.path("kamailio.log").display(), pipe.display(), socket.display());
+        lab.write("jail.d/lab.conf", &format!("[asterisk]\nenabled = false\n[kamailio]\nmaxretry = 3\nlogpath = {logs}\n"));
+        let (stdin, mut typed) = std::io::pipe().unwrap();
+        lab.start_from(stdin.into(), &[]);
+        // Three lines convict, two and a half do not; wherever they come from, and whoever sends them.
+        let (guilty, innocent) = (|from| format!("198.51.100.{from}"), |from| format!("203.0.113.{from}"));
+        lab.fail(&guilty(1), 3);
+        lab.fail(&innocent(1), 2);
+        let mut piped = OpenOptions::new().write(true).open(&pipe).unwrap();
+        for (way, from) in [(&mut piped as &mut dyn Write, 2), (&mut typed, 3)] {
+            way.write_all(line(&innocent(from)).repeat(2).as_bytes()).unwrap();
+            way.write_all(line(&guilty(from)).repeat(3).as_bytes()).unwrap();
+            let third = line(&innocent(from));
+            way.write_all(third.trim_end().as_bytes()).unwrap();
+        }
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(&socket).unwrap();
+        let text = "NOTICE: {1 2 REGISTER x} <script>: Auth error for 1001@192.0.2.10 from";
+        let now = jiff::Zoned::now();
+        let (old, new) = (now.strftime("%b %e %H:%M:%S"), now.strftime("%Y-%m-%dT%H:%M:%S%:z"));
+        for addr in [&guilty(4), &innocent(4)] {
+            sender.send(format!("<133>{old} sip1 kamailio[7]: {text} {addr} cause -2").as_bytes()).unwrap();
+            sender.send(format!("<133>{old} kamailio[7]: {text} {addr} cause -2\n").as_bytes()).unwrap();
+        }
+        sender.send(format!("<133>1 {new} sip1 kamailio 7 - - {text} {} cause -2", guilty(4)).as_bytes()).unwrap();
+        // A newline begins no line.
+        sender.send(format!("<133>{old} sip1 kamailio[7]: x\n{}", line(&innocent(4))).as_bytes()).unwrap();
+        drop((piped, typed));
+        for from in 1..=4 {
+            lab.wait_for_ban(&guilty(from));
+        }
+        wait("the end of standard input", || lab.log().contains("-: has ended"), || lab.log());
+        sender.send(line(&guilty(5)).as_bytes()).unwrap(); // it still listens
+        wait("the last line", || lab.json(&["status"])["jails"][0]["failing"] == 5, || lab.log());
+        assert_eq!(lab.json(&["status"])["banned"], 4, "{}", lab.log());
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("ended") && text.contains("unix:"), "{text}");
+        lab.signal("TERM");
+        assert!(!socket.exists());
     }
 
     fn a_containers_log_is_read_as_its_servers() {

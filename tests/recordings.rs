@@ -236,6 +236,17 @@ fn scan_reads_the_last_line_without_its_newline_and_says_what_is_wrong() {
     );
     let (code, text) = scan(&["--filter", "sshd", path]);
     assert!(code == Some(1) && text.contains("sshd"), "{text}");
+    // The same through a pipe, by name and on standard input.
+    for arguments in ["/dev/stdin", "-"] {
+        let command = format!(
+            "cat {path} | {} scan --config-dir /nonexistent {arguments}",
+            env!("CARGO_BIN_EXE_ringfence")
+        );
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let expected = format!("{arguments}: 2 lines, 2 failures of 1 offenders; 0 would");
+        assert!(text.contains(&expected), "{text}");
+    }
     let (code, text) = scan(&["/nonexistent.log"]);
     assert!(
         code == Some(1) && text.contains("/nonexistent.log"),

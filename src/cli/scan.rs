@@ -1,16 +1,14 @@
 //! `ringfence scan LOG`: what the daemon would have done about an existing log.
 //!
-//! It is the daemon's own reader, filters and engine, fed with the log's own time
+//! It is the daemon's own lines, filters and engine, fed with the log's own time
 //! instead of the clock. Nothing is banned, and APIBAN is not asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::unix::fs::FileExt;
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -27,18 +25,20 @@ use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::frame::{Decoder, Framing};
 use crate::ticket::{Ban, Failure, Sighting, last_lines};
 use crate::time::{Time, human};
-use crate::watch::{Source, SourceId, Start, Tail};
 
 /// Offenders that are told apart; a log with more is a botnet's, and the rest are
 /// counted together.
 const OFFENDERS_MAX: usize = 1_000_000;
+
+/// How standard input is written.
+const STDIN: &str = "-";
 
 /// Rows of the table for people; `--json` has all.
 const ROWS_SHOWN: usize = 40;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The log to be judged
+    /// The log to be judged; `-` is standard input
     log: PathBuf,
     /// Judge by this jail; by default by those that follow this log, else by all
     #[arg(long, value_name = "JAIL", conflicts_with = "filter")]
@@ -188,54 +188,26 @@ impl Scan {
 
     fn run(mut self, log: &Path) -> anyhow::Result<Report> {
         let named = || format!("{}", log.display());
-        let file = File::open(log).with_context(named)?;
-        anyhow::ensure!(
-            file.metadata().with_context(named)?.is_file(),
-            "{} is not a file",
-            log.display()
-        );
-        let size = file.metadata().with_context(named)?.len();
-        let path = log.canonicalize().with_context(named)?;
-        let bar = bar(size);
-        let pattern = glob::Pattern::escape(&path.to_string_lossy());
-        let mut tail = Tail::new(
-            vec![Source {
-                id: SourceId(0),
-                pattern,
-                start: Start::Head,
-            }],
-            Vec::new(),
-        );
-        let mut end = 0;
-        while end < size {
-            let before = end;
-            tail.read(Instant::now(), &mut |block| {
-                match block.cut {
-                    true => self.lost_line(),
-                    false => self.block(block.bytes),
-                }
-                end = block.offset + block.bytes.len() as u64;
-                bar.set_position(end);
-            });
-            if end == before {
-                break;
+        let (mut from, size): (Box<dyn Read>, u64) = if log == Path::new(STDIN) {
+            (Box::new(io::stdin()), 0)
+        } else {
+            let file = File::open(log).with_context(named)?;
+            let meta = file.metadata().with_context(named)?;
+            match meta.is_file() {
+                true => (Box::new(file.take(meta.len())), meta.len()),
+                false => (Box::new(file), 0),
             }
-        }
-        self.last_line(&file, end).with_context(named)?;
+        };
+        let bar = bar(size);
+        let bytes = crate::watch::read_to_end(&mut *from, &mut |bytes, cut| {
+            bar.inc(bytes.len() as u64);
+            match cut {
+                true => self.lost_line(),
+                false => self.block(bytes),
+            }
+        });
         bar.finish_and_clear();
-        Ok(self.report(log, size))
-    }
-
-    /// The last line of a log that nobody writes to any more may lack its newline.
-    fn last_line(&mut self, file: &File, from: u64) -> io::Result<()> {
-        let mut rest = vec![0; crate::watch::LINE_BYTES_MAX];
-        let bytes = file.read_at(&mut rest, from)?;
-        if bytes > 0 {
-            rest.truncate(bytes);
-            rest.push(b'\n');
-            self.block(&rest);
-        }
-        Ok(())
+        Ok(self.report(log, bytes.with_context(named)?))
     }
 
     /// A line that is too long blames nobody.

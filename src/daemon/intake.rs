@@ -29,6 +29,7 @@ use crate::ticket::{Failure, JailName};
 use crate::time::Time;
 use crate::watch::{
     Ages, Block, FileState, FileStatus, Head, Position, Source, SourceId, Start, Tail, Waker,
+    is_socket,
 };
 
 /// How long the reader sleeps at most when nothing wakes it; the tailer's own
@@ -188,12 +189,16 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
 }
 
 /// What the lines of each source are wrapped in: what the first jail says that says
-/// anything.
+/// anything. What comes from a socket is syslog's, unless it is said to be a container's.
 fn framings(jails: &[JailConfig], sources: &[Source]) -> Vec<Framing> {
     let framing = |source: &Source| {
         let follows =
             |jail: &&JailConfig| jail.logs.iter().any(|log| log.pattern == source.pattern);
-        said(jails.iter().filter(follows).map(|jail| jail.framing))
+        let said = said(jails.iter().filter(follows).map(|jail| jail.framing));
+        match (said, is_socket(&source.pattern)) {
+            (Framing::Auto | Framing::Plain, true) => Framing::Syslog,
+            _ => said,
+        }
     };
     sources.iter().map(framing).collect()
 }
@@ -550,5 +555,6 @@ pub fn state(state: &FileState) -> String {
         FileState::Rotated => "rotated, being read to its end".to_owned(),
         FileState::Missing => "not there yet".to_owned(),
         FileState::Unreadable(why) => format!("unreadable: {why}"),
+        FileState::Ended => "ended".to_owned(),
     }
 }

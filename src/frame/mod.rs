@@ -17,6 +17,7 @@
 mod colour;
 mod shape;
 mod stamp;
+mod syslog;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -50,20 +51,23 @@ pub enum Framing {
     Cri,
     /// Asterisk's own JSON (`[json]` in logger.conf).
     AsteriskJson,
+    /// What programs and syslog daemons write to a socket: RFC 3164 and 5424.
+    Syslog,
 }
 
 /// Not the name of a framing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a framing; auto, plain, docker, cri and asterisk-json are")]
+#[error("`{0}` is not a framing; auto, plain, docker, cri, asterisk-json and syslog are")]
 pub struct UnknownFraming(String);
 
 impl Framing {
-    const ALL: [Framing; 5] = [
+    const ALL: [Framing; 6] = [
         Framing::Auto,
         Framing::Plain,
         Framing::Docker,
         Framing::Cri,
         Framing::AsteriskJson,
+        Framing::Syslog,
     ];
 
     /// Its name in configurations.
@@ -74,6 +78,7 @@ impl Framing {
             Framing::Docker => "docker",
             Framing::Cri => "cri",
             Framing::AsteriskJson => "asterisk-json",
+            Framing::Syslog => "syslog",
         }
     }
 
@@ -85,6 +90,7 @@ impl Framing {
             Framing::Docker => &[Shape::Docker],
             Framing::Cri => &[Shape::Cri],
             Framing::AsteriskJson => &[Shape::AsteriskJson],
+            Framing::Syslog => &[Shape::Syslog],
         }
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | docker json-file | `{"log":"text\n","stream":"stdout","time":"2026-11-22T07:00:00.1Z"}` |
 //! | CRI (Kubernetes, podman) | `2026-11-22T07:00:00.1Z stdout F text` |
+//! | syslog | `<34>Nov 22 07:00:00 host tag[1]: text`, `<34>1 2026-11-22T07:00:00Z host tag 1 - - text` |
 //! | Asterisk's JSON | `{"hostname":…,"timestamp":…,"identifiers":{…},"logmsg":{…}}` |
 //!
 //! A line must fit from its first byte to its last, or it is none of the framing's.
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::stamp::Stamp;
+use super::syslog;
 
 /// A kind of framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub(super) enum Shape {
     Docker,
     Cri,
     AsteriskJson,
+    Syslog,
 }
 
 /// What a framing held.
@@ -36,6 +39,8 @@ pub(super) struct Inner<'a> {
 }
 
 impl Shape {
+    /// Those that are found out by their lines. Syslog's is not: it has no end, and who
+    /// asks for it has a socket.
     pub(super) const ALL: [Shape; 3] = [Shape::Docker, Shape::Cri, Shape::AsteriskJson];
 
     /// What a line of this framing holds; `None` if it is no such line. `line` is without
@@ -45,6 +50,12 @@ impl Shape {
         match self {
             Shape::Docker => docker(line),
             Shape::Cri => cri(line),
+            Shape::Syslog => Some(Inner {
+                text: syslog::line(line),
+                stamp: None,
+                stream: 0,
+                ends: true,
+            }),
             Shape::AsteriskJson => asterisk(line).map(|text| Inner {
                 text: Cow::Owned(text),
                 stamp: None,

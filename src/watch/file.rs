@@ -1,10 +1,6 @@
 //! One open file: reading what is new, and handing on whole lines.
 //!
-//! Lines go out straight from the reader's buffer. Only a last line whose end has
-//! not been written yet is copied, into the file's carry, and bytes are added to
-//! that until the newline comes: no byte is read or copied twice, however slowly
-//! a line grows. `offset` always stands at the first byte not handed on, which is
-//! where the carry begins.
+//! Which bytes are whole lines is the business of [`lines`](super::lines).
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -14,9 +10,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 use rustix::fs::OFlags;
 
+use super::lines::{Lines, Piece};
 use super::seek;
 use super::{
     Block, FileId, FileState, FileStatus, HEAD_BYTES_MAX, Head, LINE_BYTES_MAX, Position, SourceId,
@@ -25,9 +22,6 @@ use super::{
 /// How much is read at a time: large enough that a log is read at memory speed,
 /// small enough to stay in a processor's cache.
 pub(super) const READ_BYTES: usize = 256 * 1024;
-
-/// A carry that grew larger gives its memory back: most lines are short.
-const CARRY_BYTES_KEPT: usize = 4 * 1024;
 
 /// Which content this is, as far as the file system knows.
 pub(super) type Identity = (u64, u64);
@@ -121,11 +115,7 @@ pub(super) struct File {
     pub(super) identity: Identity,
     handle: fs::File,
     head: Head,
-    offset: u64,
-    carry: Vec<u8>,
-    /// The rest of a line that is too long is thrown away.
-    skipping: bool,
-    pub(super) lines_cut: u64,
+    lines: Lines,
     pub(super) live: bool,
     /// Does a name stand for it now? If not, it was rotated or removed.
     pub(super) named: bool,
@@ -161,10 +151,7 @@ impl File {
             identity: identity(&meta),
             handle,
             head: Head::of(head),
-            offset: 0,
-            carry: Vec::new(),
-            skipping: false,
-            lines_cut: 0,
+            lines: Lines::default(),
             live: true,
             named: true,
             after: None,
@@ -183,8 +170,7 @@ impl File {
         if let Some(last) = offset.checked_sub(1) {
             read_at(&self.handle, &mut before, last)?;
         }
-        self.offset = offset;
-        self.skipping = before != *b"\n";
+        self.lines = Lines::at(offset, before != *b"\n");
         Ok(())
     }
 
@@ -207,10 +193,7 @@ impl File {
     pub(super) fn begin_again(&mut self, id: FileId) {
         self.id = id;
         self.head = Head::default();
-        self.offset = 0;
-        self.carry = Vec::new();
-        self.skipping = false;
-        self.lines_cut = 0;
+        self.lines = Lines::default();
         self.look = Look::default();
         self.dirty = true;
     }
@@ -220,7 +203,7 @@ impl File {
             path: self.path.clone(),
             inode: self.identity.1,
             head: self.head,
-            offset: self.offset,
+            offset: self.lines.offset,
             modified: self.modified,
         }
     }
@@ -238,20 +221,20 @@ impl File {
                 (true, false) => FileState::CatchingUp,
                 (true, true) => FileState::Following,
             },
-            offset: self.offset,
+            offset: self.lines.offset,
             size: self.look.size,
-            lines_cut: self.lines_cut,
+            lines_cut: self.lines.lines_cut,
         }
     }
 
     /// How many bytes of an unfinished last line are kept.
     pub(super) fn carried(&self) -> usize {
-        self.carry.len()
+        self.lines.unfinished().len()
     }
 
-    /// The next byte to read.
-    fn next(&self) -> u64 {
-        self.offset + self.carry.len() as u64
+    /// How many of its lines were cut.
+    pub(super) fn lines_cut(&self) -> u64 {
+        self.lines.lines_cut
     }
 
     /// Where the file lies now, by the kernel's word: rotation may have moved it.
@@ -286,16 +269,34 @@ impl File {
             }
         }
         let mut turn_left = turn_bytes;
-        while self.next() < look.size {
+        while self.lines.next() < look.size {
             if turn_left == 0 {
                 return Ok(Turn::More);
             }
-            let bytes = read_at(&self.handle, buffer, self.next())?;
+            let bytes = read_at(&self.handle, buffer, self.lines.next())?;
             if bytes == 0 {
                 break; // It was truncated just now; the next look tells.
             }
             self.changed = now;
-            self.hand_on(&mut buffer[..bytes], each);
+            let File {
+                id,
+                sources,
+                path,
+                live,
+                lines,
+                ..
+            } = self;
+            lines.hand_on(&mut buffer[..bytes], &mut |Piece { offset, bytes, cut }| {
+                each(Block {
+                    file: *id,
+                    sources,
+                    path,
+                    offset,
+                    bytes,
+                    live: *live,
+                    cut,
+                });
+            });
             turn_left = turn_left.saturating_sub(bytes);
         }
         self.live = true;
@@ -305,7 +306,7 @@ impl File {
 
     /// Is this not the content that we read so far? If it is, learns its head.
     fn is_other(&mut self, size: u64) -> io::Result<bool> {
-        if size < self.next() {
+        if size < self.lines.next() {
             return Ok(true);
         }
         let mut head = [0; HEAD_BYTES_MAX];
@@ -318,117 +319,5 @@ impl File {
             self.head = Head::of(head);
         }
         Ok(false)
-    }
-
-    /// Hands on all lines that end in `fresh`, the bytes that follow the carry.
-    fn hand_on(&mut self, fresh: &mut [u8], each: &mut dyn FnMut(Block<'_>)) {
-        let mut start = 0;
-        if self.skipping {
-            match memchr(b'\n', fresh) {
-                None => {
-                    self.offset += fresh.len() as u64;
-                    return;
-                }
-                Some(newline) => {
-                    start = newline + 1;
-                    self.offset += start as u64;
-                    self.skipping = false;
-                }
-            }
-        } else if !self.carry.is_empty() {
-            match memchr(b'\n', fresh) {
-                None => return self.keep(fresh, each),
-                Some(newline) => {
-                    start = newline + 1;
-                    self.hand_on_carry(&fresh[..start], each);
-                }
-            }
-        }
-        let rest = &mut fresh[start..];
-        let whole = memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
-        let (lines, tail) = rest.split_at_mut(whole);
-        self.hand_on_lines(lines, each);
-        self.keep(tail, each);
-    }
-
-    /// Adds the beginning of a line to the carry.
-    fn keep(&mut self, tail: &[u8], each: &mut dyn FnMut(Block<'_>)) {
-        let room = LINE_BYTES_MAX - self.carry.len();
-        if tail.len() <= room {
-            self.carry.extend_from_slice(tail);
-            return;
-        }
-        let span = (self.carry.len() + tail.len()) as u64;
-        self.carry.extend_from_slice(&tail[..room]);
-        self.hand_on_cut_carry(span, each);
-        self.skipping = true;
-    }
-
-    /// Hands on the carry together with the end of its line.
-    fn hand_on_carry(&mut self, end: &[u8], each: &mut dyn FnMut(Block<'_>)) {
-        let room = LINE_BYTES_MAX - self.carry.len();
-        if end.len() > room + 1 {
-            let span = (self.carry.len() + end.len()) as u64;
-            self.carry.extend_from_slice(&end[..room]);
-            return self.hand_on_cut_carry(span, each);
-        }
-        let mut line = std::mem::take(&mut self.carry);
-        line.extend_from_slice(end);
-        self.block(&line, line.len() as u64, false, each);
-        self.reuse(line);
-    }
-
-    /// Hands on the carry as the head of a line that took `span` bytes so far.
-    fn hand_on_cut_carry(&mut self, span: u64, each: &mut dyn FnMut(Block<'_>)) {
-        let mut line = std::mem::take(&mut self.carry);
-        line.push(b'\n');
-        self.block(&line, span, true, each);
-        self.reuse(line);
-    }
-
-    fn reuse(&mut self, mut carry: Vec<u8>) {
-        carry.clear();
-        carry.shrink_to(CARRY_BYTES_KEPT);
-        self.carry = carry;
-    }
-
-    /// Hands on whole lines; those that are too long by themselves, and cut.
-    ///
-    /// Only one newline is looked for in every stretch as long as the longest
-    /// line, from its end: lines within such a stretch cannot be too long.
-    fn hand_on_lines(&mut self, lines: &mut [u8], each: &mut dyn FnMut(Block<'_>)) {
-        let (mut first, mut line) = (0, 0);
-        while line < lines.len() {
-            let stretch = lines.len().min(line + LINE_BYTES_MAX + 1);
-            if let Some(newline) = memrchr(b'\n', &lines[line..stretch]) {
-                line += newline + 1;
-                continue;
-            }
-            self.block(&lines[first..line], (line - first) as u64, false, each);
-            let rest = memchr(b'\n', &lines[stretch..])
-                .map_or(lines.len(), |newline| stretch + newline + 1);
-            lines[stretch - 1] = b'\n';
-            self.block(&lines[line..stretch], (rest - line) as u64, true, each);
-            (first, line) = (rest, rest);
-        }
-        self.block(&lines[first..], (lines.len() - first) as u64, false, each);
-    }
-
-    /// Hands on a block, if there is anything in it, that took `span` bytes of the file.
-    fn block(&mut self, bytes: &[u8], span: u64, cut: bool, each: &mut dyn FnMut(Block<'_>)) {
-        if bytes.is_empty() {
-            return;
-        }
-        each(Block {
-            file: self.id,
-            sources: &self.sources,
-            path: &self.path,
-            offset: self.offset,
-            bytes,
-            live: self.live,
-            cut,
-        });
-        self.offset += span;
-        self.lines_cut += u64::from(cut);
     }
 }

@@ -11,12 +11,15 @@
 //! a line that was not handed on. Nothing here knows what a line means, and
 //! nothing here remembers positions on disk: the caller does.
 //!
-//! The systemd journal is followed beside the files ([`journal`]), on the same thread.
+//! Standard input, pipes and datagram sockets ([`inlet`]) and the systemd journal
+//! ([`journal`]) are read beside the files, on the same thread.
 //!
 //! Absent: what lines are wrapped in ([`crate::frame`] takes that off).
 
 mod file;
+mod inlet;
 pub mod journal;
+mod lines;
 mod names;
 mod notice;
 mod pace;
@@ -29,6 +32,8 @@ mod wake;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use inlet::{is_inlet, is_socket};
+pub use lines::read_to_end;
 pub use notice::Notice;
 pub use position::{HEAD_BYTES_MAX, Head, Position};
 pub use tail::{Ages, Tail};
@@ -83,7 +88,8 @@ pub enum Start {
 pub struct Source {
     /// Whose it is.
     pub id: SourceId,
-    /// A path, or a shell glob (`*`, `?`, `[a-z]`; `**` means no more than `*`).
+    /// A path, or a shell glob (`*`, `?`, `[a-z]`; `**` means no more than `*`); `-` is
+    /// standard input, and `unix:/path` a datagram socket.
     pub pattern: String,
     /// Where to begin; if two sources disagree about one file, the earlier place wins.
     pub start: Start,
@@ -138,4 +144,6 @@ pub enum FileState {
     Missing,
     /// It cannot be read, and why.
     Unreadable(String),
+    /// Nothing more will come from it.
+    Ended,
 }

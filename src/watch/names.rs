@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::SourceId;
+use super::{SourceId, inlet};
 
 /// How many names one walk collects: twice what we follow, so that the limit on
 /// open files is the one that is met and said.
@@ -23,6 +23,8 @@ const NAMES_MAX: usize = 2 * super::FILES_MAX;
 pub(super) struct Pattern {
     path: PathBuf,
     parts: Vec<Part>,
+    /// Does it name no file?
+    is_inlet: bool,
 }
 
 #[derive(Debug)]
@@ -33,9 +35,21 @@ enum Part {
 
 impl Pattern {
     pub(super) fn new(text: &str) -> Self {
-        let path = std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text));
-        let parts = parts_of(&path).map(Part::new).collect();
-        Pattern { path, parts }
+        let is_inlet = inlet::is_inlet(text);
+        let path = match is_inlet {
+            true => PathBuf::from(text),
+            false => std::path::absolute(text).unwrap_or_else(|_| PathBuf::from(text)),
+        };
+        let part = |name: &OsStr| match is_inlet {
+            true => Part::Literal(name.to_owned()),
+            false => Part::new(name),
+        };
+        let parts = parts_of(&path).map(part).collect();
+        Pattern {
+            path,
+            parts,
+            is_inlet,
+        }
     }
 
     /// Does it stand for this path, whether or not something is there?
@@ -126,7 +140,9 @@ impl Found {
         if pattern.is_plain() {
             self.name(pattern.path.clone(), source, true);
         }
-        self.step(Path::new("/"), &pattern.parts, source);
+        if !pattern.is_inlet {
+            self.step(Path::new("/"), &pattern.parts, source);
+        }
     }
 
     fn step(&mut self, dir: &Path, parts: &[Part], source: SourceId) {

@@ -25,7 +25,7 @@ pub enum Notice {
     Truncated(PathBuf),
     /// We may not read it.
     Denied(PathBuf),
-    /// There is something that is no file: a directory, a pipe.
+    /// There is something that is no file: a directory, a device.
     NotAFile(PathBuf),
     /// It cannot be read for another reason.
     Failed(PathBuf, String),
@@ -35,6 +35,8 @@ pub enum Notice {
     LineCut(PathBuf),
     /// It ended for good without a newline; that many bytes are no line.
     Unfinished(PathBuf, usize),
+    /// Nothing more will come from it.
+    Ended(PathBuf),
     /// More files than we follow; the name is the first that is left out.
     TooManyFiles(PathBuf),
     /// The kernel does not tell us about this directory, and why: we look ourselves.
@@ -69,6 +71,7 @@ impl Notice {
             | Notice::Readable(path)
             | Notice::LineCut(path)
             | Notice::Unfinished(path, _)
+            | Notice::Ended(path)
             | Notice::TooManyFiles(path)
             | Notice::NotWatched(path, _) => path,
         }
@@ -87,7 +90,7 @@ impl fmt::Display for Notice {
             Notice::Denied(_) => {
                 f.write_str("we may not read it; give the group of our user read permission")
             }
-            Notice::NotAFile(_) => f.write_str("is not a regular file, and only those are read"),
+            Notice::NotAFile(_) => f.write_str("is neither a file nor a named pipe"),
             Notice::Failed(_, why) => write!(f, "cannot be read: {why}"),
             Notice::Readable(_) => f.write_str("can be read again"),
             Notice::LineCut(_) => write!(
@@ -100,6 +103,7 @@ impl fmt::Display for Notice {
                     "ended without a newline; its last {bytes} bytes are no line"
                 )
             }
+            Notice::Ended(_) => f.write_str("has ended; nothing more will come from it"),
             Notice::TooManyFiles(_) => {
                 write!(
                     f,
@@ -122,6 +126,13 @@ impl Notices {
     pub(super) fn push(&mut self, notice: Notice) {
         if self.0.len() < NOTICES_MAX {
             self.0.push(notice);
+        }
+    }
+
+    /// That many bytes are no line.
+    pub(super) fn tell_unfinished(&mut self, path: PathBuf, bytes: usize) {
+        if bytes > 0 {
+            self.push(Notice::Unfinished(path, bytes));
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Time is an argument; only [`Tail::wait`] sleeps.
 
+mod inlets;
 mod look;
 mod open;
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use self::open::Search;
 use super::file::{File, READ_BYTES, Turn};
+use super::inlet::Inlet;
 use super::names::Pattern;
 use super::notice::{Notice, Notices};
 use super::rotated::SIBLINGS_MAX;
@@ -43,6 +45,7 @@ pub struct Tail {
     sources: Vec<Followed>,
     names: BTreeMap<PathBuf, Name>,
     files: Vec<File>,
+    inlets: Vec<Inlet>,
     /// How far files were read that are not open now, oldest first.
     remembered: Vec<Position>,
     wake: Wake,
@@ -99,7 +102,7 @@ impl Trouble {
         FileState::Unreadable(match self {
             Trouble::Missing => return FileState::Missing,
             Trouble::Denied => "permission denied".to_owned(),
-            Trouble::NotAFile => "not a regular file".to_owned(),
+            Trouble::NotAFile => "neither a file nor a named pipe".to_owned(),
             Trouble::Failed(why) => why.clone(),
             Trouble::TooMany => format!("more than {FILES_MAX} files"),
         })
@@ -139,6 +142,7 @@ impl Tail {
             sources: Vec::new(),
             names: BTreeMap::new(),
             files: Vec::new(),
+            inlets: Vec::new(),
             remembered: positions,
             wake: Wake::new(),
             ages: None,
@@ -197,7 +201,9 @@ impl Tail {
             Some(look) if !self.more => look.min(now.checked_add(timeout).unwrap_or(look)),
             _ => now,
         };
-        match self.wake.wait(until, others) {
+        let inlets = self.inlets.iter().filter_map(Inlet::fd);
+        let others: Vec<BorrowedFd<'_>> = others.iter().copied().chain(inlets).collect();
+        match self.wake.wait(until, &others) {
             Woken::Time if self.more => Woken::News,
             woken => woken,
         }
@@ -227,6 +233,7 @@ impl Tail {
             }
         }
         self.close_finished(now);
+        self.read_inlets(each);
         self.more
     }
 
@@ -247,6 +254,7 @@ impl Tail {
     /// How each followed log is doing; rotated files stand before their successors.
     pub fn files(&self) -> Vec<FileStatus> {
         let mut all: Vec<FileStatus> = self.files.iter().map(File::status).collect();
+        all.extend(self.inlets.iter().map(Inlet::status));
         all.extend(self.names.iter().filter_map(|(path, name)| {
             Some(FileStatus {
                 path: path.clone(),
@@ -286,9 +294,9 @@ impl Tail {
             self.files[place].after = None;
         }
         let file = &mut self.files[place];
-        let cut = file.lines_cut;
+        let cut = file.lines_cut();
         let turn = file.read(&mut self.buffer, TURN_BYTES_MAX, now, each);
-        if cut == 0 && file.lines_cut > 0 {
+        if cut == 0 && file.lines_cut() > 0 {
             self.notices.push(Notice::LineCut(file.path.clone()));
         }
         let turn = match turn {
@@ -385,10 +393,8 @@ impl Tail {
         for place in (0..self.files.len()).rev() {
             let file = &self.files[place];
             if self.is_finished(file, now) {
-                if file.carried() > 0 {
-                    self.notices
-                        .push(Notice::Unfinished(file.path.clone(), file.carried()));
-                }
+                self.notices
+                    .tell_unfinished(file.path.clone(), file.carried());
                 let file = self.files.remove(place);
                 let mut position = file.position();
                 position.offset += file.carried() as u64;

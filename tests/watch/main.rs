@@ -5,6 +5,7 @@
 //! `file@offset line`, with a `~` before it if it is not live, then the notices
 //! after a `!`, or `nothing`.
 
+mod inlets;
 mod kernel;
 mod model;
 
@@ -832,11 +833,10 @@ fn what_is_no_file_is_said() {
          write dir one|
          read",
         expect![[r#"
-            ! dir: is not a regular file, and only those are read
-            ! pipe: is not a regular file, and only those are read
+            ! dir: is neither a file nor a named pipe
             nothing
-            dir Unreadable("not a regular file") 0 of 0
-            pipe Unreadable("not a regular file") 0 of 0
+            dir Unreadable("neither a file nor a named pipe") 0 of 0
+            pipe Following 0 of 0
             dir@0 one for [0, 2]
             ! dir: can be read again
         "#]],

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::file::{self, Identity, Look};
 use super::super::names::{Found, Name};
-use super::super::{FileId, Notice, SWEEP, SWEEP_BLIND, SourceId};
+use super::super::{FileId, Notice, SWEEP, SWEEP_BLIND, SourceId, inlet};
 use super::{Followed, Tail, Trouble};
 
 impl Tail {
@@ -64,9 +65,14 @@ impl Tail {
             places.insert(file.identity, place);
             before.push((std::mem::take(&mut file.named), file.path.clone()));
         }
+        self.forget_inlets();
         let mut unknown = Vec::new();
         for (path, name) in &found.names {
-            self.names.entry(path.clone()).or_default().plain |= name.plain;
+            self.names.entry(path.clone()).or_default().plain = name.plain;
+            if path.to_str().is_some_and(inlet::is_inlet) {
+                self.see_inlet(path, name, None);
+                continue;
+            }
             match fs::metadata(path) {
                 Ok(meta) if meta.is_file() => match places.get(&file::identity(&meta)) {
                     Some(place) => {
@@ -77,6 +83,9 @@ impl Tail {
                     }
                     None => unknown.push((path, name)),
                 },
+                Ok(meta) if meta.file_type().is_fifo() && name.plain => {
+                    self.see_inlet(path, name, Some(file::identity(&meta)));
+                }
                 Ok(_) => self.see_trouble(path, Trouble::NotAFile),
                 Err(error) => {
                     let trouble = Trouble::of(&error);
@@ -87,6 +96,7 @@ impl Tail {
                 }
             }
         }
+        self.close_inlets(found);
         self.see_nameless(found, &before, now);
         self.is_full &= !unknown.is_empty();
         for (path, name) in unknown {
