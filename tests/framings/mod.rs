@@ -364,7 +364,7 @@ fn an_override_is_obeyed_and_what_does_not_fit_it_is_counted() {
     let error = "podman".parse::<Framing>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "`podman` is not a framing; auto, plain, docker, cri and asterisk-json are"
+        "`podman` is not a framing; auto, plain, docker, cri, asterisk-json and syslog are"
     );
 }
 
