@@ -1,243 +1,22 @@
 //! The real program in a network namespace of its own, with real kernel sets, a real
 //! database and real packets: what a person would do with it, and what kills do to it.
 
+#[path = "common/lab.rs"]
+mod lab;
 #[path = "common/namespace.rs"]
 mod namespace;
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
+use lab::{Lab, forget_all, line, may_send_from, reaches, wait};
 use namespace::run;
 use serde_json::Value;
-
-/// A hang becomes a failure after this long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A configuration folder, a log, and the daemon that follows it.
-struct Lab {
-    folder: tempfile::TempDir,
-    daemon: Option<Child>,
-}
-
-impl Lab {
-    fn new(settings: &str, jail: &str) -> Lab {
-        run("ip link set lo up");
-        let folder = tempfile::tempdir().expect("a folder");
-        let lab = Lab {
-            folder,
-            daemon: None,
-        };
-        fs::create_dir(lab.path("jail.d")).unwrap();
-        lab.write("ringfence.toml", settings);
-        let log = lab.path("kamailio.log");
-        lab.write(
-            "jail.d/lab.conf",
-            &format!(
-                "[asterisk]\nenabled = false\n[kamailio]\nlogpath = {}\n{jail}\n",
-                log.display()
-            ),
-        );
-        fs::write(log, "").unwrap();
-        lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let folder = self.folder.path().display();
-        let head = format!("state_dir = '{folder}/state'\nsocket = '{folder}/socket'\n");
-        let text = if name == "ringfence.toml" {
-            head + text
-        } else {
-            text.to_owned()
-        };
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    /// Starts the daemon and waits until it says that it is ready.
-    fn start(&mut self) -> String {
-        self.start_with(&[])
-    }
-
-    fn start_with(&mut self, arguments: &[&str]) -> String {
-        self.start_from(Stdio::null(), arguments)
-    }
-
-    fn start_from(&mut self, stdin: Stdio, arguments: &[&str]) -> String {
-        let notify = self.path("notify");
-        let _none = fs::remove_file(&notify);
-        let socket = UnixDatagram::bind(&notify).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut daemon = self
-            .ringfence(&["run"])
-            .args(arguments)
-            .env("NOTIFY_SOCKET", &notify)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(self.path("log")).unwrap())
-            .spawn()
-            .expect("ringfence");
-        let mut message = [0; 256];
-        let ready = socket
-            .recv(&mut message)
-            .map(|bytes| message[..bytes].to_vec());
-        let ready = ready.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
-        assert!(
-            ready.starts_with(b"READY=1"),
-            "{}",
-            String::from_utf8_lossy(&ready)
-        );
-        let lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
-        let mut report = String::new();
-        for line in lines.map_while(Result::ok) {
-            report += &(line.clone() + "\n");
-            if line.starts_with("  settings:") {
-                break;
-            }
-        }
-        self.daemon = Some(daemon);
-        report
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-
-    fn ringfence(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
-        command
-            .args(arguments)
-            .arg("--config-dir")
-            .arg(self.folder.path());
-        command
-    }
-
-    /// What a verb prints; the exit code must be as expected.
-    fn says(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.ringfence(arguments).output().unwrap();
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}: {text}\n{}",
-            self.log()
-        );
-        text
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.says(0, &[arguments, &["--json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    fn fail(&self, addr: &str, times: usize) {
-        let mut log = OpenOptions::new()
-            .append(true)
-            .open(self.path("kamailio.log"))
-            .unwrap();
-        for _ in 0..times {
-            log.write_all(line(addr).as_bytes()).unwrap();
-        }
-    }
-
-    fn signal(&mut self, signal: &str) {
-        let mut daemon = self.daemon.take().expect("a daemon");
-        run(&format!("kill -{signal} {}", daemon.id()));
-        daemon.wait().unwrap();
-    }
-
-    fn is_blocked(&self, set: &str, addr: &str) -> bool {
-        Command::new("ipset")
-            .args(["-q", "test", set, addr])
-            .status()
-            .unwrap()
-            .success()
-    }
-
-    fn wait_for_ban(&self, addr: &str) {
-        let set = if addr.contains(':') {
-            "ringfence-kamailio6"
-        } else {
-            "ringfence-kamailio"
-        };
-        wait(
-            &format!("{addr} in {set}"),
-            || self.is_blocked(set, addr),
-            || self.log(),
-        );
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
-            let _ended = daemon.kill();
-            let _ended = daemon.wait();
-        }
-    }
-}
-
-/// A line of Kamailio's with the present date.
-fn line(addr: &str) -> String {
-    let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
-    format!(
-        "{now} sip1 kamailio[7]: NOTICE: {{1 2 REGISTER 4072471650}} <script>: Auth error for 1001@192.0.2.10 from {addr} cause -2\n"
-    )
-}
-
-/// Asks until it is so; the pause keeps the asking from taking the processor.
-fn wait(what: &str, is_so: impl Fn() -> bool, explain: impl Fn() -> String) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "waited in vain for {what}: {}",
-            explain()
-        );
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-/// Lets a test send from all addresses of a prefix, which are not our own for all that.
-fn may_send_from(prefix: &str) {
-    run(&format!("ip route add local {prefix} dev lo"));
-}
-
-/// The kernel's rules and sets are gone, as after a reboot.
-fn forget_all() {
-    run("iptables -t raw -F");
-    run("ip6tables -t raw -F");
-    // The kernel lets go of sets a moment after the rules are gone.
-    let is_gone = || {
-        let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
-        let output = Command::new("sh").args(["-c", script]).output().unwrap();
-        output.stdout.is_empty()
-    };
-    wait("the sets' end", is_gone, || run("ipset list -n"));
-}
-
-/// Does a packet from this address reach a server on this machine?
-fn reaches(from: &str, server: &UdpSocket) -> bool {
-    let mut packet = [0; 64];
-    let sender = UdpSocket::bind((from, 0)).unwrap();
-    let word = format!("{:?}", Instant::now());
-    sender
-        .send_to(word.as_bytes(), server.local_addr().unwrap())
-        .unwrap();
-    // A packet over loopback has arrived, or not, when the sending is done.
-    server.set_nonblocking(true).unwrap();
-    server
-        .recv(&mut packet)
-        .is_ok_and(|bytes| &packet[..bytes] == word.as_bytes())
-}
 
 namespaced! {
     fn an_attacker_is_banned_and_an_operator_can_help_it() {
@@ -280,11 +59,19 @@ namespaced! {
         let text = lab.says(0, &["stop"]);
         assert!(text.contains("stopped"), "{text}");
         assert!(lab.daemon.take().unwrap().wait().unwrap().success());
+        assert!(!run("iptables -t raw -S").contains("ringfence"));
+        assert!(!run("ip6tables -t raw -S").contains("ringfence"));
+        assert!(lab.is_blocked("ringfence-operator", "203.0.113.1") && reaches("203.0.113.1", &server));
+        lab.start();
+        assert!(!reaches("203.0.113.1", &server), "the next start goes on");
+        lab.says(0, &["stop", "--purge"]);
+        assert!(lab.daemon.take().unwrap().wait().unwrap().success());
         assert_eq!(run("ipset list -n"), "");
         assert!(!run("iptables -t raw -S").contains("ringfence"));
         let text = lab.says(1, &["status"]);
         assert!(text.contains("ringfence is not running"), "{text}");
         assert!(lab.says(0, &["stop"]).contains("no daemon runs"));
+        assert!(lab.says(0, &["stop", "--purge"]).contains("rules and sets are taken away"));
     }
 
     fn bans_outlive_kills_restarts_and_reboots() {

@@ -67,10 +67,11 @@ enum Verb {
     Ban(ban::BanArguments),
     /// Lift the bans on an address or prefix
     Unban(ban::UnbanArguments),
-    /// Read the configuration again; bans and counts stay
+    /// Read the configuration again; bans and counts stay. If the program was replaced,
+    /// the new one goes on in its place without a gap
     Reload(reload::Arguments),
-    /// End the daemon and take its rules and sets out of the kernel
-    Stop,
+    /// End the daemon and take its rules out of the kernel: nothing is blocked any more
+    Stop(stop::Arguments),
     /// Look at APIBAN, or ask it about an address
     #[command(subcommand)]
     Apiban(apiban::Verb),
@@ -133,7 +134,7 @@ pub fn main() -> ExitCode {
         Verb::Ban(arguments) => ban::ban(&cli.common, arguments),
         Verb::Unban(arguments) => ban::unban(&cli.common, arguments),
         Verb::Reload(arguments) => reload::run(&cli.common, arguments),
-        Verb::Stop => stop::run(&cli.common),
+        Verb::Stop(arguments) => stop::run(&cli.common, arguments),
         Verb::Apiban(verb) => apiban::run(&cli.common, verb),
     };
     match done {

@@ -126,6 +126,11 @@ impl Kernel {
         })
     }
 
+    /// Takes the rules away, whether or not a daemon made them in this run.
+    pub fn lift() -> anyhow::Result<()> {
+        Ok(Firewall::open(Backend::Auto, Sizes::default())?.remove_rules()?)
+    }
+
     /// Takes away rules and sets, whether or not a daemon made them in this run.
     pub fn purge() -> anyhow::Result<()> {
         let mut firewall = Firewall::open(Backend::Auto, Sizes::default())?;

@@ -18,6 +18,7 @@ pub mod names;
 pub mod operator;
 pub mod protected;
 pub mod recidive;
+pub mod upgrade;
 pub mod verbs;
 
 use std::io::Write;
@@ -48,6 +49,7 @@ use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::{Found, Known, Names, guarded};
 use recidive::Recidive;
+use upgrade::{Program, Successor};
 
 /// The name under which the times of requests to APIBAN are kept.
 const REQUESTS_FACT: &str = "apiban.requests";
@@ -80,15 +82,36 @@ impl Options {
     }
 }
 
+/// Takes away the rules that a daemon left in the kernel: nothing is blocked any more.
+pub fn lift() -> anyhow::Result<()> {
+    Kernel::lift()
+}
+
 /// Takes away the rules and sets that a daemon left in the kernel.
 pub fn purge() -> anyhow::Result<()> {
     Kernel::purge()
+}
+
+/// What is done at the end, when all that was read is judged and written down.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Ending {
+    /// Rules and sets stay: a restart has no gap.
+    #[default]
+    Leave,
+    /// Nothing is blocked any more; the rules are gone already. The sets stay for the
+    /// next start, and their entries expire.
+    Lift,
+    /// Rules and sets are taken away.
+    Purge,
+    /// The daemon goes on as another program.
+    Upgrade(Successor),
 }
 
 /// Runs until it is told to stop.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     end_on_panic();
     let started = Time::now();
+    let program = Program::running();
     let mut config = options.config()?;
     if config.jails.is_empty() {
         anyhow::bail!("no jail can run: {}", config.problems.join("; "));
@@ -194,6 +217,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         requests: memory.requests.clone(),
         trouble,
         answers,
+        program,
     });
     let side_ways = SideWays {
         names,
@@ -209,12 +233,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ))?;
     // A lookup may take as long as the system's resolver is patient; nobody waits for it.
     runtime.shutdown_background();
-    let purge = finish(stopped, &judge, threads);
-    if purge && !options.dry_run {
-        Kernel::purge()?;
-        info!("rules and sets are taken away");
+    match finish(stopped, &judge, threads) {
+        Ending::Leave | Ending::Lift => Ok(()),
+        Ending::Purge if options.dry_run => Ok(()),
+        Ending::Purge => Kernel::purge().inspect(|()| info!("rules and sets are taken away")),
+        Ending::Upgrade(successor) => Err(successor.take_over()),
     }
-    Ok(())
 }
 
 /// Half a daemon is worse than a restart: the kernel's sets hold meanwhile, and
@@ -254,7 +278,7 @@ fn running(jails: &[JailConfig]) -> Record {
 }
 
 /// Ends the threads in the order in which they feed each other.
-fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> bool {
+fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> Ending {
     stopped.intake.stop();
     judge.keep(running(&[])); // as fail2ban leaves them
     judge.close();
@@ -263,7 +287,7 @@ fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>
             warn!("a thread ended in a panic");
         }
     }
-    stopped.purge
+    stopped.ending
 }
 
 fn memory(archive: &Archive, held: usize) -> feed::Memory {

@@ -20,11 +20,12 @@ use super::ignored::{self, Answers};
 use super::intake::{self, Intake};
 use super::protected::{self, Found, Known, NamesDue};
 use super::recidive::Recidive;
+use super::upgrade::Program;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
 use super::{
-    Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
+    Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
     update_protected,
 };
 use crate::action::Firewall;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub trouble: Trouble,
     /// What the names stand for that jails ignore.
     pub answers: Answers,
+    /// The program that we are.
+    pub program: Option<Program>,
 }
 
 /// The ways of failures that are not judged at once.
@@ -100,8 +103,8 @@ pub struct SideWays {
 pub struct Stopped {
     /// The reader, still running.
     pub intake: Intake,
-    /// Shall rules and sets be taken away?
-    pub purge: bool,
+    /// What is done at the end.
+    pub ending: Ending,
 }
 
 struct Changing {
@@ -113,7 +116,7 @@ struct Changing {
     answers: Answers,
     feed_state: Option<feed::State>,
     waiting: HashMap<IpAddr, Vec<oneshot::Sender<Verdict>>>,
-    purge: bool,
+    ending: Ending,
 }
 
 /// The operator's side of the daemon.
@@ -126,6 +129,7 @@ pub struct Operator {
     feed: mpsc::UnboundedSender<Command>,
     guard: Arc<RwLock<Protected>>,
     trouble: Trouble,
+    program: Option<Program>,
     changing: RefCell<Changing>,
     stop: Notify,
     /// The configuration was read again.
@@ -150,6 +154,7 @@ impl Operator {
             requests,
             trouble,
             answers,
+            program,
         } = parts;
         let changing = Changing {
             kernel,
@@ -160,7 +165,7 @@ impl Operator {
             answers,
             feed_state: None,
             waiting: HashMap::new(),
-            purge: false,
+            ending: Ending::Leave,
         };
         let changing = RefCell::new(changing);
         Rc::new(Operator {
@@ -172,6 +177,7 @@ impl Operator {
             feed,
             guard,
             trouble,
+            program,
             changing,
             stop: Notify::new(),
             reloaded: watch::Sender::new(()),
@@ -207,7 +213,7 @@ impl Operator {
             warn!(%error, "systemd could not be told that we are ready");
         }
         tokio::select! {
-            served = control::serve(listener, handler, std::future::pending()) => served?,
+            served = control::serve(listener, handler, self.stop.notified()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
             () = names::serve(ways.names, ways.asked) => {}
             () = ignorecommand::serve(ways.questions, command, self.judge.clone()) => {}
@@ -215,16 +221,15 @@ impl Operator {
             () = self.look_after_names() => {}
             () = self.look_after_ignored() => {}
             () = self.obey(signals) => {}
-            () = self.stop.notified() => {}
         }
-        let _untold = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let purge = self.changing.borrow().purge;
+        let ending = std::mem::take(&mut self.changing.borrow_mut().ending);
+        tell_systemd(&ending);
         // The other holders of this operator were the futures above.
         let operator = Rc::try_unwrap(self)
             .map_err(|_| anyhow::anyhow!("the operator's thread is still in use"))?;
         Ok(Stopped {
             intake: operator.intake,
-            purge,
+            ending,
         })
     }
 
@@ -232,8 +237,9 @@ impl Operator {
         loop {
             match signals.next().await {
                 Told::Stop => return,
-                Told::Reload => match self.reload() {
-                    Ok(_) => info!("configuration read again"),
+                Told::Reload => match self.reload_or_upgrade() {
+                    Ok(Reloaded { upgrade: None, .. }) => info!("configuration read again"),
+                    Ok(_) => {}
                     Err(error) => {
                         error!(%error, "the configuration cannot be used; the one before stays")
                     }
@@ -400,16 +406,15 @@ impl Operator {
     }
 
     async fn carry_out(&self, verb: Verb) -> Reply {
+        if self.changing.borrow().ending != Ending::Leave {
+            return Reply::error("ringfence is about to end; ask again when it runs".to_owned());
+        }
         match verb {
             Verb::Status => reply(Ok(self.status().await)),
             Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs)),
             Verb::Unban { addr } => reply(self.unban(&addr)),
-            Verb::Reload => reply(self.reload()),
-            Verb::Stop => {
-                self.changing.borrow_mut().purge = true;
-                self.stop.notify_one();
-                reply(Ok(std::process::id()))
-            }
+            Verb::Reload => reply(self.reload_or_upgrade()),
+            Verb::Stop { purge } => reply(self.end(purge)),
             Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
         }
@@ -502,6 +507,45 @@ impl Operator {
         })
     }
 
+    /// Ends the daemon. The rules go at once, however long all else takes.
+    fn end(&self, purge: bool) -> Result<u32, String> {
+        let mut changing = self.changing.borrow_mut();
+        if let Some(kernel) = &mut changing.kernel {
+            let lifted = kernel.lift(); // quick; and the rules go in any case
+            let removed = kernel.remove_rules();
+            removed.or(lifted).map_err(|error| error.to_string())?;
+        }
+        changing.ending = match purge {
+            true => Ending::Purge,
+            false => Ending::Lift,
+        };
+        self.stop.notify_one();
+        Ok(std::process::id())
+    }
+
+    /// Goes on as the program that has taken our place, if one has; else reads the
+    /// configuration again.
+    fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
+        let jails: Vec<String> = {
+            let config = &self.changing.borrow().config;
+            let jails = config.jails.iter();
+            jails.map(|jail| jail.rules.name.to_string()).collect()
+        };
+        let program = self.program.as_ref();
+        let Some(successor) = program.and_then(|one| one.successor(&self.options, &jails)) else {
+            return self.reload();
+        };
+        let successor = successor?;
+        let upgrade = Some(successor.version.clone());
+        self.changing.borrow_mut().ending = Ending::Upgrade(successor);
+        self.stop.notify_one();
+        Ok(Reloaded {
+            jails,
+            problems: Vec::new(),
+            upgrade,
+        })
+    }
+
     /// Reads the configuration again: all of it is taken, or nothing.
     fn reload(&self) -> Result<Reloaded, String> {
         let mut config = self.options.config().map_err(|error| error.to_string())?;
@@ -542,6 +586,7 @@ impl Operator {
                 .map(|jail| jail.rules.name.to_string())
                 .collect(),
             problems: [only_at_start(&before, &config), config.problems.clone()].concat(),
+            upgrade: None,
         };
         for problem in &config.problems {
             warn!("{problem}");
@@ -599,6 +644,17 @@ async fn until(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
+}
+
+/// A manager that is not there need not be told.
+fn tell_systemd(ending: &Ending) {
+    let now = sd_notify::NotifyState::monotonic_usec_now();
+    let _untold = match (ending, now) {
+        (Ending::Upgrade(_), Ok(now)) => {
+            sd_notify::notify(&[sd_notify::NotifyState::Reloading, now])
+        }
+        _ => sd_notify::notify(&[sd_notify::NotifyState::Stopping]),
+    };
 }
 
 fn reply<T: Serialize>(result: Result<T, String>) -> Reply {

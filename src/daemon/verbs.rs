@@ -28,8 +28,12 @@ pub enum Verb {
     },
     /// Read the configuration again.
     Reload,
-    /// Take the rules and sets away, and end.
-    Stop,
+    /// Take the rules away, and end.
+    Stop {
+        /// The sets too.
+        #[serde(default)]
+        purge: bool,
+    },
     /// How is APIBAN?
     ApibanStatus,
     /// What does APIBAN say of an address?
@@ -163,6 +167,9 @@ pub struct Reloaded {
     pub jails: Vec<String>,
     /// What is wrong with the configuration, jail by jail.
     pub problems: Vec<String>,
+    /// The version that takes over now, if the program was replaced.
+    #[serde(default)]
+    pub upgrade: Option<String>,
 }
 
 /// The answer to [`Verb::ApibanCheck`].

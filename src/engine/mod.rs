@@ -6,6 +6,7 @@
 //! event: first the orders to the kernel, since they protect, then what is to be
 //! recorded, then what is to be told.
 
+mod again;
 mod event;
 mod list;
 mod operator;

@@ -140,7 +140,7 @@ class Ringfence(Daemon):
 
     def stop(self):
         """Ends it for good and takes its rules away."""
-        self.client("stop")
+        self.client("stop", "--purge")
         self.process.wait(lab.PATIENCE_SECONDS)
         if self.standin:
             lab.end(self.standin)
