@@ -188,6 +188,8 @@ pub struct FormTries {
     pub form: u32,
     /// How many count.
     pub count: u32,
+    /// How many of them are proven: see [`Trust`].
+    pub proven: u32,
     /// From when on.
     pub first: Time,
     /// The time of the last.
@@ -203,6 +205,23 @@ pub struct KeptTries {
     pub addr: Addr,
     /// By line form; none if there is nothing left to count.
     pub forms: Vec<FormTries>,
+}
+
+/// What makes an address known-good or shared, for the next run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptStanding {
+    /// Whose.
+    pub addr: Addr,
+    /// The first login since the last failure.
+    pub merit: Option<Time>,
+    /// Since when it is known-good.
+    pub known: Option<Time>,
+    /// Until when it counts as shared.
+    pub shared: Option<Time>,
+    /// The last login.
+    pub last: Time,
+    /// Accounts of the last logins, by hash.
+    pub accounts: Vec<(u64, Time)>,
 }
 
 /// What APIBAN says of an address.

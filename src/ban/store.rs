@@ -450,7 +450,8 @@ fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Re
                     form.form,
                     form.count,
                     form.first.as_micros(),
-                    form.last.as_micros()
+                    form.last.as_micros(),
+                    form.proven
                 ])
             })
             .collect();
@@ -481,22 +482,30 @@ fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
         .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
     let rows = select.query_map([TRIES_MAX], |row| {
         let (jail, ip, forms): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let forms: Vec<(u32, u32, i64, i64)> = serde_json::from_str(&forms).unwrap_or_default();
-        let form = |(form, count, first, last)| FormTries {
-            form,
-            count,
-            first: Time::from_micros(first),
-            last: Time::from_micros(last),
-        };
+        let forms: Vec<Vec<i64>> = serde_json::from_str(&forms).unwrap_or_default();
         Ok(ip.parse().ok().map(|addr| KeptTries {
             jail: jail.into(),
             addr,
-            forms: forms.into_iter().map(form).collect(),
+            forms: forms.iter().filter_map(|form| form_tries(form)).collect(),
         }))
     })?;
     let mut tries: Vec<KeptTries> = sound(rows)?;
     tries.reverse(); // the one that was silent longest first
     Ok(tries)
+}
+
+/// Tries as they are written. Before there were proofs their number was not.
+fn form_tries(written: &[i64]) -> Option<FormTries> {
+    let [form, count, first, last, rest @ ..] = written else {
+        return None;
+    };
+    Some(FormTries {
+        form: u32::try_from(*form).ok()?,
+        count: u32::try_from(*count).ok()?,
+        proven: u32::try_from(rest.first().copied().unwrap_or(0)).ok()?,
+        first: Time::from_micros(*first),
+        last: Time::from_micros(*last),
+    })
 }
 
 /// The latest ban of an address by a jail.
@@ -669,6 +678,7 @@ mod tests {
         let form = |form| FormTries {
             form,
             count: 5,
+            proven: 2,
             first: Time::from_micros(7),
             last: Time::from_secs(10 * i64::from(form)),
         };

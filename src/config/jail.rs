@@ -225,6 +225,8 @@ impl Reader {
                     false => Tally::Tries,
                 },
                 ignored: Protected::only(ignore.addrs.iter().copied()),
+                hints: None,
+                maxchallenges: None,
             },
             filter_name: text.filter.clone(),
             filter: Arc::new(filter),

@@ -253,7 +253,7 @@ impl Engine {
             // A banned address is judged as well, but by its failures alone: a ban that
             // would end later now is prolonged.
             if let Judgement::Ban { since, .. } =
-                jail.judge(failure, offender, Verdict::NoAnswer, past, now)
+                jail.judge(failure, offender, 1, Verdict::NoAnswer, past, now)
                 && let Some(longer) = prolonged(&ban, jail.rules.bantime, since)
             {
                 return self.prolong(longer, now, effects);
@@ -272,7 +272,7 @@ impl Engine {
         };
         let may_ask = is_asked_for && self.checks.on;
         let maxretry = jail.rules.maxretry;
-        match jail.judge(failure, offender, verdict, past, now) {
+        match jail.judge(failure, offender, 1, verdict, past, now) {
             Judgement::Ban {
                 reason: Reason::MaxRetry,
                 since,

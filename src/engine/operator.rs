@@ -134,6 +134,8 @@ pub(super) fn operators_rules() -> Rules {
         increment: Increment::default(),
         apiban: false,
         tally: Tally::Matches,
+        hints: None,
+        maxchallenges: None,
         ignored: Protected::default(),
     }
 }

@@ -24,6 +24,8 @@ fn rules(name: &str) -> Rules {
         increment: Increment::default(),
         apiban: true,
         tally: Tally::Tries,
+        hints: None,
+        maxchallenges: None,
         ignored: Protected::default(),
     }
 }

@@ -4,23 +4,29 @@
 //! A jail knows nothing of logs, filters, bans in force or the kernel, and it
 //! does no I/O; time and APIBAN's verdict are told to it.
 
+pub mod accounts;
+pub mod alarms;
 pub mod bantime;
+pub mod brake;
 pub mod evidence;
 pub mod formula;
 pub mod history;
 pub mod protect;
+pub mod scans;
+pub mod sources;
+pub mod standing;
 pub mod window;
 
 use std::time::Duration;
 
 use crate::addr::Addr;
-use crate::ticket::{Failure, FormTries, JailName, Reason, Verdict};
+use crate::ticket::{Failure, FormTries, JailName, Reason, Trust, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
 use evidence::Evidence;
 use history::Past;
 use protect::Protected;
-use window::{News, Window};
+use window::{News, Try, Window};
 
 /// What `jail.conf` says of a jail's judgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +47,12 @@ pub struct Rules {
     pub apiban: bool,
     /// What is counted, and for whom.
     pub tally: Tally,
+    /// How long a ban lasts that rests on what a forged packet can cause (`hints`). Without
+    /// it every failure counts as proven.
+    pub hints: Option<BanTime>,
+    /// How often a stranger may be asked to authenticate without doing so within `findtime`
+    /// (`maxchallenges`). Without it challenges are not counted.
+    pub maxchallenges: Option<u32>,
     /// Whom this jail never bans (`ignoreip`); names among them were looked up.
     pub ignored: Protected,
 }
@@ -96,23 +108,36 @@ impl Jail {
         }
     }
 
-    /// Counts a failure for `offender` and judges it. `past` is what this jail knows of
-    /// the offender.
+    /// How sure this jail is of a failure.
+    pub fn trust(&self, failure: &Failure) -> Trust {
+        match self.rules.hints {
+            Some(_) => failure.trust,
+            None => Trust::Proof,
+        }
+    }
+
+    /// Counts a failure for `offender` and judges it, with so many times the patience that
+    /// it has for strangers. `past` is what this jail knows of the offender.
     pub fn judge(
         &mut self,
         failure: &Failure,
         offender: Addr,
+        patience: u32,
         verdict: Verdict,
         past: Option<Past>,
         now: Time,
     ) -> Judgement {
-        let Rules {
-            maxretry, findtime, ..
-        } = self.rules;
+        let findtime = self.rules.findtime;
+        let maxretry = self.rules.maxretry.saturating_mul(patience);
         self.failures_total += 1;
         let form = match self.rules.tally {
             Tally::Tries => failure.form,
             Tally::Matches => 0,
+        };
+        let one = Try {
+            form,
+            time: failure.time,
+            trust: self.trust(failure),
         };
         self.window.forget_silent(&offender, now, findtime);
         if self.window.last(&offender).is_none() {
@@ -120,16 +145,17 @@ impl Jail {
         }
         let maxmatches = self.rules.maxmatches;
         self.evidence.add(offender, &failure.line, maxmatches);
-        let mut tries = self.window.add(offender, form, failure.time, findtime);
+        let mut tries = self.window.add(offender, one, findtime);
         if self.rules.increment.enabled && tries < maxretry {
             let more = bantime::weight(past, failure.time, maxretry) - 1;
-            tries = self.window.raise(&offender, form, more, findtime);
+            tries = self.window.raise(&offender, one, more, findtime);
         }
         let since = self.window.last(&offender).unwrap_or(failure.time);
         let reason = match verdict {
             Verdict::Listed => Reason::Listed,
-            _ if tries >= maxretry => Reason::MaxRetry,
-            _ => return Judgement::Tries(tries),
+            _ if tries < maxretry => return Judgement::Tries(tries),
+            _ if self.window.proven(&offender, since, findtime) < maxretry => Reason::Hints,
+            _ => Reason::MaxRetry,
         };
         // A match that is weighed, or decayed, was one match all the same.
         let tries = match self.rules.tally {
@@ -153,6 +179,11 @@ impl Jail {
     /// The tries of an offender that count at `now`.
     pub fn tries(&self, offender: &Addr, now: Time) -> u32 {
         self.window.tries(offender, now, self.rules.findtime)
+    }
+
+    /// The proven tries of an offender that count at `now`.
+    pub fn proven(&self, offender: &Addr, now: Time) -> u32 {
+        self.window.proven(offender, now, self.rules.findtime)
     }
 
     /// Forgets what an offender did.

@@ -8,7 +8,8 @@
 //! SecurityEvent, say), so every form has a counter of its own and the tries of
 //! an offender are the largest of them. Counting lines would ban an honest person
 //! at a half or a third of the tries that the operator allowed; counting distinct
-//! Call-IDs would let scanners through that reuse one.
+//! Call-IDs would let scanners through that reuse one. Of all tries those are counted
+//! beside that are proven: what is not may have been sent by somebody else.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::Addr;
-use crate::ticket::FormTries;
+use crate::ticket::{FormTries, Trust};
 use crate::time::Time;
 
 /// Offenders that one jail remembers; the one that was silent longest is
@@ -27,29 +28,44 @@ pub const OFFENDERS_MAX: usize = 65_536;
 /// Line forms told apart for one offender; more share the last counter.
 const FORMS_MAX: usize = 64;
 
-/// The count after a first failure at `time`.
-fn first(form: u32, time: Time) -> FormTries {
+/// One failure, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Try {
+    /// Which line form tells of it.
+    pub form: u32,
+    /// When.
+    pub time: Time,
+    /// Is it proven?
+    pub trust: Trust,
+}
+
+/// The count after a first failure.
+fn first(Try { form, time, trust }: Try) -> FormTries {
     FormTries {
         form,
         count: 1,
+        proven: u32::from(trust == Trust::Proof),
         first: time,
         last: time,
     }
 }
 
-/// One more failure at `time`: fail2ban's count, see the module's header.
-fn add(tries: &mut FormTries, time: Time, findtime: Duration) {
+/// One more failure: fail2ban's count, see the module's header.
+fn add(tries: &mut FormTries, Try { time, trust, .. }: Try, findtime: Duration) {
     if time > tries.last {
         let start = time - findtime;
         if tries.first < start {
             let span = time.since(tries.first).as_secs_f64();
-            let rate = f64::from(tries.count) / span * findtime.as_secs_f64();
-            tries.count = rate.round_ties_even() as u32;
+            let rate = |count: u32| f64::from(count) / span * findtime.as_secs_f64();
+            tries.count = rate(tries.count).round_ties_even() as u32;
+            tries.proven = rate(tries.proven).round_ties_even() as u32;
             tries.first = start;
         }
         tries.last = time;
     }
     tries.count = tries.count.saturating_add(1);
+    let proven = u32::from(trust == Trust::Proof);
+    tries.proven = tries.proven.saturating_add(proven);
 }
 
 /// One offender's counters, by line form.
@@ -64,12 +80,20 @@ struct Tries {
 impl Tries {
     /// The largest count of the forms that were seen within `findtime` before `time`.
     fn count(&self, time: Time, findtime: Duration) -> u32 {
+        let counts = self.recent(time, findtime).map(|form| form.count);
+        counts.max().unwrap_or(0)
+    }
+
+    /// The same of what is proven.
+    fn proven(&self, time: Time, findtime: Duration) -> u32 {
+        let counts = self.recent(time, findtime).map(|form| form.proven);
+        counts.max().unwrap_or(0)
+    }
+
+    fn recent(&self, time: Time, findtime: Duration) -> impl Iterator<Item = &FormTries> {
         let start = time - findtime;
-        let recent = self
-            .forms
-            .iter()
-            .filter(|form| form.last > start || form.last == time);
-        recent.map(|form| form.count).max().unwrap_or(0)
+        let forms = self.forms.iter();
+        forms.filter(move |form| form.last > start || form.last == time)
     }
 }
 
@@ -128,34 +152,37 @@ impl Default for Window {
 
 impl Window {
     /// Counts one failure and returns the tries of this offender so far.
-    pub fn add(&mut self, offender: Addr, form: u32, time: Time, findtime: Duration) -> u32 {
+    pub fn add(&mut self, offender: Addr, one: Try, findtime: Duration) -> u32 {
         if self.offenders.len() >= OFFENDERS_MAX && !self.offenders.contains(&offender) {
             self.forget_oldest();
         }
         self.changed.add(offender);
         let tries = self.offenders.get_or_insert_mut(offender, || Tries {
             forms: Vec::with_capacity(2),
-            last: time,
+            last: one.time,
             failures: 0,
         });
-        tries.last = tries.last.max(time);
+        tries.last = tries.last.max(one.time);
         tries.failures = tries.failures.saturating_add(1);
-        match tries.forms.iter().position(|known| known.form == form) {
-            Some(place) => add(&mut tries.forms[place], time, findtime),
-            None if tries.forms.len() < FORMS_MAX => tries.forms.push(first(form, time)),
-            None => add(&mut tries.forms[FORMS_MAX - 1], time, findtime),
+        match tries.forms.iter().position(|known| known.form == one.form) {
+            Some(place) => add(&mut tries.forms[place], one, findtime),
+            None if tries.forms.len() < FORMS_MAX => tries.forms.push(first(one)),
+            None => add(&mut tries.forms[FORMS_MAX - 1], one, findtime),
         }
-        tries.count(time, findtime)
+        tries.count(one.time, findtime)
     }
 
-    /// Counts `more` for the failure that was added last, of this form; returns the tries.
-    pub fn raise(&mut self, offender: &Addr, form: u32, more: u32, findtime: Duration) -> u32 {
+    /// Counts `more` for the failure that was added last; returns the tries.
+    pub fn raise(&mut self, offender: &Addr, one: Try, more: u32, findtime: Duration) -> u32 {
         let Some(tries) = self.offenders.peek_mut(offender) else {
             return 0;
         };
-        let place = tries.forms.iter().position(|known| known.form == form);
+        let place = tries.forms.iter().position(|known| known.form == one.form);
         if let Some(known) = tries.forms.get_mut(place.unwrap_or(FORMS_MAX - 1)) {
             known.count = known.count.saturating_add(more);
+            if one.trust == Trust::Proof {
+                known.proven = known.proven.saturating_add(more);
+            }
         }
         tries.count(tries.last, findtime)
     }
@@ -175,6 +202,14 @@ impl Window {
     pub fn tries(&self, offender: &Addr, now: Time, findtime: Duration) -> u32 {
         match self.offenders.peek(offender) {
             Some(tries) if tries.last > now - findtime => tries.count(tries.last, findtime),
+            _ => 0,
+        }
+    }
+
+    /// The same of what is proven.
+    pub fn proven(&self, offender: &Addr, now: Time, findtime: Duration) -> u32 {
+        match self.offenders.peek(offender) {
+            Some(tries) if tries.last > now - findtime => tries.proven(tries.last, findtime),
             _ => 0,
         }
     }
@@ -293,12 +328,20 @@ mod tests {
         "192.0.2.7".parse().unwrap()
     }
 
+    fn one(form: u32, secs: i64) -> Try {
+        Try {
+            form,
+            time: Time::from_secs(secs),
+            trust: Trust::Proof,
+        }
+    }
+
     /// The counts after failures at these seconds, all of one form.
     fn counts(times: &[i64]) -> Vec<u32> {
         let mut window = Window::default();
         times
             .iter()
-            .map(|secs| window.add(offender(), 0, Time::from_secs(*secs), FINDTIME))
+            .map(|secs| window.add(offender(), one(0, *secs), FINDTIME))
             .collect()
     }
 
@@ -315,7 +358,7 @@ mod tests {
     #[test]
     fn lines_of_other_forms_are_the_same_tries() {
         let mut window = Window::default();
-        let mut add = |form, secs| window.add(offender(), form, Time::from_secs(secs), FINDTIME);
+        let mut add = |form, secs| window.add(offender(), one(form, secs), FINDTIME);
         assert_eq!(
             [add(0, 0), add(1, 0), add(0, 1), add(1, 1), add(2, 1)],
             [1, 1, 2, 2, 2]
@@ -324,11 +367,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_proven_is_counted_beside() {
+        let mut window = Window::default();
+        let mut add = |form, secs, trust| {
+            let one = Try {
+                trust,
+                ..one(form, secs)
+            };
+            let tries = window.add(offender(), one, FINDTIME);
+            (tries, window.proven(&offender(), one.time, FINDTIME))
+        };
+        let counts = [
+            add(0, 0, Trust::Hint),
+            add(0, 1, Trust::Proof),
+            add(0, 2, Trust::Hint),
+            add(1, 2, Trust::Proof), // of another form, so maybe of the same tries
+            add(1, 3, Trust::Proof),
+            add(0, 1_205, Trust::Hint), // half of them are past
+        ];
+        assert_eq!(counts, [(1, 0), (2, 1), (3, 1), (3, 1), (3, 2), (2, 0)]);
+    }
+
+    #[test]
     fn the_silent_are_forgotten() {
         let mut window = Window::default();
         for host in 0..100u8 {
             let addr = Addr::host([192, 0, 2, host].into());
-            window.add(addr, 0, Time::from_secs(i64::from(host)), FINDTIME);
+            window.add(addr, one(0, i64::from(host)), FINDTIME);
         }
         window.expire(Time::from_secs(650), FINDTIME);
         assert_eq!(window.len(), 49);
@@ -340,15 +405,14 @@ mod tests {
         for number in 0..(OFFENDERS_MAX as u32 + 10) {
             window.add(
                 Addr::host(std::net::IpAddr::V4(number.into())),
-                0,
-                Time::from_secs(0),
+                one(0, 0),
                 FINDTIME,
             );
         }
         assert_eq!(window.len(), OFFENDERS_MAX);
         let mut window = Window::default();
         for form in 0..1_000 {
-            window.add(offender(), form, Time::from_secs(0), FINDTIME);
+            window.add(offender(), one(form, 0), FINDTIME);
         }
         assert_eq!(
             window.offenders.peek(&offender()).unwrap().forms.len(),

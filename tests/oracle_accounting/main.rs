@@ -94,6 +94,8 @@ fn jails(dice: &mut Dice, count: usize) -> (Vec<Rules>, Value) {
             increment,
             apiban: false,
             tally: Tally::Matches,
+            hints: None,
+            maxchallenges: None,
             ignored: Protected::default(),
         };
         let given = json!({

@@ -1,0 +1,80 @@
+//! Alarms: what an operator must look at, since nobody is banned for it.
+//!
+//! The same alarm is raised once in [`AGAIN`], however long its cause lasts; the newest
+//! are kept to be shown.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ticket::Alarm;
+use crate::time::Time;
+
+/// How long the same alarm of the same address is not raised again.
+pub const AGAIN: Duration = Duration::from_secs(3_600);
+
+/// Alarms that are kept: some screens full.
+const KEPT_MAX: usize = 64;
+
+/// See the module's header.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    kept: VecDeque<Alarm>,
+    /// Alarms raised since the start.
+    pub total: u64,
+}
+
+impl Alarms {
+    /// Raises an alarm, unless the same was raised lately: that one is brought up to date.
+    /// Says whether it is a new one.
+    pub fn raise(&mut self, alarm: &Alarm) -> bool {
+        let is_same = |kept: &&mut Alarm| {
+            (kept.kind, kept.addr) == (alarm.kind, alarm.addr) && kept.time + AGAIN > alarm.time
+        };
+        if let Some(same) = self.kept.iter_mut().find(is_same) {
+            same.count = same.count.max(alarm.count);
+            return false;
+        }
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(alarm.clone());
+        self.total += 1;
+        true
+    }
+
+    /// The newest alarms, the newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &Alarm> {
+        self.kept.iter().rev()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::AlarmKind;
+
+    #[test]
+    fn the_same_is_raised_once_in_an_hour_and_memory_is_bounded() {
+        let mut alarms = Alarms::default();
+        let mut raise = |host: u8, secs| {
+            alarms.raise(&Alarm {
+                kind: AlarmKind::Cracking,
+                time: Time::from_secs(secs),
+                addr: Some(Addr::host([192, 0, 2, host].into())),
+                jail: "asterisk".into(),
+                accounts: Vec::new(),
+                count: 9,
+            })
+        };
+        assert_eq!(
+            [raise(1, 0), raise(2, 0), raise(1, 3_599), raise(1, 3_600)],
+            [true, true, false, true]
+        );
+        for host in 0..200 {
+            raise(host, 9_999);
+        }
+        assert_eq!((alarms.kept.len(), alarms.total), (KEPT_MAX, 203));
+    }
+
+    use crate::addr::Addr;
+}
