@@ -165,7 +165,8 @@ impl fmt::Display for Alarm {
                 whose(f)?;
                 write!(
                     f,
-                    ", which is never banned, for {count} failed tries: who failed stays hidden"
+                    ", which is never banned, for {count} failed tries: if it is a proxy, who \
+                     failed stays hidden"
                 )
             }
         }?;

@@ -13,6 +13,7 @@ pub mod archive;
 mod logs;
 mod open;
 mod salvage;
+mod standings;
 pub mod store;
 
 use std::cmp::Reverse;

@@ -45,6 +45,8 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS ringfence_tries(
         jail TEXT NOT NULL, ip TEXT NOT NULL, forms JSON NOT NULL, last INTEGER NOT NULL,
         PRIMARY KEY(jail, ip)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS ringfence_standings(
+        ip TEXT PRIMARY KEY, data JSON NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS ringfence_list(ip TEXT PRIMARY KEY, expires INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS ringfence_facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 ";
@@ -57,6 +59,7 @@ pub(super) const TABLES: &[&str] = &[
     "bips",
     "ringfence_positions",
     "ringfence_tries",
+    "ringfence_standings",
     "ringfence_list",
     "ringfence_facts",
 ];

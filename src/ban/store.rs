@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 
 pub use super::open::{StoreError, Trouble};
 
-use super::{logs, open};
+use super::{logs, open, standings};
 use crate::addr::Addr;
-use crate::ticket::{Ban, FormTries, JailName, KeptTries, Reason};
+use crate::ticket::{Ban, FormTries, JailName, KeptStanding, KeptTries, Reason};
 use crate::time::{BanTime, Time};
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
@@ -156,6 +156,8 @@ pub enum Record {
     Forget(Addr),
     /// All logs were read up to here, and so the tries stand.
     Read(Reading),
+    /// What makes an address known-good or shared.
+    Known(KeptStanding),
     /// Entries of the list are in force until then.
     Listed(Vec<(Addr, Time)>),
     /// These jails run, and no others.
@@ -207,6 +209,8 @@ pub struct Kept {
     pub foreign: Vec<ForeignPlace>,
     /// The tries that were not too many yet.
     pub tries: Vec<KeptTries>,
+    /// What makes addresses known-good or shared, the oldest first.
+    pub standings: Vec<KeptStanding>,
     /// Entries of the list that have not expired.
     pub listed: Vec<(Addr, Time)>,
 }
@@ -280,6 +284,7 @@ impl Store {
             Ok(Kept {
                 places: load_places(&self.connection)?,
                 tries: load_tries(&self.connection)?,
+                standings: standings::load(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
                 ..kept
             })
@@ -327,6 +332,7 @@ impl Store {
                 "DELETE FROM bips WHERE bantime >= 0 AND timeofban <= ?1 AND timeofban + 3 * bantime <= ?1",
                 before,
             )?;
+            standings::purge(&transaction, now)?;
             logs::purge_jails(&transaction)?;
             transaction.commit()
         })()
@@ -405,6 +411,7 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             }
             logs::write(transaction, &reading.places)
         }
+        Record::Known(kept) => standings::write(transaction, kept),
         Record::Jails(jails) => logs::write_jails(transaction, jails),
         Record::Listed(entries) => {
             let mut insert = transaction.prepare_cached(
@@ -689,6 +696,17 @@ mod tests {
         }
     }
 
+    fn standing(host: u8, last: i64) -> KeptStanding {
+        KeptStanding {
+            addr: format!("203.0.113.{host}").parse().unwrap(),
+            merit: Some(Time::from_micros(7)),
+            known: None,
+            shared: Some(Time::from_secs(99)),
+            last: Time::from_secs(last),
+            accounts: vec![(u64::MAX, Time::from_micros(5))],
+        }
+    }
+
     #[test]
     fn readings_are_joined() {
         let reading = |anew: &[&str], tries: &[KeptTries]| Reading {
@@ -751,6 +769,7 @@ mod tests {
             places: vec![place.clone()],
             foreign: Vec::new(),
             tries: vec![tries(8, 2), tries(7, 3)],
+            standings: vec![standing(7, 800), standing(8, 900)],
             listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
         };
         let mut store = Store::open(&path).unwrap();
@@ -765,6 +784,9 @@ mod tests {
                 ban_record(&bans[1]),
                 ban_record(&bans[2]),
                 ban_record(&bans[3]),
+                Record::Known(standing(8, 900)),
+                Record::Known(standing(7, 700)),
+                Record::Known(standing(7, 800)),
                 Record::Unban {
                     jail: "asterisk".into(),
                     addr: "192.0.2.3".parse().unwrap(),

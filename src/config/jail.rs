@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::Purpose;
 use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
+use super::judgement;
 use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
@@ -225,8 +226,14 @@ impl Reader {
                     false => Tally::Tries,
                 },
                 ignored: Protected::only(ignore.addrs.iter().copied()),
-                hints: None,
-                maxchallenges: None,
+                hints: match self.is_tree {
+                    true => None,
+                    false => judgement::hints(text)?,
+                },
+                maxchallenges: match self.is_tree {
+                    true => None,
+                    false => judgement::maxchallenges(text)?,
+                },
             },
             filter_name: text.filter.clone(),
             filter: Arc::new(filter),

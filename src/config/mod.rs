@@ -11,6 +11,7 @@ pub mod error;
 pub mod fail2ban;
 pub mod ini;
 pub mod jail;
+mod judgement;
 pub mod native;
 
 use std::path::{Path, PathBuf};

@@ -129,6 +129,7 @@ impl Clerk {
             let before = Before {
                 bans: kept.bans,
                 history: kept.history,
+                standings: kept.standings,
                 listed: kept.listed,
                 ..Before::default()
             };

@@ -153,6 +153,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bans: kept.bans,
         history: kept.history,
         tries: kept.tries,
+        standings: kept.standings,
         listed: kept.listed,
         kernel: kernel.entries()?,
     };

@@ -131,6 +131,9 @@ pub enum Refusal {
     /// It is protected.
     #[error("{0} is protected: remove it from `protect` in ringfence.toml first")]
     Protected(Addr),
+    /// It is known-good, or speaks for many: no jail of ours cuts it off.
+    #[error("{0} is known-good, or shared by many: no jail bans it by itself")]
+    Spared(Addr),
     /// It is the whole internet.
     #[error("{0} is everybody; ban a longer prefix")]
     Everybody(Addr),

@@ -52,7 +52,7 @@ impl Engine {
     pub(super) fn page(&mut self, mut page: Page, now: Time, effects: &mut Vec<Effect>) {
         let arrived = page.entries.len();
         page.entries
-            .retain(|(ip, expires)| *expires > now && !self.is_spared(&Addr::host(*ip)));
+            .retain(|(ip, expires)| *expires > now && !self.is_spared(&Addr::host(*ip), now));
         let entries: Arc<[Entry]> = page
             .entries
             .iter()

@@ -8,9 +8,11 @@
 
 mod again;
 mod event;
+mod flows;
 mod list;
 mod operator;
 mod restore;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use crate::feed::verdicts::{Cached, Verdicts};
 use crate::jail::bantime::Increment;
 use crate::jail::history::{History, Past};
 use crate::jail::protect::Protected;
+use crate::jail::standing::Rank;
 use crate::jail::{Jail, Judgement, Rules, Tally};
 use crate::ticket::{Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Verdict};
 use crate::time::{BanTime, Time};
@@ -39,6 +42,7 @@ use list::WaitingPage;
 use operator::operators_rules;
 pub use operator::{OPERATOR_JAIL, Pardon};
 pub use restore::Before;
+pub use target::Target;
 
 /// How long an address is banned that APIBAN confirms, at least. It is as long as
 /// the confirmation is remembered; whoever fails after that is asked for again.
@@ -74,6 +78,7 @@ pub struct Engine {
     pages: Vec<WaitingPage>,
     bans_total: u64,
     asks_flows: bool,
+    target: Target,
     housekeeping: Time,
 }
 
@@ -94,6 +99,7 @@ impl Engine {
             pages: Vec::new(),
             bans_total: 0,
             asks_flows: false,
+            target: Target::default(),
             housekeeping: now + HOUSEKEEPING,
         };
         let _none_before = engine.set_rules(rules);
@@ -120,10 +126,7 @@ impl Engine {
             let bans: Vec<Ban> = self.ledger.of_jail(&name).collect();
             for ban in bans {
                 self.ledger.remove(&name, &ban.addr);
-                effects.push(Effect::Order(Order::Unblock {
-                    set: Set::Jail(name.clone()),
-                    addr: ban.addr,
-                }));
+                effects.push(unblock(set_of(&ban), ban.addr));
             }
         }
         let names: Vec<JailName> = self.jails.keys().cloned().collect();
@@ -145,7 +148,7 @@ impl Engine {
         let listed: Vec<IpAddr> = self.list.keys().copied().filter(is_listed).collect();
         for ban in &bans {
             self.ledger.remove(name, &ban.addr);
-            effects.push(unblock(Set::Jail(name.clone()), ban.addr));
+            effects.push(unblock(set_of(ban), ban.addr));
         }
         for ip in listed {
             self.list.remove(&ip);
@@ -158,10 +161,13 @@ impl Engine {
         }
     }
 
-    /// Shall no list hold this address? Whoever is protected, or ignored by any jail.
-    fn is_spared(&self, addr: &Addr) -> bool {
+    /// Shall no list hold this address? Whoever is protected, ignored by any jail, or more
+    /// than a stranger.
+    fn is_spared(&self, addr: &Addr, now: Time) -> bool {
         let mut jails = self.jails.values();
-        self.protected.covers(addr) || jails.any(|jail| jail.rules.ignored.covers(addr))
+        self.protected.covers(addr)
+            || jails.any(|jail| jail.rules.ignored.covers(addr))
+            || self.rank(&Addr::offender(addr.ip()), now) != Rank::Stranger
     }
 
     /// Takes rules over, and says which jails are gone.
@@ -200,11 +206,11 @@ impl Engine {
                 self.lift_ignored(&jail, effects);
             }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
-            Event::Sighting(_)
-            | Event::Registered(_)
-            | Event::Flow(..)
-            | Event::Infrastructure(_)
-            | Event::Tick => {}
+            Event::Sighting(sighting) => self.sighting(&sighting, now, effects),
+            Event::Registered(registrations) => self.registered(registrations, now, effects),
+            Event::Flow(addr, ours) => self.flow(addr, ours, now, effects),
+            Event::Infrastructure(addrs) => self.infrastructure(addrs),
+            Event::Tick => {}
         }
         self.tick(now, effects);
     }
@@ -228,16 +234,19 @@ impl Engine {
 
     /// When [`Event::Tick`] is wanted next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        let busy = !self.list.is_empty() || self.jails.values().any(|jail| jail.failing() > 0);
+        let busy = !self.list.is_empty()
+            || !self.target.is_idle()
+            || self.jails.values().any(|jail| jail.failing() > 0);
         let housekeeping = busy.then_some(self.housekeeping);
-        [self.ledger.next_deadline(), housekeeping]
+        let flows = self.target.flows.next_deadline();
+        [self.ledger.next_deadline(), flows, housekeeping]
             .into_iter()
             .flatten()
             .min()
     }
 
     fn failure(&mut self, failure: &Failure, now: Time, effects: &mut Vec<Effect>) {
-        let Some(jail) = self.jails.get_mut(&failure.jail) else {
+        let Some(jail) = self.jails.get(&failure.jail) else {
             return;
         };
         let offender = offender(jail, failure.addr, &self.protected);
@@ -246,15 +255,22 @@ impl Engine {
                 jail: failure.jail.clone(),
                 addr: failure.addr,
             }));
-            return;
+            return self.wrong_source(failure, effects);
         }
+        let Some(patience) = self.patience(failure, offender, now, effects) else {
+            return;
+        };
+        let is_stranger = patience == 1;
+        let Some(jail) = self.jails.get_mut(&failure.jail) else {
+            return;
+        };
         let past = self.history.of(&failure.jail, &offender);
         if let Some(ban) = self.ledger.get(&failure.jail, &offender) {
             // A banned address is judged as well, but by its failures alone: a ban that
             // would end later now is prolonged.
-            if let Judgement::Ban { since, .. } =
-                jail.judge(failure, offender, 1, Verdict::NoAnswer, past, now)
-                && let Some(longer) = prolonged(&ban, jail.rules.bantime, since)
+            if let Judgement::Ban { since, reason, .. } =
+                jail.judge(failure, offender, patience, Verdict::NoAnswer, past, now)
+                && let Some(longer) = prolonged(&ban, jail.rules.bantime_of(reason), since)
             {
                 return self.prolong(longer, now, effects);
             }
@@ -262,7 +278,7 @@ impl Engine {
         }
         // APIBAN knows hosts.
         let ip = failure.addr.ip();
-        let is_asked_for = jail.rules.apiban && failure.addr.is_host();
+        let is_asked_for = jail.rules.apiban && failure.addr.is_host() && is_stranger;
         let cached = self.verdicts.lookup(ip, now);
         let verdict = match cached {
             _ if !is_asked_for => Verdict::NoAnswer,
@@ -271,22 +287,28 @@ impl Engine {
             Cached::InFlight | Cached::Unknown => Verdict::NoAnswer,
         };
         let may_ask = is_asked_for && self.checks.on;
-        let maxretry = jail.rules.maxretry;
-        match jail.judge(failure, offender, 1, verdict, past, now) {
-            Judgement::Ban {
-                reason: Reason::MaxRetry,
-                since,
-                ..
-            } if jail.rules.bantime.end(since).is_some_and(|end| end <= now) => {} // an old line
+        let maxretry = jail.rules.maxretry.saturating_mul(patience);
+        match jail.judge(failure, offender, patience, verdict, past, now) {
+            Judgement::Ban { reason, since, .. } if jail.rules.is_over(reason, since, now) => {} // an old line
             Judgement::Ban {
                 reason,
                 tries,
                 since,
                 lines,
             } => {
+                let reason = match is_stranger {
+                    true => reason,
+                    false => Reason::Throttled,
+                };
                 let ban = self.sentence(&failure.jail, offender, since, reason, tries);
+                if reason == Reason::Hints {
+                    return self.suspect(ban, lines, now, effects);
+                }
                 // The door may stay shut only for what is protected or banned, both seen to above.
                 let _already = self.impose(ban, lines, now, effects);
+                if !is_stranger {
+                    self.lose(&offender, effects);
+                }
             }
             Judgement::Tries(tries) => {
                 if may_ask && cached == Cached::Unknown && self.may_be_checked(ip) {
@@ -332,7 +354,8 @@ impl Engine {
             .again
             .get(&key)
             .is_none_or(|last| now > *last + AGAIN_EVERY);
-        if time > ban.since + STRAGGLERS && due {
+        let is_cut_off = ban.reason != Reason::Throttled;
+        if is_cut_off && time > ban.since + STRAGGLERS && due {
             effects.extend(block(&ban, now).map(Effect::Order));
             effects.push(Effect::Tell(Tell::StillSeen(ban)));
             self.again.put(key, now);
@@ -378,10 +401,9 @@ impl Engine {
         let count = self.past(jail, &addr).map_or(0, |past| past.count);
         let bantime = match self.jails.get(jail) {
             Some(jail) => {
-                let Rules {
-                    increment, bantime, ..
-                } = &jail.rules;
-                increment.bantime(*bantime, count, &mut || self.chance.next())
+                let Rules { increment, .. } = &jail.rules;
+                let base = jail.rules.bantime_of(reason);
+                increment.bantime(base, count, &mut || self.chance.next())
             }
             None => BanTime::For(LISTED_BANTIME),
         };
@@ -399,8 +421,9 @@ impl Engine {
         }
     }
 
-    /// The one door for every ban: protected addresses do not pass, and an address
-    /// that the same jail holds for as long already is left as it is.
+    /// The one door for every ban: protected addresses do not pass, nor does an order of
+    /// our own jails to cut off somebody who is more than a stranger; an address that the
+    /// same jail holds for as long already is left as it is.
     fn impose(
         &mut self,
         ban: Ban,
@@ -413,6 +436,10 @@ impl Engine {
         }
         if ban.addr.prefix_len() == 0 {
             return Err(Refusal::Everybody(ban.addr));
+        }
+        let cuts_off = !matches!(ban.reason, Reason::Operator | Reason::Throttled);
+        if cuts_off && self.is_ours(&ban.jail) && self.rank(&ban.addr, now) != Rank::Stranger {
+            return Err(Refusal::Spared(ban.addr));
         }
         let held = self.ledger.get(&ban.jail, &ban.addr);
         let held_before = held.is_some();
@@ -459,15 +486,17 @@ impl Engine {
     }
 
     fn refused(&mut self, set: &Set, addr: Addr, effects: &mut Vec<Effect>) {
-        if let Set::Jail(jail) = set
-            && let Some(ban) = self.ledger.remove(jail, &addr)
-        {
-            self.history.forget_of(jail, &addr);
-            effects.push(Effect::Record(Record::Unban {
-                jail: jail.clone(),
-                addr,
-            }));
-            effects.push(Effect::Tell(Tell::NotInForce(ban)));
+        let holds = |jail: &&JailName| {
+            let ban = self.ledger.get(jail, &addr);
+            ban.is_some_and(|ban| set_of(&ban) == *set)
+        };
+        let jails: Vec<JailName> = self.jails.keys().filter(holds).cloned().collect();
+        for jail in jails {
+            if let Some(ban) = self.ledger.remove(&jail, &addr) {
+                self.history.forget_of(&jail, &addr);
+                effects.push(Effect::Record(Record::Unban { jail, addr }));
+                effects.push(Effect::Tell(Tell::NotInForce(ban)));
+            }
         }
     }
 
@@ -499,16 +528,16 @@ impl Engine {
         while let Some(due) = self.ledger.due(now) {
             match due {
                 Due::Ended(ban) => {
-                    let set = Set::Jail(ban.jail.clone());
-                    effects.push(Effect::Order(Order::Unblock {
-                        set,
-                        addr: ban.addr,
-                    }));
+                    // Jails share the set of those that are held back.
+                    if set_of(&ban) != Set::Throttled || !self.is_throttled(&ban.addr) {
+                        effects.push(unblock(set_of(&ban), ban.addr));
+                    }
                     effects.push(Effect::Tell(Tell::Unbanned(ban)));
                 }
                 Due::Renew(ban) => effects.extend(block(&ban, now).map(Effect::Order)),
             }
         }
+        self.target_tick(now, effects);
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             self.list.retain(|_, expires| *expires > now);
@@ -566,9 +595,17 @@ fn block(ban: &Ban, now: Time) -> Option<Order> {
         None => Duration::MAX,
     };
     Some(Order::Block {
-        set: Set::Jail(ban.jail.clone()),
+        set: set_of(ban),
         entry: Entry::lasting(ban.addr, span),
     })
+}
+
+/// The kernel set in which a ban stands.
+fn set_of(ban: &Ban) -> Set {
+    match ban.reason {
+        Reason::Throttled => Set::Throttled,
+        _ => Set::Jail(ban.jail.clone()),
+    }
 }
 
 fn unblock(set: Set, addr: Addr) -> Effect {

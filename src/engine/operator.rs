@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Effect, Engine, Refusal, Tell};
+use super::{Effect, Engine, Refusal, Tell, set_of, unblock};
 use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::jail::bantime::Increment;
@@ -82,10 +82,7 @@ impl Engine {
         }
         for ban in &pardon.lifted {
             self.ledger.remove(&ban.jail, &ban.addr);
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::Jail(ban.jail.clone()),
-                addr: ban.addr,
-            }));
+            effects.push(unblock(set_of(ban), ban.addr));
         }
         let inside = |ip: &IpAddr| addr.contains(&Addr::host(*ip));
         let mut listed: Vec<IpAddr> = self.list.keys().copied().filter(inside).collect();

@@ -10,7 +10,7 @@ use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Record};
 use crate::jail::history::Past;
 use crate::jail::{Jail, Rules};
-use crate::ticket::{Ban, Entry, JailName, KeptTries, Order, Reason, Set};
+use crate::ticket::{Ban, Entry, JailName, KeptStanding, KeptTries, Order, Reason, Set};
 use crate::time::Time;
 
 /// A kernel entry that ends this much before its ban is not laid on again at start:
@@ -29,6 +29,8 @@ pub struct Before {
     pub history: Vec<PastBan>,
     /// Tries that were not too many yet, by the database, the oldest first.
     pub tries: Vec<KeptTries>,
+    /// What makes addresses known-good or shared, by the database, the oldest first.
+    pub standings: Vec<KeptStanding>,
     /// APIBAN's list, by the database.
     pub listed: Vec<(Addr, Time)>,
     /// By the kernel.
@@ -48,6 +50,7 @@ impl Engine {
                 .or_default()
                 .insert(entry.addr, entry.timeout_secs);
         }
+        self.restore_standings(before.standings, now, effects);
         self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
         for PastBan {
             jail,
@@ -106,6 +109,7 @@ impl Engine {
     /// Puts back in force what the database held, when it could be read only now: what
     /// has happened since goes before it, and counts go on.
     pub fn restore_late(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+        self.restore_standings(before.standings, now, effects);
         for past in before.history {
             let since = self.history.of(&past.jail, &past.addr);
             let past_now = Past {
@@ -134,6 +138,7 @@ impl Engine {
             let past = self.history.of(&ban.jail, &ban.addr);
             Effect::Record(Record::Standing(ban, past.map_or(1, |past| past.count)))
         }));
+        self.record_standings(effects);
     }
 
     fn restore_ban(
@@ -143,7 +148,10 @@ impl Engine {
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
-        let set = Set::Jail(old.jail.clone());
+        let set = match old.reason {
+            Reason::Throttled => Set::Throttled,
+            _ => Set::Jail(old.jail.clone()),
+        };
         let addr = old.addr;
         let held = in_kernel
             .get_mut(&set)
@@ -199,7 +207,7 @@ impl Engine {
     ) {
         let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
         for (addr, expires) in listed {
-            if expires > now && !self.is_spared(&addr) {
+            if expires > now && !self.is_spared(&addr, now) {
                 self.list.insert(addr.ip(), expires);
                 let entry = Entry::lasting(addr, expires.since(now));
                 let lasts =
@@ -210,7 +218,7 @@ impl Engine {
             }
         }
         for (addr, timeout_secs) in held {
-            if self.is_spared(&addr) {
+            if self.is_spared(&addr, now) {
                 unwanted.push(addr);
             } else {
                 let expires = now + Duration::from_secs(u64::from(timeout_secs));

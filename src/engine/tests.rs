@@ -10,11 +10,11 @@ use super::*;
 use crate::ban::store::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
-use crate::ticket::Trust;
+use crate::ticket::{Registration, Sight, Sighting, Trust};
 
-const START: i64 = 1_000_000;
+pub(super) const START: i64 = 1_000_000;
 
-fn rules(name: &str) -> Rules {
+pub(super) fn rules(name: &str) -> Rules {
     Rules {
         name: name.into(),
         maxretry: 3,
@@ -48,7 +48,7 @@ fn check(rows: &str, expected: Expect) {
     check_with(engine(), rows, expected);
 }
 
-fn check_with(mut engine: Engine, rows: &str, expected: Expect) {
+pub(super) fn check_with(mut engine: Engine, rows: &str, expected: Expect) {
     let mut shown = String::new();
     for row in rows.lines().map(str::trim).filter(|row| !row.is_empty()) {
         let mut words = row.split_whitespace();
@@ -87,6 +87,65 @@ fn play(
             now,
             effects,
         ),
+        [trust @ ("hint" | "proof"), jail, addr, rest @ ..] => {
+            let trust = match *trust {
+                "proof" => Trust::Proof,
+                _ => Trust::Hint,
+            };
+            let user = rest.first().map(|user| (*user).into());
+            let event = match failure(jail, ip(addr), 0, now) {
+                Event::Failure(failure) => Event::Failure(Failure {
+                    trust,
+                    user,
+                    ..failure
+                }),
+                other => other,
+            };
+            engine.handle(event, now, effects);
+        }
+        [
+            seen @ ("login" | "doubted" | "challenge"),
+            jail,
+            addr,
+            rest @ ..,
+        ] => {
+            let sighting = Sighting {
+                jail: (*jail).into(),
+                addr: Addr::host(ip(addr)),
+                time: now,
+                sight: match *seen {
+                    "challenge" => Sight::Challenge,
+                    _ => Sight::Success,
+                },
+                trust: match *seen {
+                    "login" => Trust::Proof,
+                    _ => Trust::Hint,
+                },
+                user: rest.first().map(|user| (*user).into()),
+                form: 0,
+            };
+            engine.handle(Event::Sighting(sighting), now, effects);
+        }
+        ["registered", addr, user, since] => {
+            let registration = Registration {
+                addr: Addr::host(ip(addr)),
+                user: (*user).into(),
+                since: Time::from_secs(START + since.parse::<i64>().unwrap()),
+            };
+            engine.handle(Event::Registered(vec![registration]), now, effects);
+        }
+        ["flow", addr, answer] => {
+            let event = Event::Flow(addr.parse().unwrap(), *answer == "yes");
+            engine.handle(event, now, effects);
+        }
+        ["infrastructure", addrs @ ..] => {
+            let addrs = addrs.iter().map(|addr| addr.parse().unwrap());
+            engine.handle(Event::Infrastructure(Protected::only(addrs)), now, effects);
+        }
+        ["rank", addr] => {
+            let rank = engine.rank(&addr.parse().unwrap(), now);
+            writeln!(shown, "rank: {rank:?}").unwrap();
+        }
         ["listed", addr] => engine.handle(Event::Answer(ip(addr), Verdict::Listed), now, effects),
         ["unlisted", addr] => {
             engine.handle(Event::Answer(ip(addr), Verdict::NotListed), now, effects)
@@ -214,6 +273,7 @@ fn show(effect: &Effect) -> String {
         Effect::Record(Record::Standing(ban, count)) => {
             format!("record standing {} {} {count}", ban.jail, ban.addr)
         }
+        Effect::Record(Record::Known(kept)) => format!("record standing of {}", kept.addr),
         Effect::Record(Record::Jails(jails)) => format!("record {} jails", jails.len()),
         Effect::Record(Record::Fact(name, _)) => format!("record {name}"),
         Effect::Record(Record::Read(reading)) => {
@@ -365,6 +425,7 @@ fn the_protected_are_not_banned_by_anybody() {
             0 tell Protected
             1 tell Protected
             2 tell Protected
+            2 alarm: the log names 192.0.2.99, which is never banned, for 3 failed tries: if it is a proxy, who failed stays hidden (jail asterisk)
             3 nothing
             refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
             4 nothing
@@ -610,6 +671,7 @@ fn what_was_in_force_goes_on() {
         ],
         history: Vec::new(),
         tries: Vec::new(),
+        standings: Vec::new(),
         listed: vec![
             (
                 "198.51.100.1".parse().unwrap(),

@@ -206,8 +206,8 @@ impl Failing {
 
 /// A name, cut to what is kept of it.
 fn cut(name: &str) -> &str {
-    let end = name.floor_char_boundary(NAME_BYTES_MAX);
-    name.get(..end).unwrap_or(name)
+    let mut ends = (0..=NAME_BYTES_MAX.min(name.len())).rev();
+    ends.find_map(|end| name.get(..end)).unwrap_or("")
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ticket::Alarm;
-use crate::time::Time;
 
 /// How long the same alarm of the same address is not raised again.
 pub const AGAIN: Duration = Duration::from_secs(3_600);
@@ -51,7 +50,9 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Addr;
     use crate::ticket::AlarmKind;
+    use crate::time::Time;
 
     #[test]
     fn the_same_is_raised_once_in_an_hour_and_memory_is_bounded() {
@@ -75,6 +76,4 @@ mod tests {
         }
         assert_eq!((alarms.kept.len(), alarms.total), (KEPT_MAX, 203));
     }
-
-    use crate::addr::Addr;
 }

@@ -57,6 +57,22 @@ pub struct Rules {
     pub ignored: Protected,
 }
 
+impl Rules {
+    /// How long a ban lasts that is laid on for this reason.
+    pub fn bantime_of(&self, reason: Reason) -> BanTime {
+        match (reason, self.hints) {
+            (Reason::Hints | Reason::Scan, Some(short)) => short,
+            _ => self.bantime,
+        }
+    }
+
+    /// Would a ban for a reason of this jail's own be over by now?
+    pub fn is_over(&self, reason: Reason, since: Time, now: Time) -> bool {
+        let end = self.bantime_of(reason).end(since);
+        reason != Reason::Listed && end.is_some_and(|end| end <= now)
+    }
+}
+
 /// What a jail counts, and for whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tally {

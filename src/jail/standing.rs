@@ -241,6 +241,12 @@ impl Standings {
         Some(since.kept(addr))
     }
 
+    /// All that would be written down.
+    pub fn all(&self) -> impl Iterator<Item = KeptStanding> {
+        let standings = self.addrs.iter().rev();
+        standings.map(|(addr, standing)| standing.kept(*addr))
+    }
+
     /// How many addresses are known-good now, and how many shared.
     pub fn count(&self, now: Time) -> (usize, usize) {
         let ranks = self.addrs.iter().map(|(_, standing)| standing.rank(now));

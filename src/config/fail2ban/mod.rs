@@ -49,6 +49,7 @@ pub const OUR_KEYS: &[&str] = &[
     "apiban",
     "observe",
     "hints",
+    "maxchallenges",
     "framing",
 ];
 

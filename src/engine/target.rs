@@ -1,0 +1,413 @@
+//! The right target: who is behind an address, and what may be done to it.
+//!
+//! A jail counts; here it is decided with how much patience, and what follows. A stranger is
+//! banned. A known-good address is judged with more patience, by proofs only, and its
+//! signalling is held back at most. A shared one is not sanctioned at all: an alarm names
+//! the accounts that are tried behind it. While the brake is on neither of them is.
+//! All this goes for our own jails (`Tally::Tries`); a fail2ban tree's judge as they did.
+
+#[cfg(test)]
+mod tests;
+
+use super::flows::{Case, Flows};
+use super::{Effect, Engine, Tell, offender};
+use crate::addr::Addr;
+use crate::ban::store::Record;
+use crate::jail::accounts::Accounts;
+use crate::jail::alarms::Alarms;
+use crate::jail::brake::{Brake, Change};
+use crate::jail::protect::Protected;
+use crate::jail::scans::Scans;
+use crate::jail::sources::Sources;
+use crate::jail::standing::{PATIENCE, Rank, Standings};
+use crate::jail::{Jail, Tally};
+use crate::ticket::{
+    Alarm, AlarmKind, Ban, Failure, JailName, KeptStanding, Reason, Registration, Sight, Sighting,
+    Trust,
+};
+use crate::time::Time;
+
+/// A login after so many failures less than `maxretry` is no mistake that was mended.
+const MANY_BELOW: u32 = 1;
+
+/// And never after fewer than this, however strict `maxretry` is: people mistype.
+const MANY_LEAST: u32 = 3;
+
+/// What is known of addresses beside their failures.
+#[derive(Debug, Default)]
+pub struct Target {
+    infrastructure: Protected,
+    standings: Standings,
+    accounts: Accounts,
+    brake: Brake,
+    scans: Scans,
+    sources: Sources,
+    alarms: Alarms,
+    pub(super) flows: Flows,
+}
+
+impl Target {
+    /// How many addresses are known-good now, and how many shared.
+    pub fn count(&self, now: Time) -> (usize, usize) {
+        self.standings.count(now)
+    }
+
+    /// Since when an address is known-good.
+    pub fn known_since(&self, addr: &Addr) -> Option<Time> {
+        self.standings.known_since(addr)
+    }
+
+    /// Since when the brake is on.
+    pub fn brake(&self) -> Option<Time> {
+        self.brake.on_since()
+    }
+
+    /// The alarms.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// Addresses that the logs name wrongly.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Is there something that time ends?
+    pub(super) fn is_idle(&self) -> bool {
+        self.brake.is_idle()
+    }
+}
+
+impl Engine {
+    /// What is known of addresses beside their failures.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What an address is to us, as our own jails see it.
+    pub fn rank(&self, addr: &Addr, now: Time) -> Rank {
+        if self.target.infrastructure.covers(addr) {
+            return Rank::Shared;
+        }
+        match self.target.standings.rank(addr, now) {
+            // Whoever lost his standing is not cut off as long as he is held back for it.
+            Rank::Stranger if self.is_throttled(addr) => Rank::Known,
+            rank => rank,
+        }
+    }
+
+    pub(super) fn is_throttled(&self, addr: &Addr) -> bool {
+        let ban = |jail: &JailName| self.ledger.get(jail, addr);
+        let mut bans = self.jails.keys().filter_map(ban);
+        bans.any(|ban| ban.reason == Reason::Throttled)
+    }
+
+    /// Is this one of our own jails?
+    pub(super) fn is_ours(&self, jail: &str) -> bool {
+        self.jails.get(jail).is_some_and(is_ours)
+    }
+
+    /// These addresses speak for many.
+    pub(super) fn infrastructure(&mut self, addrs: Protected) {
+        self.target.infrastructure = addrs;
+    }
+
+    /// With how much patience a failure is judged; none if it is not judged at all.
+    pub(super) fn patience(
+        &mut self,
+        failure: &Failure,
+        offender: Addr,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Option<u32> {
+        let jail = self.jails.get(&failure.jail).filter(|jail| is_ours(jail));
+        let Some(jail) = jail else { return Some(1) };
+        let trust = jail.trust(failure);
+        let maxretry = jail.rules.maxretry;
+        let rank = self.rank(&offender, now);
+        match (rank, trust) {
+            (Rank::Stranger, Trust::Hint) => {
+                return (!self.target.flows.are_ours(&offender, now)).then_some(1);
+            }
+            (Rank::Stranger, Trust::Proof) => {
+                let void = self.target.standings.failed(&offender);
+                effects.extend(void.map(recorded));
+                return Some(1);
+            }
+            (_, Trust::Hint) => return None,
+            (_, Trust::Proof) => {}
+        }
+        let standings = &self.target.standings;
+        let known = || {
+            let (known, shared) = standings.count(now);
+            known + shared
+        };
+        let change = self.target.brake.failed(offender, failure.time, known);
+        if let Change::On(count) = change {
+            self.target.accounts.clear();
+            let alarm = Alarm {
+                kind: AlarmKind::Outage,
+                time: failure.time,
+                addr: None,
+                jail: failure.jail.clone(),
+                accounts: Vec::new(),
+                count,
+            };
+            self.alarm(alarm, effects);
+        }
+        if self.target.brake.on_since().is_some() {
+            return None;
+        }
+        let tried = (failure.user.as_deref().unwrap_or(""), failure.form);
+        let accounts = &mut self.target.accounts;
+        if let Some(cracking) = accounts.failed(offender, tried, failure.time, maxretry) {
+            let alarm = Alarm {
+                kind: AlarmKind::Cracking,
+                time: failure.time,
+                addr: Some(offender),
+                jail: failure.jail.clone(),
+                accounts: cracking.accounts,
+                count: cracking.tries,
+            };
+            self.alarm(alarm, effects);
+        }
+        match rank {
+            Rank::Shared => {
+                self.hidden(failure, offender);
+                None
+            }
+            _ => Some(PATIENCE),
+        }
+    }
+
+    /// A known-good address has used its patience up.
+    pub(super) fn lose(&mut self, addr: &Addr, effects: &mut Vec<Effect>) {
+        effects.extend(self.target.standings.lose(addr).map(recorded));
+    }
+
+    /// A failure of an address that may not be banned. Says whether others are for as many.
+    fn hidden(&mut self, failure: &Failure, addr: Addr) -> bool {
+        let Some(jail) = self.jails.get(&failure.jail).filter(|jail| is_ours(jail)) else {
+            return false;
+        };
+        let rules = (jail.rules.maxretry, jail.rules.findtime);
+        let sources = &mut self.target.sources;
+        sources.failed(addr, &failure.jail, failure.time, rules)
+    }
+
+    /// A failure of a protected or ignored address: whoever failed hides behind it, perhaps.
+    pub(super) fn wrong_source(&mut self, failure: &Failure, effects: &mut Vec<Effect>) {
+        if self.hidden(failure, failure.addr) {
+            let alarm = Alarm {
+                kind: AlarmKind::WrongSource,
+                time: failure.time,
+                addr: Some(failure.addr),
+                jail: failure.jail.clone(),
+                accounts: Vec::new(),
+                count: self
+                    .jails
+                    .get(&failure.jail)
+                    .map_or(0, |jail| jail.rules.maxretry),
+            };
+            self.alarm(alarm, effects);
+        }
+    }
+
+    fn alarm(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
+        if self.target.alarms.raise(&alarm) {
+            effects.push(Effect::Tell(Tell::Alarm(alarm)));
+        }
+    }
+
+    /// A filter saw something of an address.
+    pub(super) fn sighting(&mut self, seen: &Sighting, now: Time, effects: &mut Vec<Effect>) {
+        let Some(jail) = self.jails.get(&seen.jail).filter(|jail| is_ours(jail)) else {
+            return;
+        };
+        if self.protected.covers(&seen.addr) || jail.rules.ignored.covers(&seen.addr) {
+            return;
+        }
+        let offender = offender(jail, seen.addr, &self.protected);
+        match seen.sight {
+            Sight::Challenge => self.challenged(seen, offender, now, effects),
+            // Whoever forges a login of his own is not found scanning; it gains him no more.
+            Sight::Success if seen.trust == Trust::Hint => self.target.scans.forget(&offender),
+            Sight::Success => {
+                self.target.scans.forget(&offender);
+                let user = seen.user.as_deref().unwrap_or("");
+                let failed = self.failed_before(&seen.jail, &offender, user, seen.time);
+                if let Some(count) = failed {
+                    let alarm = Alarm {
+                        kind: AlarmKind::Cracked,
+                        time: seen.time,
+                        addr: Some(offender),
+                        jail: seen.jail.clone(),
+                        accounts: seen.user.iter().map(|user| user.as_ref().into()).collect(),
+                        count,
+                    };
+                    self.alarm(alarm, effects);
+                }
+                self.login(offender, user, seen.time, failed.is_none(), effects);
+            }
+        }
+    }
+
+    /// After how many failures a login worked, if these were many: then somebody guessed.
+    /// Behind an address that is more than a stranger the account's own failures count.
+    fn failed_before(&self, jail: &str, addr: &Addr, user: &str, time: Time) -> Option<u32> {
+        let maxretry = self.jails.get(jail)?.rules.maxretry;
+        let many = maxretry.saturating_sub(MANY_BELOW).max(MANY_LEAST);
+        let failed = match self.rank(addr, time) {
+            Rank::Stranger => {
+                let guessed = |ban: &Ban| {
+                    let is_over = ban.until.is_some_and(|until| until <= time);
+                    ban.reason == Reason::MaxRetry && ban.since <= time && !is_over
+                };
+                let bans = self
+                    .ours()
+                    .filter_map(|jail| self.ledger.get(&jail.rules.name, addr));
+                let banned = bans.filter(guessed).map(|ban| ban.tries).max();
+                banned.unwrap_or(0).max(self.proven(addr, time))
+            }
+            _ => self.target.accounts.tries(addr, user, time),
+        };
+        (failed >= many).then_some(failed)
+    }
+
+    /// The most proven tries of an address in any of our jails.
+    fn proven(&self, addr: &Addr, time: Time) -> u32 {
+        let tries = self.ours().map(|jail| jail.proven(addr, time));
+        tries.max().unwrap_or(0)
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &Jail> {
+        self.jails.values().filter(|jail| is_ours(jail))
+    }
+
+    /// A login has worked.
+    fn login(
+        &mut self,
+        addr: Addr,
+        user: &str,
+        time: Time,
+        may_be_merit: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.target.brake.login(&addr);
+        let is_merit = may_be_merit && self.proven(&addr, time) == 0;
+        let news = self.target.standings.login(addr, user, time, is_merit);
+        effects.extend(news.map(recorded));
+    }
+
+    /// A registrar's store holds these registrations.
+    pub(super) fn registered(
+        &mut self,
+        registrations: Vec<Registration>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        for Registration { addr, user, since } in registrations {
+            let wider = Addr::offender(addr.ip());
+            let addr = match addr.is_host() && !self.protected.any_inside(&wider) {
+                true => wider,
+                false => addr,
+            };
+            if !self.protected.covers(&addr) {
+                self.target.scans.forget(&addr);
+                self.login(addr, &user, since.min(now), true, effects);
+                self.login(addr, &user, now, true, effects);
+            }
+        }
+    }
+
+    /// An address was asked to authenticate.
+    fn challenged(&mut self, seen: &Sighting, addr: Addr, now: Time, effects: &mut Vec<Effect>) {
+        let rules = self.jails.get(&seen.jail).map(|jail| &jail.rules);
+        let Some((rules, most)) = rules.and_then(|rules| Some((rules, rules.maxchallenges?)))
+        else {
+            return;
+        };
+        let is_over = rules.is_over(Reason::Scan, seen.time, now);
+        let is_spared = self.rank(&addr, now) != Rank::Stranger
+            || self.ledger.get(&seen.jail, &addr).is_some()
+            || self.target.flows.are_ours(&addr, now);
+        if is_over || is_spared {
+            return;
+        }
+        let scans = &mut self.target.scans;
+        let count = scans.challenged(addr, seen.form, seen.time, rules.findtime);
+        if count >= most {
+            scans.forget(&addr);
+            let ban = self.sentence(&seen.jail, addr, seen.time, Reason::Scan, count);
+            self.suspect(ban, Box::default(), now, effects);
+        }
+    }
+
+    /// A ban that rests on hints: it is laid on unless we opened a flow to the address.
+    pub(super) fn suspect(
+        &mut self,
+        ban: Ban,
+        lines: Box<str>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.asks_flows {
+            // The door may stay shut; then there is nothing to do.
+            let _shut = self.impose(ban, lines, now, effects);
+            return;
+        }
+        if self.target.flows.is_waiting(&ban.jail, &ban.addr) {
+            return;
+        }
+        effects.push(Effect::AskFlow(ban.addr));
+        if let Some(Case { ban, lines }) = self.target.flows.wait(Case { ban, lines }, now) {
+            let _shut = self.impose(ban, lines, now, effects);
+        }
+    }
+
+    /// The answer: did we open a flow to this address?
+    pub(super) fn flow(&mut self, addr: Addr, ours: bool, now: Time, effects: &mut Vec<Effect>) {
+        for Case { ban, lines } in self.target.flows.answered(addr, ours, now) {
+            if !ours {
+                let _shut = self.impose(ban, lines, now, effects);
+            }
+        }
+    }
+
+    /// What time brings.
+    pub(super) fn target_tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while let Some(Case { ban, lines }) = self.target.flows.due(now) {
+            let _shut = self.impose(ban, lines, now, effects);
+        }
+        if self.target.brake.tick(now) == Change::Off {
+            self.target.accounts.clear();
+            effects.push(Effect::Tell(Tell::OutageOver));
+        }
+    }
+
+    /// Takes over what was written down of standings. Where something has happened since,
+    /// both together are written down again.
+    pub(super) fn restore_standings(
+        &mut self,
+        kept: Vec<KeptStanding>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        for kept in kept {
+            effects.extend(self.target.standings.restore(kept, now).map(recorded));
+        }
+    }
+
+    /// Has all standings written down.
+    pub(super) fn record_standings(&self, effects: &mut Vec<Effect>) {
+        effects.extend(self.target.standings.all().map(recorded));
+    }
+}
+
+fn is_ours(jail: &Jail) -> bool {
+    jail.rules.tally == Tally::Tries
+}
+
+fn recorded(kept: KeptStanding) -> Effect {
+    Effect::Record(Record::Known(kept))
+}

@@ -1,0 +1,496 @@
+//! The right target in rows, as in the engine's own tests: `hint` and `proof` are failures,
+//! `login` is one that worked and is proven, `doubted` one that may be forged.
+
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use crate::engine::tests::{START, check_with, rules};
+use crate::engine::{Checks, Engine};
+use crate::jail::Rules;
+use crate::jail::protect::Protected;
+use crate::time::{BanTime, Time};
+
+/// Two of our jails: 3 tries in 10 minutes ban for an hour, hints for 10 minutes.
+pub(super) fn engine() -> Engine {
+    let rules = |name| Rules {
+        hints: Some(BanTime::For(Duration::from_secs(600))),
+        maxchallenges: Some(10),
+        apiban: false,
+        ..rules(name)
+    };
+    let protected = Protected::new(["192.0.2.99".parse().unwrap()]);
+    let jails = vec![rules("asterisk"), rules("kamailio")];
+    Engine::new(jails, protected, Checks::default(), Time::from_secs(START))
+}
+
+fn check(rows: &str, expected: Expect) {
+    check_with(engine(), rows, expected);
+}
+
+/// The same where conntrack can be asked.
+fn check_flows(rows: &str, expected: Expect) {
+    let mut engine = engine();
+    engine.flows_can_be_asked(true);
+    check_with(engine, rows, expected);
+}
+
+#[test]
+fn hints_ban_shortly_and_proofs_as_ever() {
+    check(
+        "0 hint asterisk 198.51.100.1
+         1 hint asterisk 198.51.100.1
+         2 hint asterisk 198.51.100.1
+         602 tick
+         700 proof asterisk 198.51.100.2
+         701 hint asterisk 198.51.100.2
+         702 proof asterisk 198.51.100.2
+         1303 proof asterisk 198.51.100.3
+         1304 proof asterisk 198.51.100.3
+         1305 proof asterisk 198.51.100.3",
+        expect![[r#"
+            0 tell found 198.51.100.1 1/3
+            1 tell found 198.51.100.1 2/3
+            2 block asterisk 198.51.100.1 600s
+            2 record ban asterisk 198.51.100.1
+            2 tell banned 198.51.100.1 hints after 3
+            602 unblock asterisk 198.51.100.1
+            602 tell unbanned 198.51.100.1
+            700 tell found 198.51.100.2 1/3
+            701 tell found 198.51.100.2 2/3
+            702 block asterisk 198.51.100.2 600s
+            702 record ban asterisk 198.51.100.2
+            702 tell banned 198.51.100.2 hints after 3
+            1303 tell found 198.51.100.3 1/3
+            1303 unblock asterisk 198.51.100.2
+            1303 tell unbanned 198.51.100.2
+            1304 tell found 198.51.100.3 2/3
+            1305 block asterisk 198.51.100.3 3600s
+            1305 record ban asterisk 198.51.100.3
+            1305 tell banned 198.51.100.3 maxretry after 3
+        "#]],
+    );
+}
+
+#[test]
+fn conntrack_is_asked_before_a_ban_that_rests_on_hints() {
+    check_flows(
+        "0 hint asterisk 198.51.100.1
+         1 hint asterisk 198.51.100.1
+         2 hint asterisk 198.51.100.1
+         2 flow 198.51.100.1 yes
+         3 hint asterisk 198.51.100.1
+         4 hint asterisk 198.51.100.1
+         5 hint asterisk 198.51.100.1
+         10 hint asterisk 198.51.100.2
+         11 hint asterisk 198.51.100.2
+         12 hint asterisk 198.51.100.2
+         12 flow 198.51.100.2 no
+         20 hint asterisk 198.51.100.3
+         21 hint asterisk 198.51.100.3
+         22 hint asterisk 198.51.100.3
+         22 hint asterisk 198.51.100.3
+         22 hint asterisk 198.51.100.3
+         22 hint asterisk 198.51.100.3
+         23 tick
+         23 flow 198.51.100.3 yes
+         30 proof asterisk 198.51.100.1
+         31 proof asterisk 198.51.100.1
+         32 proof asterisk 198.51.100.1
+         40 hint asterisk 2001:db8:1::1
+         41 hint asterisk 2001:db8:1::2
+         42 hint asterisk 2001:db8:1::3
+         42 flow 2001:db8:1::/64 no",
+        expect![[r#"
+            0 tell found 198.51.100.1 1/3
+            1 tell found 198.51.100.1 2/3
+            2 ask flow 198.51.100.1
+            2 nothing
+            3 nothing
+            4 nothing
+            5 nothing
+            10 tell found 198.51.100.2 1/3
+            11 tell found 198.51.100.2 2/3
+            12 ask flow 198.51.100.2
+            12 block asterisk 198.51.100.2 600s
+            12 record ban asterisk 198.51.100.2
+            12 tell banned 198.51.100.2 hints after 3
+            20 tell found 198.51.100.3 1/3
+            21 tell found 198.51.100.3 2/3
+            22 ask flow 198.51.100.3
+            22 tell found 198.51.100.3 1/3
+            22 tell found 198.51.100.3 2/3
+            22 nothing
+            23 block asterisk 198.51.100.3 599s
+            23 record ban asterisk 198.51.100.3
+            23 tell banned 198.51.100.3 hints after 3
+            23 nothing
+            30 tell found 198.51.100.1 1/3
+            31 tell found 198.51.100.1 2/3
+            32 block asterisk 198.51.100.1 3600s
+            32 record ban asterisk 198.51.100.1
+            32 tell banned 198.51.100.1 maxretry after 3
+            40 tell found 2001:db8:1::1 1/3
+            41 tell found 2001:db8:1::2 2/3
+            42 ask flow 2001:db8:1::/64
+            42 block asterisk 2001:db8:1::/64 600s
+            42 record ban asterisk 2001:db8:1::/64
+            42 tell banned 2001:db8:1::/64 hints after 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_known_good_address_is_kept_from_hints_and_held_back_at_most() {
+    let tries: String = (0..31)
+        .map(|n| format!("{} proof kamailio 203.0.113.5 {n}\n", 4_000 + n * 15))
+        .collect();
+    check(
+        &format!(
+            "0 login asterisk 203.0.113.5 1001
+             3600 login asterisk 203.0.113.5 1001
+             3601 hint asterisk 203.0.113.5
+             3602 hint asterisk 203.0.113.5
+             3603 hint asterisk 203.0.113.5
+             {tries}
+             4460 listed 203.0.113.5
+             4460 proof asterisk 203.0.113.5
+             4461 proof asterisk 203.0.113.5
+             4462 proof asterisk 203.0.113.5
+             8036 rank 203.0.113.5
+             8100 proof asterisk 203.0.113.5
+             8101 proof asterisk 203.0.113.5
+             8102 proof asterisk 203.0.113.5"
+        ),
+        expect![[r#"
+            0 record standing of 203.0.113.5
+            3600 record standing of 203.0.113.5
+            3601 nothing
+            3602 nothing
+            3603 nothing
+            4000 tell found 203.0.113.5 1/30
+            4015 tell found 203.0.113.5 2/30
+            4030 tell found 203.0.113.5 3/30
+            4045 tell found 203.0.113.5 4/30
+            4060 tell found 203.0.113.5 5/30
+            4075 tell found 203.0.113.5 6/30
+            4090 tell found 203.0.113.5 7/30
+            4105 tell found 203.0.113.5 8/30
+            4120 tell found 203.0.113.5 9/30
+            4135 tell found 203.0.113.5 10/30
+            4150 tell found 203.0.113.5 11/30
+            4165 tell found 203.0.113.5 12/30
+            4180 tell found 203.0.113.5 13/30
+            4195 tell found 203.0.113.5 14/30
+            4210 tell found 203.0.113.5 15/30
+            4225 tell found 203.0.113.5 16/30
+            4240 tell found 203.0.113.5 17/30
+            4255 tell found 203.0.113.5 18/30
+            4270 tell found 203.0.113.5 19/30
+            4285 tell found 203.0.113.5 20/30
+            4300 tell found 203.0.113.5 21/30
+            4315 tell found 203.0.113.5 22/30
+            4330 tell found 203.0.113.5 23/30
+            4345 tell found 203.0.113.5 24/30
+            4360 tell found 203.0.113.5 25/30
+            4375 tell found 203.0.113.5 26/30
+            4390 tell found 203.0.113.5 27/30
+            4405 tell found 203.0.113.5 28/30
+            4420 tell found 203.0.113.5 29/30
+            4435 block Throttled 203.0.113.5 3600s
+            4435 record ban kamailio 203.0.113.5
+            4435 tell banned 203.0.113.5 throttled after 30
+            4435 record standing of 203.0.113.5
+            4450 nothing
+            4460 nothing
+            4460 tell found 203.0.113.5 1/30
+            4461 tell found 203.0.113.5 2/30
+            4462 tell found 203.0.113.5 3/30
+            rank: Known
+            8036 nothing
+            8100 tell found 203.0.113.5 1/30
+            8100 unblock Throttled 203.0.113.5
+            8100 tell unbanned 203.0.113.5
+            8101 tell found 203.0.113.5 2/3
+            8102 block asterisk 203.0.113.5 3600s
+            8102 record ban asterisk 203.0.113.5
+            8102 tell banned 203.0.113.5 maxretry after 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_shared_address_is_never_banned_and_an_alarm_names_the_accounts() {
+    let logins: String = (0..20)
+        .map(|n| format!("{n} login asterisk 203.0.113.5 {}\n", 1_000 + n))
+        .collect();
+    check(
+        &format!(
+            "{logins}
+             20 rank 203.0.113.5
+             30 proof asterisk 203.0.113.5 2001
+             31 proof asterisk 203.0.113.5 2001
+             32 proof asterisk 203.0.113.5 2001
+             33 proof asterisk 203.0.113.5 2001
+             34 proof asterisk 203.0.113.5 2001
+             35 proof asterisk 203.0.113.5 2001
+             36 hint asterisk 203.0.113.5 2001
+             40 page 1 203.0.113.5 198.51.100.1
+             41 infrastructure 198.51.100.0/24
+             42 proof asterisk 198.51.100.7 3001
+             42 proof asterisk 198.51.100.7 3001
+             42 proof asterisk 198.51.100.7 3001
+             42 proof asterisk 198.51.100.7 3001
+             42 proof asterisk 198.51.100.7 3001"
+        ),
+        expect![[r#"
+            0 record standing of 203.0.113.5
+            1 record standing of 203.0.113.5
+            2 record standing of 203.0.113.5
+            3 record standing of 203.0.113.5
+            4 record standing of 203.0.113.5
+            5 record standing of 203.0.113.5
+            6 record standing of 203.0.113.5
+            7 record standing of 203.0.113.5
+            8 record standing of 203.0.113.5
+            9 record standing of 203.0.113.5
+            10 record standing of 203.0.113.5
+            11 record standing of 203.0.113.5
+            12 record standing of 203.0.113.5
+            13 record standing of 203.0.113.5
+            14 record standing of 203.0.113.5
+            15 record standing of 203.0.113.5
+            16 record standing of 203.0.113.5
+            17 record standing of 203.0.113.5
+            18 record standing of 203.0.113.5
+            19 record standing of 203.0.113.5
+            rank: Shared
+            20 nothing
+            30 nothing
+            31 nothing
+            32 nothing
+            33 nothing
+            34 nothing
+            35 alarm: 203.0.113.5 is spared, but fails like a cracker (6 tries), accounts `2001` (jail asterisk)
+            36 nothing
+            40 load 1: 198.51.100.1 86400s
+            41 nothing
+            42 nothing
+            42 nothing
+            42 nothing
+            42 nothing
+            42 alarm: 198.51.100.7 is spared, but fails like a cracker (5 tries), accounts `3001` (jail asterisk)
+        "#]],
+    );
+}
+
+#[test]
+fn a_login_after_many_failures_is_an_alarm_and_no_merit() {
+    check(
+        "0 proof asterisk 198.51.100.1 1001
+         1 proof asterisk 198.51.100.1 1001
+         2 login asterisk 198.51.100.1 1001
+         3 rank 198.51.100.1
+         10 proof asterisk 198.51.100.2 1001
+         11 proof asterisk 198.51.100.2 1001
+         12 proof asterisk 198.51.100.2 1001
+         13 login asterisk 198.51.100.2 1001
+         20 hint asterisk 198.51.100.3 1001
+         21 hint asterisk 198.51.100.3 1001
+         22 hint asterisk 198.51.100.3 1001
+         23 login asterisk 198.51.100.3 1001
+         3700 login asterisk 198.51.100.2 1001
+         3701 rank 198.51.100.2
+         7300 login asterisk 198.51.100.2 1001
+         7301 rank 198.51.100.2",
+        expect![[r#"
+            0 tell found 198.51.100.1 1/3
+            1 tell found 198.51.100.1 2/3
+            2 record standing of 198.51.100.1
+            rank: Stranger
+            3 nothing
+            10 tell found 198.51.100.2 1/3
+            11 tell found 198.51.100.2 2/3
+            12 block asterisk 198.51.100.2 3600s
+            12 record ban asterisk 198.51.100.2
+            12 tell banned 198.51.100.2 maxretry after 3
+            13 alarm: a login from 198.51.100.2 worked right after 3 that failed, accounts `1001`; is the account cracked? (jail asterisk)
+            13 record standing of 198.51.100.2
+            20 tell found 198.51.100.3 1/3
+            21 tell found 198.51.100.3 2/3
+            22 block asterisk 198.51.100.3 600s
+            22 record ban asterisk 198.51.100.3
+            22 tell banned 198.51.100.3 hints after 3
+            23 record standing of 198.51.100.3
+            3700 record standing of 198.51.100.2
+            3700 unblock asterisk 198.51.100.3
+            3700 tell unbanned 198.51.100.3
+            3700 unblock asterisk 198.51.100.2
+            3700 tell unbanned 198.51.100.2
+            rank: Stranger
+            3701 nothing
+            7300 record standing of 198.51.100.2
+            rank: Known
+            7301 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn a_login_that_may_be_forged_earns_nothing() {
+    check(
+        "0 doubted asterisk 198.51.100.1 1001
+         3600 doubted asterisk 198.51.100.1 1001
+         7200 doubted asterisk 198.51.100.1 1001
+         7200 rank 198.51.100.1",
+        expect![[r#"
+            0 nothing
+            3600 nothing
+            7200 nothing
+            rank: Stranger
+            7200 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn registrations_in_a_store_are_logins() {
+    check(
+        "5000 registered 203.0.113.5 1001 0
+         5000 rank 203.0.113.5
+         5001 registered 203.0.113.6 1001 5001
+         8000 registered 203.0.113.6 1001 8000
+         8000 rank 203.0.113.6
+         8700 registered 203.0.113.6 1001 8700
+         8700 rank 203.0.113.6
+         8701 registered 192.0.2.99 1001 0
+         8702 rank 192.0.2.99",
+        expect![[r#"
+            5000 record standing of 203.0.113.5
+            5000 record standing of 203.0.113.5
+            rank: Known
+            5000 nothing
+            5001 record standing of 203.0.113.6
+            8000 nothing
+            rank: Stranger
+            8000 nothing
+            8700 record standing of 203.0.113.6
+            rank: Known
+            8700 nothing
+            8701 nothing
+            rank: Stranger
+            8702 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn challenges_without_a_login_are_a_scan() {
+    let asked = |from: u32, to: u32, addr: &str| -> String {
+        (from..to)
+            .map(|secs| format!("{secs} challenge asterisk {addr}\n"))
+            .collect()
+    };
+    check(
+        &format!(
+            "{}{}9 login asterisk 198.51.100.2 1001\n{}",
+            asked(0, 10, "198.51.100.1"),
+            asked(0, 9, "198.51.100.2"),
+            asked(10, 19, "198.51.100.2"),
+        ),
+        expect![[r#"
+            0 nothing
+            1 nothing
+            2 nothing
+            3 nothing
+            4 nothing
+            5 nothing
+            6 nothing
+            7 nothing
+            8 nothing
+            9 block asterisk 198.51.100.1 600s
+            9 record ban asterisk 198.51.100.1
+            9 tell banned 198.51.100.1 scan after 10
+            0 nothing
+            1 nothing
+            2 nothing
+            3 nothing
+            4 nothing
+            5 nothing
+            6 nothing
+            7 nothing
+            8 nothing
+            9 record standing of 198.51.100.2
+            10 nothing
+            11 nothing
+            12 nothing
+            13 nothing
+            14 nothing
+            15 nothing
+            16 nothing
+            17 nothing
+            18 nothing
+        "#]],
+    );
+    check_flows(
+        &format!(
+            "{}9 flow 198.51.100.1 yes\n{}",
+            asked(0, 10, "198.51.100.1"),
+            asked(10, 30, "198.51.100.1"),
+        ),
+        expect![[r#"
+            0 nothing
+            1 nothing
+            2 nothing
+            3 nothing
+            4 nothing
+            5 nothing
+            6 nothing
+            7 nothing
+            8 nothing
+            9 ask flow 198.51.100.1
+            9 nothing
+            10 nothing
+            11 nothing
+            12 nothing
+            13 nothing
+            14 nothing
+            15 nothing
+            16 nothing
+            17 nothing
+            18 nothing
+            19 nothing
+            20 nothing
+            21 nothing
+            22 nothing
+            23 nothing
+            24 nothing
+            25 nothing
+            26 nothing
+            27 nothing
+            28 nothing
+            29 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn a_log_that_names_a_proxy_is_a_finding() {
+    check(
+        "0 proof kamailio 127.0.0.1
+         1 proof kamailio 127.0.0.1
+         2 proof kamailio 127.0.0.1
+         3 proof kamailio 127.0.0.1
+         4 proof kamailio 127.0.0.1
+         5 proof kamailio 127.0.0.1",
+        expect![[r#"
+            0 tell Protected
+            1 tell Protected
+            2 tell Protected
+            2 alarm: the log names 127.0.0.1, which is never banned, for 3 failed tries: if it is a proxy, who failed stays hidden (jail kamailio)
+            3 tell Protected
+            4 tell Protected
+            5 tell Protected
+        "#]],
+    );
+}
