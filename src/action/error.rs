@@ -1,6 +1,7 @@
 //! What can be wrong with the firewall, in words that say what to do.
 
 use super::ipset::code;
+use super::nftables;
 use crate::addr::Addr;
 
 /// Why the firewall did not do something. The sentence is for the operator, the
@@ -22,6 +23,33 @@ pub enum Error {
         "the kernel has no ipset; load it with `modprobe ip_set`, or on a container do so on its host"
     )]
     NoIpset,
+    /// The kernel has no nf_tables.
+    #[error(
+        "the kernel has no nf_tables; load it with `modprobe nf_tables`, or on a container do so on its host; or set `firewall.backend = \"ipset\"` in ringfence.toml and install iptables"
+    )]
+    NoNftables,
+    /// The kernel's nf_tables is too old or lacks a part.
+    #[error(
+        "the kernel's nf_tables refused to make our {what} ({reason}); this needs Linux 5.7 or later with the modules nf_tables and nf_tables_inet; or set `firewall.backend = \"ipset\"` in ringfence.toml and install iptables"
+    )]
+    OldNftables {
+        /// Table, chain, sets and rules.
+        what: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// Something of our name is in nf_tables and is not ours.
+    #[error(
+        "there is already {found} where ringfence needs {wanted}; remove it with `nft delete {object}`, or rename whatever made it"
+    )]
+    ForeignNft {
+        /// What is there, for people.
+        found: String,
+        /// What we need.
+        wanted: String,
+        /// As nft writes it.
+        object: String,
+    },
     /// The kernel's ipset speaks other versions than we do.
     #[error(
         "the kernel's ipset speaks protocol {min} to {max}, and ringfence speaks 6 and 7; use Linux 3.2 or later"
@@ -169,7 +197,7 @@ impl Error {
         matches!(
             self,
             Error::Kernel {
-                code: code::FULL,
+                code: code::FULL | nftables::code::ENFILE,
                 ..
             }
         )

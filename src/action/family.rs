@@ -32,6 +32,14 @@ impl Family {
         }
     }
 
+    /// The length of a prefix that is one address.
+    pub fn bits(self) -> u8 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+
     /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
     pub(super) fn number(self) -> u8 {
         match self {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 use super::family::{Family, Kept};
-use super::{Sizes, ipset};
+use super::{Sizes, ipset, nftables};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
 
@@ -23,6 +23,8 @@ pub enum Backend {
     Auto,
     /// The kernel's ipset, and a rule of iptables.
     Ipset,
+    /// A table of our own in nf_tables.
+    Nftables,
 }
 
 /// What [`Firewall::ensure`] did or could not do. Not errors: protection stands.
@@ -97,6 +99,11 @@ pub enum Missing {
         /// Which family it was for.
         family: Family,
     },
+    /// All rules are there, and others besides, or not in their order.
+    #[error(
+        "the rules are not as ringfence wrote them: somebody added some, or changed their order"
+    )]
+    Order,
 }
 
 /// The kernel's firewall.
@@ -114,6 +121,7 @@ pub struct Firewall {
 #[derive(Debug)]
 pub(super) enum Objects {
     Ipset(ipset::objects::Objects),
+    Nftables(nftables::objects::Objects),
 }
 
 /// Has the objects do something, whatever kind they are.
@@ -121,6 +129,7 @@ macro_rules! of_any_kind {
     ($objects:expr, $kind:ident => $work:expr) => {
         match $objects {
             Objects::Ipset($kind) => $work,
+            Objects::Nftables($kind) => $work,
         }
     };
 }
@@ -130,6 +139,7 @@ impl Firewall {
     pub fn open(backend: Backend, sizes: Sizes) -> Result<Self, Error> {
         let objects = match backend {
             Backend::Auto | Backend::Ipset => Objects::Ipset(ipset::objects::Objects::open(sizes)?),
+            Backend::Nftables => Objects::Nftables(nftables::objects::Objects::open(sizes)?),
         };
         Ok(Firewall::with(objects, sizes))
     }
@@ -138,6 +148,7 @@ impl Firewall {
     pub fn handle(&self) -> Result<Self, Error> {
         let objects = match &self.objects {
             Objects::Ipset(ipset) => Objects::Ipset(ipset.another()?),
+            Objects::Nftables(nftables) => Objects::Nftables(nftables.another()?),
         };
         Ok(Firewall::with(objects, self.sizes))
     }

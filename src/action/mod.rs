@@ -22,6 +22,7 @@ mod firewall;
 pub mod ipset;
 pub mod name;
 pub mod netlink;
+pub mod nftables;
 
 use std::fmt;
 

@@ -10,7 +10,11 @@
 //! | a set while it is being enlarged | `ringfence~new` | the same one |
 //! | the list while drops are lifted | `ringfence~lifted` | the same one |
 //!
-//! The kernel takes 31 bytes. A jail name that is longer than 20, that has other
+//! In nftables there is no such list, and a set of prefixes has their length behind its
+//! name: `ringfence-asterisk/24`, `ringfence-asterisk6/64`; a copy of a set while it is
+//! being enlarged has `/new` behind that. Since nft cannot write a `~`, it is a `/` there.
+//!
+//! ipset takes 31 bytes. A jail name that is longer than 20, that has other
 //! characters than letters, digits, `.`, `_` and `-`, that ends in `6`, or that is
 //! `apiban`, `allow` or `throttled`, is written as its first 11 usable characters, a `~` and 8
 //! letters made from the whole name: `ringfence-asterisk-se~eagiidaj`. The same
@@ -32,8 +36,14 @@ pub const SPARE: &str = "ringfence~new";
 /// Where the list of all blocking sets is kept while no rule shall see it.
 pub const LIFTED: &str = "ringfence~lifted";
 
-/// The kernel's limit, without the NUL.
+/// ipset's limit, without the NUL. nftables takes 255.
 pub const NAME_BYTES_MAX: usize = 31;
+
+/// What can stand behind a name in nftables: `/128/new`.
+const SUFFIX_BYTES_MAX: usize = 8;
+
+/// What the copy of a set has behind its name in nftables.
+pub const SPARE_SUFFIX: &str = "/new";
 
 /// What stands before a jail's name.
 const PREFIX: &str = "ringfence-";
@@ -44,10 +54,10 @@ const JAIL_BYTES_MAX: usize = NAME_BYTES_MAX - PREFIX.len() - 1;
 /// How many letters of a shortened name are made from the whole of it: 32 bits.
 const DIGEST_BYTES: usize = 8;
 
-/// The name of one set, at most [`NAME_BYTES_MAX`] bytes of ASCII.
+/// The name of one set: ASCII, in ipset at most [`NAME_BYTES_MAX`] bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name {
-    bytes: [u8; NAME_BYTES_MAX],
+    bytes: [u8; NAME_BYTES_MAX + SUFFIX_BYTES_MAX],
     length: u8,
 }
 
@@ -55,7 +65,7 @@ impl Name {
     /// The name of `set` for one family.
     pub fn of(set: &Set, family: Family) -> Self {
         let mut name = Name {
-            bytes: [0; NAME_BYTES_MAX],
+            bytes: [0; NAME_BYTES_MAX + SUFFIX_BYTES_MAX],
             length: 0,
         };
         name.push(PREFIX.bytes());
@@ -74,6 +84,28 @@ impl Name {
             name.push("6".bytes());
         }
         name
+    }
+
+    /// The name in nftables of the set that has prefixes of this length.
+    pub fn in_nftables(set: &Set, family: Family, length: u8) -> Self {
+        let mut name = Name::of(set, family);
+        for byte in &mut name.bytes {
+            if *byte == b'~' {
+                *byte = b'/';
+            }
+        }
+        if length < family.bits() {
+            let digits = [length / 100, length / 10 % 10, length % 10].map(|digit| b'0' + digit);
+            let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+            name.push(b"/".iter().chain(digits.iter().skip(zeros)).copied());
+        }
+        name
+    }
+
+    /// The name of its copy while it is being enlarged.
+    pub fn spare(mut self) -> Self {
+        self.push(SPARE_SUFFIX.bytes());
+        self
     }
 
     fn push(&mut self, bytes: impl Iterator<Item = u8>) {
@@ -106,6 +138,22 @@ pub fn is_ours(name: &str) -> bool {
     [ROOT, SPARE, LIFTED].contains(&name) || name.starts_with(PREFIX)
 }
 
+/// A set's name in nftables, taken apart: its name for single addresses, the length of
+/// its prefixes if it has prefixes, and whether it is a copy.
+pub fn parts(name: &str) -> (&str, Option<u8>, bool) {
+    let (rest, is_spare) = match name.strip_suffix(SPARE_SUFFIX) {
+        Some(rest) => (rest, true),
+        None => (name, false),
+    };
+    match rest.rsplit_once('/') {
+        Some((base, digits)) => match digits.parse() {
+            Ok(length) => (base, Some(length), is_spare),
+            Err(_) => (rest, None, is_spare),
+        },
+        None => (rest, None, is_spare),
+    }
+}
+
 fn is_usable(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
@@ -136,6 +184,18 @@ mod tests {
         let six = Name::of(&set, Family::V6);
         assert_eq!(format!("{}6", &*four), &*six);
         assert!(six.len() <= NAME_BYTES_MAX && is_ours(&six));
+        for (family, length, behind) in [
+            (Family::V4, 32, ""),
+            (Family::V4, 8, "/8"),
+            (Family::V6, 100, "/100"),
+        ] {
+            let name = Name::in_nftables(&set, family, length);
+            let base = Name::of(&set, family).replace('~', "/");
+            assert_eq!(*name, format!("{base}{behind}"));
+            let told = (!behind.is_empty()).then_some(length);
+            assert_eq!(parts(&name), (&*base, told, false));
+            assert_eq!(parts(&name.spare()), (&*base, told, true));
+        }
         four.to_string()
     }
 

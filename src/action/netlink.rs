@@ -7,8 +7,11 @@
 //! [`Trouble`], never a panic. The socket is connected to the kernel, so no other
 //! process can answer in its place.
 //!
-//! Absent: what the messages mean. `ipset` knows that. Linux's own byte order is
-//! used where netlink says so; `be` in a name means network order.
+//! A question is one message ([`Netlink::ask`]), or a batch that the kernel does all
+//! together or not at all ([`Netlink::transact`]).
+//!
+//! Absent: what the messages mean. `ipset` and `nftables` know that. Linux's own byte
+//! order is used where netlink says so; `be` in a name means network order.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size_force, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
@@ -24,6 +27,9 @@ use rustix::net::{
 /// The kernel's answers to one `recv`: it never fills more than 32 KiB of a dump,
 /// and an error repeats our request, which is smaller.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest batch that can be sent: the rules of some thousand sets.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The kernel answers at once; one that is silent for this long never will.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -36,11 +42,19 @@ const FLAG_ACK: u16 = 0x4;
 pub const FLAG_DUMP: u16 = 0x300;
 /// `NLM_F_EXCL` of a request that makes something new.
 pub const FLAG_EXCL: u16 = 0x200;
+/// `NLM_F_CREATE` of a request that makes something new.
+pub const FLAG_CREATE: u16 = 0x400;
+/// `NLM_F_APPEND` of a request that makes something new: behind all others.
+pub const FLAG_APPEND: u16 = 0x800;
+/// `NLM_F_DUMP_INTR` of an answer: things changed while they were told.
+const FLAG_INTERRUPTED: u16 = 0x10;
 
 /// `NLMSG_ERROR`: an error, or with code 0 the acknowledgement.
 const KIND_ERROR: u16 = 2;
 /// `NLMSG_DONE`: a dump is at its end.
 const KIND_DONE: u16 = 3;
+/// `NFNL_MSG_BATCH_BEGIN` and its end, around the messages of a batch.
+const KIND_BATCH: [u16; 2] = [0x10, 0x11];
 
 /// `NLA_F_NESTED`: the value is attributes.
 const ATTR_NESTED: u16 = 0x8000;
@@ -71,16 +85,20 @@ pub enum Trouble {
 #[derive(Debug)]
 pub struct Netlink {
     socket: OwnedFd,
+    /// `NFPROTO_*` of what all messages are about; 0 where none is asked for.
+    family: u8,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
     sequence: u32,
+    /// Did things change while the last dump was told?
+    is_interrupted: bool,
     /// Where in `incoming` the request stands that the last error repeated.
     echo: Range<usize>,
 }
 
 impl Netlink {
     /// Opens a socket. This needs no rights; the first request does.
-    pub fn open() -> Result<Self, Trouble> {
+    pub fn open(family: u8) -> Result<Self, Trouble> {
         let socket = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -92,8 +110,12 @@ impl Netlink {
             .map_err(|errno| Trouble::Socket("connect", errno))?;
         set_socket_timeout(&socket, Timeout::Recv, Some(SILENCE_MAX))
             .map_err(|errno| Trouble::Socket("set the time limit of", errno))?;
+        // Without the right to it small batches go through all the same.
+        let _forced = set_socket_send_buffer_size_force(&socket, BATCH_BYTES_MAX);
         Ok(Netlink {
             socket,
+            family,
+            is_interrupted: false,
             outgoing: Vec::new(),
             incoming: vec![0; REPLY_BYTES_MAX],
             sequence: 0,
@@ -112,15 +134,60 @@ impl Netlink {
         fill: impl FnOnce(&mut Request),
         each: &mut dyn FnMut(Attributes<'_>),
     ) -> Result<(), Trouble> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.echo = 0..0;
-        let mut request = Request::begin(std::mem::take(&mut self.outgoing));
-        fill(&mut request);
-        self.outgoing = request.finish(kind, flags | FLAG_REQUEST | FLAG_ACK, self.sequence);
-        send(&self.socket, &self.outgoing, SendFlags::empty())
-            .map_err(|errno| Trouble::Socket("write to", errno))?;
-        while !self.receive(each)? {}
+        let mut batch = self.begin();
+        let sequence = batch.put(kind, flags | FLAG_ACK, fill);
+        self.send(batch)?;
+        while !self.receive(sequence, each)? {}
         Ok(())
+    }
+
+    /// Has the kernel do all messages together, or none. Refused is the first that
+    /// cannot be done. An empty batch is done.
+    pub fn transact(
+        &mut self,
+        subsystem: u8,
+        fill: impl FnOnce(&mut Batch),
+    ) -> Result<(), Trouble> {
+        let mut batch = self.begin();
+        let [begin, end] = KIND_BATCH;
+        let first = batch.put(begin, 0, |_| {});
+        batch.address(subsystem);
+        fill(&mut batch);
+        if batch.sequence == first {
+            self.outgoing = batch.bytes;
+            return Ok(());
+        }
+        let last = batch.acknowledge();
+        batch.put(end, 0, |_| {});
+        batch.address(subsystem);
+        self.send(batch)?;
+        self.receive_all(first, last)
+    }
+
+    fn begin(&mut self) -> Batch {
+        self.echo = 0..0;
+        self.is_interrupted = false;
+        let mut bytes = std::mem::take(&mut self.outgoing);
+        bytes.clear();
+        Batch {
+            bytes,
+            start: 0,
+            family: self.family,
+            sequence: self.sequence,
+        }
+    }
+
+    fn send(&mut self, batch: Batch) -> Result<(), Trouble> {
+        self.sequence = batch.sequence;
+        self.outgoing = batch.bytes;
+        let sent = send(&self.socket, &self.outgoing, SendFlags::empty());
+        sent.map_err(|errno| Trouble::Socket("write to", errno))?;
+        Ok(())
+    }
+
+    /// Did things change while the last dump was told? Then it may be wrong.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_interrupted
     }
 
     /// The attributes of the request that the last refusal repeated. ipset writes
@@ -129,21 +196,20 @@ impl Netlink {
         Attributes(self.incoming.get(self.echo.clone()).unwrap_or_default())
     }
 
-    /// Reads what the kernel has sent; true if the request is done.
-    fn receive(&mut self, each: &mut dyn FnMut(Attributes<'_>)) -> Result<bool, Trouble> {
-        let (_, bytes) = loop {
-            match recv(&self.socket, &mut self.incoming[..], RecvFlags::TRUNC) {
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Trouble::Socket("read from", errno)),
-                Ok(read) => break read,
-            }
-        };
+    /// Reads what the kernel has sent; true if the request of this number is done.
+    fn receive(
+        &mut self,
+        sequence: u32,
+        each: &mut dyn FnMut(Attributes<'_>),
+    ) -> Result<bool, Trouble> {
+        let bytes = self.read()?;
         let reply = self.incoming.get(..bytes).ok_or(Trouble::Malformed)?;
         for message in parse(reply) {
             let message = message?;
-            if message.sequence != self.sequence {
+            if message.sequence != sequence {
                 continue; // the rest of a dump that we left
             }
+            self.is_interrupted |= message.flags & FLAG_INTERRUPTED != 0;
             match message.kind {
                 KIND_ERROR => {
                     let code = message.code().ok_or(Trouble::Malformed)?;
@@ -166,6 +232,42 @@ impl Netlink {
         }
         Ok(false)
     }
+
+    /// Reads what became of a batch. Errors come in the messages' order, and behind them
+    /// the last one's acknowledgement; a batch that failed as a whole is told of as its
+    /// first message.
+    fn receive_all(&mut self, first: u32, last: u32) -> Result<(), Trouble> {
+        let mut refused = Ok(());
+        loop {
+            let bytes = self.read()?;
+            let reply = self.incoming.get(..bytes).ok_or(Trouble::Malformed)?;
+            for message in parse(reply) {
+                let message = message?;
+                let is_of_batch = message.sequence.wrapping_sub(first) <= last.wrapping_sub(first);
+                if message.kind != KIND_ERROR || !is_of_batch {
+                    continue; // the rest of an answer that we left
+                }
+                let code = message.code().ok_or(Trouble::Malformed)?;
+                if code != 0 {
+                    refused = refused.and(Err(Trouble::Refused(code)));
+                }
+                if message.sequence == last || message.sequence == first {
+                    return refused;
+                }
+            }
+        }
+    }
+
+    /// Reads one datagram; returns how long it is.
+    fn read(&mut self) -> Result<usize, Trouble> {
+        loop {
+            match recv(&self.socket, &mut self.incoming[..], RecvFlags::TRUNC) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Trouble::Socket("read from", errno)),
+                Ok((_, bytes)) => return Ok(bytes),
+            }
+        }
+    }
 }
 
 /// One message as it came.
@@ -173,6 +275,8 @@ impl Netlink {
 pub struct Message<'a> {
     /// Subsystem and command, or a kind of netlink's own.
     pub kind: u16,
+    /// `NLM_F_*`.
+    flags: u16,
     /// The number of the request that it answers.
     pub sequence: u32,
     /// What follows the header.
@@ -221,7 +325,7 @@ impl<'a> Iterator for Messages<'a> {
         let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
             return Some(Err(Trouble::Malformed));
         };
-        let [l0, l1, l2, l3, k0, k1, _, _, s0, s1, s2, s3, ..] = *header;
+        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
         let bytes = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
         let Some(payload) = rest.get(HEADER_BYTES..bytes) else {
             return Some(Err(Trouble::Malformed));
@@ -229,6 +333,7 @@ impl<'a> Iterator for Messages<'a> {
         self.start = start.saturating_add(aligned(bytes));
         Some(Ok(Message {
             kind: u16::from_ne_bytes([k0, k1]),
+            flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
             payload,
             start,
@@ -303,27 +408,61 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// A request that is being written.
+/// Messages that are being written, one behind the other.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// Where the last message begins.
+    start: usize,
+    /// See [`Netlink::open`].
+    family: u8,
+    /// The number of the last message.
+    sequence: u32,
+}
+
+impl Batch {
+    /// Writes one more message; its number is returned. `kind` is the subsystem in the
+    /// upper and the command in the lower byte.
+    pub fn put(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Request)) -> u32 {
+        self.start = self.bytes.len();
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = Request(std::mem::take(&mut self.bytes));
+        let begin = self.start + HEADER_BYTES;
+        request.0.resize(begin + NETFILTER_BYTES, 0);
+        request.0[begin] = self.family;
+        fill(&mut request);
+        self.bytes = request.0;
+        // Far smaller than 4 GiB: what goes into a message is bounded.
+        let bytes = u32::try_from(self.bytes.len() - self.start).unwrap_or(u32::MAX);
+        let header = &mut self.bytes[self.start..];
+        header[0..4].copy_from_slice(&bytes.to_ne_bytes());
+        header[4..6].copy_from_slice(&kind.to_ne_bytes());
+        header[6..8].copy_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
+        header[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+        self.sequence
+    }
+
+    /// The last message asks for an answer even if there is nothing to say.
+    fn acknowledge(&mut self) -> u32 {
+        let flags = self.start + 6;
+        self.bytes[flags] |= FLAG_ACK.to_ne_bytes()[0];
+        self.bytes[flags + 1] |= FLAG_ACK.to_ne_bytes()[1];
+        self.sequence
+    }
+
+    /// The last message, one of [`KIND_BATCH`], says for whom the batch is; it is about no family.
+    fn address(&mut self, subsystem: u8) {
+        let begin = self.start + HEADER_BYTES;
+        self.bytes[begin] = 0;
+        self.bytes[begin + 2..begin + 4].copy_from_slice(&u16::from(subsystem).to_be_bytes());
+    }
+}
+
+/// A message that is being written.
 #[derive(Debug)]
 pub struct Request(Vec<u8>);
 
 impl Request {
-    fn begin(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        buffer.resize(HEADER_BYTES + NETFILTER_BYTES, 0);
-        Request(buffer)
-    }
-
-    fn finish(mut self, kind: u16, flags: u16, sequence: u32) -> Vec<u8> {
-        // A request is far smaller than 4 GiB: its batches are bounded.
-        let bytes = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        self.0[0..4].copy_from_slice(&bytes.to_ne_bytes());
-        self.0[4..6].copy_from_slice(&kind.to_ne_bytes());
-        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
-        self.0[8..12].copy_from_slice(&sequence.to_ne_bytes());
-        self.0
-    }
-
     /// An attribute with these bytes.
     pub fn put(&mut self, kind: u16, value: &[u8]) {
         let start = self.open(kind);
@@ -407,14 +546,21 @@ mod tests {
     }
 
     fn request(names: &[String]) -> Vec<u8> {
-        let mut request = Request::begin(Vec::new());
-        for name in names {
-            request.nest(7, |inner| {
-                inner.put_text(2, name);
-                inner.put_be32(6, 86_400);
-            });
-        }
-        request.finish(0x0609, 5, 77)
+        let mut batch = Batch {
+            bytes: Vec::new(),
+            start: 0,
+            family: 0,
+            sequence: 76,
+        };
+        batch.put(0x0609, 5, |request| {
+            for name in names {
+                request.nest(7, |inner| {
+                    inner.put_text(2, name);
+                    inner.put_be32(6, 86_400);
+                });
+            }
+        });
+        batch.bytes
     }
 
     proptest! {

@@ -9,12 +9,14 @@ use std::process::Command;
 /// Set in the environment of the inner run.
 const INSIDE: &str = "RINGFENCE_TEST_NAMESPACE";
 
-/// Runs the test `name` of this program again inside of a namespace. Returns false
-/// there, where the test's body is to be run, and true outside, when it has been run.
-pub(crate) fn was_run_inside(name: &str) -> bool {
+/// Runs the test at `path` (crate, modules, name) of this program again inside of a
+/// namespace. Returns false there, where the test's body is to be run, and true outside,
+/// when it has been run.
+pub(crate) fn was_run_inside(path: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return false;
     }
+    let (_, name) = path.split_once("::").expect("a crate before the name");
     let program = std::env::current_exe().expect("our own path");
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount", "--"])
@@ -40,7 +42,7 @@ macro_rules! namespaced {
             $(#[$meta])*
             #[test]
             fn $name() {
-                if !namespace::was_run_inside(stringify!($name)) {
+                if !$crate::namespace::was_run_inside(concat!(module_path!(), "::", stringify!($name))) {
                     $body
                 }
             }

@@ -199,7 +199,7 @@ pub struct Ipset {
 impl Ipset {
     /// Connects and agrees with the kernel on versions.
     pub fn open() -> Result<Self, Error> {
-        let netlink = Netlink::open().map_err(|trouble| explain(trouble, "open", ""))?;
+        let netlink = Netlink::open(0).map_err(|trouble| explain(trouble, "open", ""))?;
         let mut ipset = Ipset {
             netlink,
             protocol: PROTOCOLS.1,

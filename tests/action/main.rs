@@ -1,12 +1,21 @@
 //! The firewall stage against a real kernel: what we do by netlink is looked at with
-//! the programs `ipset` and `iptables`, and with packets.
+//! the programs `ipset`, `iptables` and `nft`, and with packets.
+//!
+//! The rows here hold for every kind of firewall and are run on each [`Bed`]; what is so
+//! on one kind only stands in `ipset` and `nftables`.
 
-#[path = "common/namespace.rs"]
+#[macro_use]
+#[path = "../common/namespace.rs"]
 mod namespace;
+
+mod bed;
+mod ipset;
+mod nftables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 
+use bed::Bed;
 use namespace::run;
 use ringfence::action::{Action, Backend, Error, Family, Firewall, Missing, Note, Outcome, Sizes};
 use ringfence::addr::Addr;
@@ -45,108 +54,49 @@ fn unblock(set: &Set, text: &str) -> Order {
     }
 }
 
-/// A firewall with a jail and the list.
-fn firewall(sizes: Sizes) -> Firewall {
-    let mut firewall = Firewall::open(Backend::Ipset, sizes).expect("open");
-    firewall.ensure(&[jail(), Set::List]).expect("ensure");
-    firewall
-}
-
 fn apply(firewall: &mut Firewall, orders: &[Order]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     firewall.apply(orders, &mut |outcome| outcomes.push(outcome));
     outcomes
 }
 
-/// The members of a set as the `ipset` program sees them: address and the rest.
-fn members(name: &str) -> BTreeMap<String, String> {
-    run(&format!("ipset list {name}"))
-        .lines()
-        .skip_while(|line| *line != "Members:")
-        .skip(1)
-        .map(|line| line.split_once(' ').unwrap_or((line, "")))
-        .map(|(addr, rest)| (addr.to_owned(), rest.to_owned()))
-        .collect()
-}
-
-fn timeout_secs(rest: &str) -> u32 {
-    let mut words = rest.split(' ').skip_while(|word| *word != "timeout");
-    words.nth(1).and_then(|secs| secs.parse().ok()).expect(rest)
-}
-
-/// The bare addresses in a set, as `ipset` sees them.
-fn addresses(name: &str) -> Vec<String> {
-    members(name).into_keys().collect()
-}
-
-fn header(name: &str) -> String {
-    let listed = run(&format!("ipset list -t {name}"));
-    let line = listed.lines().find(|line| line.starts_with("Header:"));
-    line.expect("a header").to_owned()
-}
-
-fn rules(program: &str) -> Vec<String> {
-    run(&format!("{program} -t raw -S"))
-        .lines()
-        .filter(|line| line.starts_with("-A"))
-        .map(str::to_owned)
-        .collect()
-}
-
 fn names(notes: &[Note]) -> Vec<String> {
     notes.iter().map(ToString::to_string).collect()
 }
 
-namespaced! {
-    fn ensure_makes_sets_list_and_rules() {
-        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
-        let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
-        assert_eq!(
-            names(&notes),
-            [
-                "made the set ringfence-allow",
-                "made the set ringfence-allow6",
-                "made the set ringfence-asterisk",
-                "made the set ringfence-asterisk6",
-                "made the set ringfence-apiban",
-                "made the set ringfence-apiban6",
-                "made the set ringfence",
-                "put the rule for inet in place",
-                "put the rule for inet6 in place",
-            ]
-        );
-        let jail4 = header("ringfence-asterisk");
-        assert!(jail4.contains("family inet hashsize 16384 maxelem 20000 timeout 0 counters"), "{jail4}");
-        let list6 = header("ringfence-apiban6");
-        assert!(list6.contains("family inet6 hashsize 16384 maxelem 20000 timeout 0 counters"), "{list6}");
-        let allow = header("ringfence-allow");
-        assert!(allow.contains("family inet hashsize 512 maxelem 1000 counters"), "{allow}");
-        assert_eq!(
-            addresses("ringfence"),
-            ["ringfence-apiban", "ringfence-apiban6", "ringfence-asterisk", "ringfence-asterisk6"]
-        );
-        assert_eq!(
-            rules("iptables"),
-            ["-A PREROUTING -m set ! --match-set ringfence-allow src -m set --match-set ringfence src -m comment --comment ringfence -j DROP"]
-        );
-        assert_eq!(
-            rules("ip6tables"),
-            ["-A PREROUTING -m set ! --match-set ringfence-allow6 src -m set --match-set ringfence src -m comment --comment ringfence -j DROP"]
-        );
-    }
+/// Defines tests that run on each kind of firewall, in namespaces of their own.
+macro_rules! on_each_bed {
+    ($($(#[$meta:meta])* fn $name:ident($bed:ident) $body:block)*) => {
+        $(
+            $(#[$meta])*
+            mod $name {
+                use super::*;
 
-    fn ensure_twice_changes_nothing() {
-        let mut firewall = firewall(SIZES);
+                fn check($bed: Bed) $body
+
+                namespaced! {
+                    fn ipset() { check(Bed::Ipset.prepare()) }
+                    fn ipset_with_legacy_iptables() { check(Bed::Legacy.prepare()) }
+                    fn nftables() { check(Bed::Nftables.prepare()) }
+                }
+            }
+        )*
+    };
+}
+
+on_each_bed! {
+    fn ensure_twice_changes_nothing(bed) {
+        let mut firewall = bed.firewall(SIZES);
+        let drops = bed.drops();
         apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
-        let again = Firewall::open(Backend::Ipset, SIZES).and_then(|mut other| other.ensure(&[jail(), Set::List]));
-        assert_eq!(again, Ok(vec![]));
-        assert_eq!(addresses("ringfence-asterisk"), ["192.0.2.7"]);
-        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (1, 1));
+        assert_eq!(bed.open(SIZES).ensure(&[jail(), Set::List]), Ok(vec![]));
+        assert_eq!(bed.addresses("ringfence-asterisk"), ["192.0.2.7"]);
+        assert_eq!(bed.drops(), drops);
         assert_eq!(firewall.check(), Ok(vec![]));
     }
 
-    fn blocks_and_unblocks() {
-        let mut firewall = firewall(SIZES);
+    fn blocks_and_unblocks(bed) {
+        let mut firewall = bed.firewall(SIZES);
         let outcomes = apply(&mut firewall, &[
             block(&jail(), "192.0.2.7", 600),
             block(&Set::List, "198.51.100.0/24", 0),
@@ -159,19 +109,19 @@ namespaced! {
             unblock(&Set::List, "2001:db8::7"),
         ]);
         assert_eq!(outcomes, []);
-        assert_eq!(addresses("ringfence-asterisk"), ["192.0.2.10", "192.0.2.7"]);
-        assert_eq!(addresses("ringfence-asterisk6"), ["2001:db8::/64"]);
-        assert_eq!(addresses("ringfence-apiban"), ["198.51.100.0/24"]);
-        assert_eq!(addresses("ringfence-allow"), ["203.0.113.5"]);
+        assert_eq!(bed.addresses("ringfence-asterisk"), ["192.0.2.10", "192.0.2.7"]);
+        assert_eq!(bed.addresses("ringfence-asterisk6"), ["2001:db8::/64"]);
+        assert_eq!(bed.addresses("ringfence-apiban"), ["198.51.100.0/24"]);
+        assert_eq!(bed.addresses("ringfence-allow"), ["203.0.113.5"]);
         assert_eq!(firewall.holds(&Set::List, &addr("198.51.100.9")), Ok(true));
         assert_eq!(firewall.holds(&Set::List, &addr("198.51.101.9")), Ok(false));
         assert_eq!(firewall.holds(&jail(), &addr("2001:db8::9")), Ok(true));
         firewall.flush(&jail()).expect("flush");
-        assert!(addresses("ringfence-asterisk6").is_empty());
+        assert!(bed.addresses("ringfence-asterisk6").is_empty());
     }
 
-    fn the_order_of_one_address_is_kept() {
-        let mut firewall = firewall(SIZES);
+    fn the_order_of_one_address_is_kept(bed) {
+        let mut firewall = bed.firewall(SIZES);
         let mut orders = Vec::new();
         for _ in 0..3 {
             orders.push(block(&jail(), "192.0.2.7", 600));
@@ -182,20 +132,20 @@ namespaced! {
         orders.push(Order::Load { set: jail(), page: 1, entries: [entry("192.0.2.9", 60)].into() });
         orders.push(unblock(&jail(), "192.0.2.9"));
         assert_eq!(apply(&mut firewall, &orders), [Outcome::Loaded { page: 1, refused: 0 }]);
-        assert_eq!(addresses("ringfence-asterisk"), ["192.0.2.8"]);
+        assert_eq!(bed.addresses("ringfence-asterisk"), ["192.0.2.8"]);
     }
 
-    fn a_second_ban_renews_the_time_out() {
-        let mut firewall = firewall(SIZES);
+    fn a_second_ban_renews_the_time_out(bed) {
+        let mut firewall = bed.firewall(SIZES);
         for secs in [60, 7200, 600, 0] {
             assert_eq!(apply(&mut firewall, &[block(&jail(), "192.0.2.7", secs)]), []);
-            let left = timeout_secs(&members("ringfence-asterisk")["192.0.2.7"]);
+            let left = bed.members("ringfence-asterisk")["192.0.2.7"].timeout_secs;
             assert!(left <= secs && left + 60 > secs, "{left} of {secs}");
         }
     }
 
-    fn a_bad_entry_does_not_stop_the_others() {
-        let mut firewall = firewall(SIZES);
+    fn a_bad_entry_does_not_stop_the_others(bed) {
+        let mut firewall = bed.firewall(SIZES);
         let mut entries: Vec<Entry> = (0..10_000u32)
             .map(|n| entry(&format!("198.18.{}.{}", n >> 8, n & 255), 3600))
             .collect();
@@ -205,16 +155,16 @@ namespaced! {
         let everybody = addr("0.0.0.0/0");
         let error = Error::Entry { addr: everybody };
         assert_eq!(outcomes, [Outcome::Refused { set: jail(), addr: everybody, error }]);
-        assert_eq!(addresses("ringfence-asterisk").len(), 9_999);
-        assert!(members("ringfence-asterisk").contains_key("198.18.39.15"));
+        assert_eq!(bed.addresses("ringfence-asterisk").len(), 9_999);
+        assert!(bed.members("ringfence-asterisk").contains_key("198.18.39.15"));
 
         let load = Order::Load { set: Set::List, page: 7, entries: entries.into() };
         assert_eq!(apply(&mut firewall, &[load]), [Outcome::Loaded { page: 7, refused: 1 }]);
-        assert_eq!(addresses("ringfence-apiban").len(), 9_999);
+        assert_eq!(bed.addresses("ringfence-apiban").len(), 9_999);
     }
 
-    fn lists_what_ipset_lists() {
-        let mut firewall = firewall(SIZES);
+    fn lists_what_its_program_lists(bed) {
+        let mut firewall = bed.firewall(SIZES);
         let mut orders: Vec<Order> = (0..5_000u32)
             .map(|n| block(&jail(), &format!("198.18.{}.{}", n >> 8, n & 255), 3600))
             .collect();
@@ -227,17 +177,17 @@ namespaced! {
                 listed.insert(kept.addr.to_string(), kept.timeout_secs);
             })
             .expect("list");
-        let mut seen = members("ringfence-asterisk");
-        seen.extend(members("ringfence-asterisk6"));
+        let mut seen = bed.members("ringfence-asterisk");
+        seen.extend(bed.members("ringfence-asterisk6"));
         assert_eq!(listed.len(), 5_002);
-        for (addr, rest) in &seen {
-            assert!(listed[addr].abs_diff(timeout_secs(rest)) <= 60, "{addr} {rest}");
+        for (addr, member) in &seen {
+            assert!(listed[addr].abs_diff(member.timeout_secs) <= 60, "{addr} {member:?}");
         }
         assert_eq!(listed["203.0.113.0/25"], 0);
     }
 
-    fn a_full_set_is_told_and_stops_nobody() {
-        let mut firewall = firewall(Sizes { jail: 100, ..SIZES });
+    fn a_full_set_is_told_and_stops_nobody(bed) {
+        let mut firewall = bed.firewall(Sizes { jail: 100, ..SIZES });
         let mut orders: Vec<Order> = (0..300).map(|n| block(&jail(), &format!("198.18.{}.{}", n / 100, n % 100), 600)).collect();
         orders.push(block(&jail(), "2001:db8::/64", 600));
         orders.push(block(&Set::Allow, "203.0.113.5", 0));
@@ -255,145 +205,79 @@ namespaced! {
         assert_eq!(refused.len(), 200);
         assert_eq!(*refused[0], Outcome::Refused { set: jail(), addr: addr("198.18.1.0"), error: error.clone() });
         assert_eq!(error.to_string(), "the set ringfence-asterisk is full (100 entries); change `firewall.max_bans` in ringfence.toml and restart");
-        assert_eq!(members("ringfence-asterisk").len(), 100);
-        assert!(timeout_secs(&members("ringfence-asterisk")["198.18.0.1"]) > 6000, "renewed though full");
-        assert_eq!(addresses("ringfence-asterisk6").len(), 1);
-        assert_eq!(addresses("ringfence-allow").len(), 1);
+        assert_eq!(bed.members("ringfence-asterisk").len(), 100);
+        assert!(bed.members("ringfence-asterisk")["198.18.0.1"].timeout_secs > 6000, "renewed though full");
+        assert_eq!(bed.addresses("ringfence-asterisk6").len(), 1);
+        assert_eq!(bed.addresses("ringfence-allow").len(), 1);
     }
 
-    fn a_set_grows_and_keeps_its_entries() {
-        let mut small = firewall(Sizes { jail: 1_000, ..SIZES });
+    fn a_set_grows_and_keeps_its_entries(bed) {
+        let mut small = bed.firewall(Sizes { jail: 1_000, ..SIZES });
         let orders: Vec<Order> = (0..1_000u32)
             .map(|n| block(&jail(), &format!("198.18.{}.{}", n >> 8, n & 255), 3600))
             .collect();
         assert_eq!(apply(&mut small, &orders), []);
         assert_eq!(apply(&mut small, &[block(&jail(), "2001:db8::/64", 0)]), []);
-        run("ipset add ringfence-asterisk 198.18.0.0 timeout 3600 packets 7 bytes 700 -exist");
-        let before = members("ringfence-asterisk");
+        bed.put_counted("ringfence-asterisk", "198.18.0.0");
+        let before = bed.members("ringfence-asterisk");
 
-        let mut larger = Firewall::open(Backend::Ipset, SIZES).expect("open");
+        let mut larger = bed.open(SIZES);
         let notes = larger.ensure(&[jail(), Set::List]).expect("ensure");
+        let enlarged = |note: &Note| match note {
+            Note::Enlarged { name, maxelem: 20_000, entries } if name.starts_with("ringfence-asterisk") => *entries,
+            other => panic!("{other}"),
+        };
+        assert_eq!(notes.iter().map(enlarged).sum::<usize>(), 1_001);
         assert_eq!(
-            names(&notes),
-            [
-                "enlarged the set ringfence-asterisk to 20000 entries and kept its 1000",
-                "enlarged the set ringfence-asterisk6 to 20000 entries and kept its 1",
-            ]
+            notes[0].to_string(),
+            "enlarged the set ringfence-asterisk to 20000 entries and kept its 1000"
         );
-        let after = members("ringfence-asterisk");
+        let after = bed.members("ringfence-asterisk");
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
-        assert!(after["198.18.0.0"].contains("packets 7 bytes 700"), "{}", after["198.18.0.0"]);
-        assert!(after.values().all(|rest| timeout_secs(rest) > 3_500));
-        assert!(header("ringfence-asterisk").contains("maxelem 20000"));
-        assert_eq!(larger.check(), Ok(vec![]), "rule and list still see it");
-        assert!(!run("ipset list -n").contains('~'));
+        let counted = &after["198.18.0.0"];
+        assert_eq!((counted.packets, counted.bytes), (7, 700));
+        assert!(after.values().all(|member| (3_500..=3_600).contains(&member.timeout_secs)));
+        assert_eq!(bed.addresses("ringfence-asterisk6"), ["2001:db8::/64"]);
+        assert_eq!(bed.size("ringfence-asterisk"), 20_000);
+        assert_eq!(larger.check(), Ok(vec![]), "the rules still see it");
+        assert!(bed.sets().iter().all(|name| !name.ends_with("new")), "{:?}", bed.sets());
         assert_eq!(small.ensure(&[jail(), Set::List]), Ok(vec![]), "a larger set is not made smaller");
     }
 
-    fn a_foreign_set_is_an_error_and_stays() {
-        run("ipset create ringfence-asterisk hash:ip");
-        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
-        let error = firewall.ensure(&[jail()]).expect_err("foreign");
-        assert_eq!(
-            error.to_string(),
-            "there is already an ipset ringfence-asterisk, and it is a hash:ip inet where ringfence needs a hash:net inet; remove it with `ipset destroy ringfence-asterisk`, or rename whatever made it"
-        );
-        firewall.purge().expect("purge");
-        assert_eq!(run("ipset list -n"), "ringfence-asterisk\n");
-        run("ipset destroy ringfence-asterisk");
-        run("ipset create ringfence-asterisk hash:net family inet6");
-        assert!(matches!(firewall.ensure(&[jail()]), Err(Error::Foreign { .. })));
-    }
-
-    fn purge_leaves_only_what_is_not_ours() {
-        let mut firewall = firewall(SIZES);
-        apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
-        run("ipset create others hash:ip");
-        run("iptables -t raw -A PREROUTING -m set --match-set others src -j DROP");
-        // Somebody restored our rule a second time.
-        run("iptables -t raw -A PREROUTING -m set ! --match-set ringfence-allow src -m set --match-set ringfence src -m comment --comment ringfence -j DROP");
-        firewall.purge().expect("purge");
-        assert_eq!(run("ipset list -n"), "others\n");
-        assert_eq!(rules("iptables"), ["-A PREROUTING -m set --match-set others src -j DROP"]);
-        assert!(rules("ip6tables").is_empty());
-        firewall.purge().expect("purge twice");
-    }
-
-    fn purge_says_which_set_a_foreign_rule_holds() {
-        let mut firewall = firewall(SIZES);
-        run("iptables -A INPUT -m set --match-set ringfence-asterisk src -j DROP");
-        let error = firewall.purge().expect_err("in use");
-        let name = "ringfence-asterisk".to_owned();
-        assert_eq!(error, Error::InUse { name });
-        assert!(rules("iptables").is_empty(), "the rules are gone at any rate");
-    }
-
-    fn remove_rules_keeps_the_bans() {
-        let mut firewall = firewall(SIZES);
+    fn remove_rules_keeps_the_bans(bed) {
+        let mut firewall = bed.firewall(SIZES);
         apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
         firewall.remove_rules().expect("remove");
         firewall.remove_rules().expect("remove twice");
-        assert!(rules("iptables").is_empty() && rules("ip6tables").is_empty());
-        assert_eq!(addresses("ringfence-asterisk"), ["192.0.2.7"]);
+        assert_eq!(bed.drops(), (0, 0));
+        assert_eq!(bed.addresses("ringfence-asterisk"), ["192.0.2.7"]);
         let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
         assert_eq!(names(&notes), ["put the rule for inet in place", "put the rule for inet6 in place"]);
     }
 
-    fn check_says_what_others_took_away() {
-        let mut firewall = firewall(SIZES);
-        run("ip6tables -t raw -F");
-        run("ipset del ringfence ringfence-asterisk");
-        run("ipset destroy ringfence-asterisk");
-        run("ipset del ringfence ringfence-apiban6");
-        let missing = firewall.check().expect("check");
-        assert_eq!(
-            missing,
-            [
-                Missing::Set { name: "ringfence-asterisk".to_owned() },
-                Missing::Member { name: "ringfence-apiban6".to_owned() },
-                Missing::Rule { family: Family::V6 },
-            ]
-        );
-        let gone = Error::Missing { name: "ringfence-asterisk".to_owned() };
-        let load = Order::Load { set: jail(), page: 4, entries: [entry("192.0.2.9", 60)].into() };
-        assert_eq!(
-            apply(&mut firewall, &[block(&jail(), "192.0.2.7", 60), block(&jail(), "2001:db8::/64", 60), load]),
-            [
-                Outcome::Refused { set: jail(), addr: addr("192.0.2.7"), error: gone.clone() },
-                Outcome::LoadFailed { page: 4, error: gone },
-            ]
-        );
-        assert_eq!(addresses("ringfence-asterisk6").len(), 1);
-        firewall.ensure(&[jail(), Set::List]).expect("ensure mends");
-        assert_eq!(firewall.check(), Ok(vec![]));
-        run("iptables -t raw -F");
-        run("ip6tables -t raw -F");
-        run("ipset destroy ringfence");
-        assert_eq!(firewall.check().expect("check").len(), 7);
-    }
-
-    fn sets_of_gone_jails_are_told_and_removed() {
-        let mut firewall = firewall(SIZES);
+    fn sets_of_gone_jails_are_told_and_removed(bed) {
+        let mut firewall = bed.firewall(SIZES);
         let old = Set::Jail("a jail with a name too long".into());
         firewall.ensure(&[jail(), Set::List, old.clone()]).expect("ensure");
         assert_eq!(apply(&mut firewall, &[block(&old, "192.0.2.7", 60)]), []);
         let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
-        assert_eq!(notes.len(), 2);
+        let strays = notes.len();
+        assert!(strays >= 2, "one for each family");
         assert!(notes.iter().all(|note| matches!(note, Note::Stray { .. })), "{notes:?}");
-        assert_eq!(firewall.remove_strays().map(|names| names.len()), Ok(2));
+        assert_eq!(firewall.remove_strays().map(|names| names.len()), Ok(strays));
         assert_eq!(firewall.ensure(&[jail(), Set::List]), Ok(vec![]));
     }
 
-    fn a_list_takes_hundreds_of_jails() {
+    fn there_can_be_hundreds_of_jails(bed) {
         let jails: Vec<Set> = (0..300).map(|n| Set::Jail(format!("jail-{n}x").into())).collect();
-        let mut firewall = Firewall::open(Backend::Ipset, Sizes { jail: 100, ..SIZES }).expect("open");
+        let mut firewall = bed.open(Sizes { jail: 100, ..SIZES });
         firewall.ensure(&jails).expect("ensure");
-        assert_eq!(addresses("ringfence").len(), 600);
+        assert!(bed.sets().len() >= 602, "{:?}", bed.sets());
         assert_eq!(firewall.check(), Ok(vec![]));
     }
 
-    fn packets_of_banned_sources_are_dropped() {
-        let mut firewall = firewall(SIZES);
+    fn packets_of_banned_sources_are_dropped(bed) {
+        let mut firewall = bed.firewall(SIZES);
         run("ip link set lo up");
         for addr in ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", "192.0.2.4/32"] {
             run(&format!("ip addr add {addr} dev lo"));
@@ -454,16 +338,18 @@ namespaced! {
         );
         // A renewed ban keeps its count.
         apply(&mut firewall, &[block(&jail(), "192.0.2.2", 900)]);
-        assert!(members("ringfence-asterisk")["192.0.2.2"].contains("packets 2 "));
+        let member = bed.members("ringfence-asterisk")["192.0.2.2"].clone();
+        assert!(member.packets == 2 && member.timeout_secs > 600, "{member:?}");
 
         firewall.remove_rules().expect("remove");
         check_heard("192.0.2.1", &four, &four);
         check_heard("2001:db8::1", &six, &six);
     }
 
-    fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass() {
-        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
+    fn signalling_of_the_throttled_is_a_trickle_and_their_media_pass(bed) {
+        let mut firewall = bed.open(SIZES);
         firewall.ensure(&[jail(), Set::Throttled]).expect("ensure");
+        let drops = bed.drops();
         run("ip link set lo up");
         for addr in ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"] {
             run(&format!("ip addr add {addr} dev lo"));
@@ -492,19 +378,19 @@ namespaced! {
         }
         // To ensure again changes nothing, and all goes together.
         firewall.ensure(&[jail(), Set::Throttled]).expect("ensure again");
-        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (3, 3));
+        assert_eq!(bed.drops(), drops);
         firewall.lift().expect("lift");
         firewall.ensure(&[jail(), Set::Throttled]).expect("ensure what is lifted");
         assert_eq!(count_heard(("192.0.2.1", 5060), "192.0.2.2", 50), 50, "lifted");
         firewall.lay().expect("lay");
-        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (3, 3));
+        assert_eq!(bed.drops(), drops);
         firewall.remove_rules().expect("remove");
-        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (0, 0));
-        assert_eq!(addresses("ringfence-throttled"), ["192.0.2.2"]);
+        assert_eq!(bed.drops(), (0, 0));
+        assert_eq!(bed.addresses("ringfence-throttled"), ["192.0.2.2"]);
     }
 
-    fn lifted_drops_let_all_pass_and_lie_again() {
-        let mut firewall = firewall(SIZES);
+    fn lifted_drops_let_all_pass_and_lie_again(bed) {
+        let mut firewall = bed.firewall(SIZES);
         run("ip link set lo up");
         run("ip addr add 192.0.2.1/32 dev lo");
         run("ip addr add 192.0.2.2/32 dev lo");
@@ -522,7 +408,7 @@ namespaced! {
         }
         // Another run finds them lifted, and its new jail is not in force either.
         let other = Set::Jail("other".into());
-        let mut next = Firewall::open(Backend::Ipset, SIZES).expect("open");
+        let mut next = bed.open(SIZES);
         let notes = next.ensure(&[jail(), Set::List, other.clone()]).expect("ensure");
         assert_eq!(notes.last(), Some(&Note::Lifted));
         assert_eq!(apply(&mut next, &[unblock(&jail(), "192.0.2.2"), block(&other, "192.0.2.2", 600)]), []);
@@ -536,39 +422,16 @@ namespaced! {
         }
         // What is broken while lifted is missed, and mended without laying.
         next.lift().expect("lift");
-        run("iptables -t raw -F");
+        bed.remove_rule("ringfence-asterisk");
         assert_eq!(next.check(), Ok(vec![Missing::Rule { family: Family::V4 }]));
         next.ensure(&[jail(), Set::List, other]).expect("ensure");
         check_heard("192.0.2.1", &four, &four);
         next.purge().expect("purge");
-        assert_eq!(run("ipset list -n"), "");
+        assert!(bed.sets().is_empty());
     }
 
-    fn without_iptables_the_error_says_what_to_install() {
-        hide_all_but(&["ipset"]);
-        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
-        let error = firewall.ensure(&[jail()]).expect_err("no iptables");
-        assert_eq!(
-            error.to_string(),
-            "iptables was not found in /usr/sbin, /sbin or /usr/bin; install iptables (`apt install iptables`, `dnf install iptables-nft`)"
-        );
-        assert_eq!(addresses("ringfence").len(), 2, "the sets are there already");
-    }
-
-    fn without_ip6tables_ipv4_is_guarded() {
-        hide_all_but(&["ipset", "iptables"]);
-        let mut firewall = Firewall::open(Backend::Ipset, SIZES).expect("open");
-        let notes = names(&firewall.ensure(&[jail()]).expect("ensure"));
-        let last = notes.last().expect("notes");
-        assert!(last.starts_with("IPv6 is not guarded, IPv4 is: ip6tables was not found"), "{last}");
-        assert_eq!(rules("iptables").len(), 1);
-        assert_eq!(firewall.check(), Ok(vec![]));
-        firewall.purge().expect("purge");
-        assert!(rules("iptables").is_empty());
-    }
-
-    fn two_handles_work_at_once() {
-        let mut hot = firewall(SIZES);
+    fn two_handles_work_at_once(bed) {
+        let mut hot = bed.firewall(SIZES);
         let mut load = hot.handle().expect("handle");
         let entries: Vec<Entry> = (0..10_000u32)
             .map(|n| entry(&format!("198.18.{}.{}", n >> 8, n & 255), 0))
@@ -580,7 +443,7 @@ namespaced! {
             assert_eq!(apply(&mut hot, &[block(&jail(), &format!("203.0.113.{n}"), 60)]), []);
         }
         assert_eq!(loader.join().expect("loader"), [Outcome::Loaded { page: 1, refused: 0 }]);
-        assert_eq!((addresses("ringfence-apiban").len(), addresses("ringfence-asterisk").len()), (10_000, 250));
+        assert_eq!((bed.addresses("ringfence-apiban").len(), bed.addresses("ringfence-asterisk").len()), (10_000, 250));
     }
 }
 
@@ -653,20 +516,6 @@ fn count_heard(to: (&str, u16), source: &str, times: usize) -> usize {
             true => return heard,
             false => heard += 1,
         }
-    }
-}
-
-/// Makes the namespace's /usr/sbin have only these of its programs.
-fn hide_all_but(programs: &[&str]) {
-    let kept: Vec<(String, Vec<u8>)> = programs
-        .iter()
-        .map(|program| format!("/usr/sbin/{program}"))
-        .map(|path| (path.clone(), std::fs::read(&path).expect("program")))
-        .collect();
-    run("mount -t tmpfs tmpfs /usr/sbin");
-    for (path, bytes) in kept {
-        std::fs::write(&path, bytes).expect("write");
-        run(&format!("chmod 755 {path}"));
     }
 }
 

@@ -1,0 +1,689 @@
+//! nftables: the kernel's nf_tables, spoken to by netlink.
+//!
+//! One table, `inet ringfence`, with one chain and many sets. A set holds either single
+//! addresses or prefixes of one length, so every look-up is one hash, as inside of
+//! ipset's `hash:net`. (A set of intervals refuses a prefix inside of another, and bans
+//! do overlap.) Entries have counters and, where wanted, time-outs.
+//!
+//! What belongs together is one transaction: the kernel does all of it or nothing, and no
+//! packet sees a half. `objects` keeps the sets that we need, `rule` the expressions of
+//! the chain's rules.
+//!
+//! Absent here: names (see `name`), and what the sets mean.
+//! The numbers are from Linux's `include/uapi/linux/netfilter/nf_tables.h`.
+
+pub(super) mod objects;
+mod order;
+mod rule;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::family::{Family, Kept};
+use super::netlink::{
+    Attribute, Attributes, Batch, FLAG_APPEND, FLAG_CREATE, FLAG_DUMP, Netlink, Request, Trouble,
+};
+use crate::addr::Addr;
+use crate::ticket::Entry;
+use rule::{Fate, Found, Rule};
+
+/// The name of our table. Its family is `inet`: IPv4 and IPv6.
+pub const TABLE: &str = "ringfence";
+
+/// The name of our chain.
+pub const CHAIN: &str = "prerouting";
+
+/// `NFNL_SUBSYS_NFTABLES`.
+const SUBSYSTEM: u8 = 10;
+
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
+
+/// `NF_INET_PRE_ROUTING`.
+const HOOK: u32 = 0;
+
+/// nft's `priority raw`: before connection tracking.
+const PRIORITY: i32 = -300;
+
+/// How long a meter remembers a source.
+const METER_MILLISECONDS: u64 = 60_000;
+
+/// How many sources a meter remembers; beyond them nobody is held back.
+const METER_SIZE: u32 = 65_536;
+
+/// A dump during which somebody changed something is asked for again, so many times.
+const DUMPS_MAX: usize = 10;
+
+/// Since this version of Linux, to add an entry again renews its time-out.
+const RENEWING_LINUX: (u32, u32) = (6, 12);
+
+/// `NFT_MSG_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    NewTable = 0,
+    GetTable = 1,
+    DelTable = 2,
+    NewChain = 3,
+    GetChain = 4,
+    DelChain = 5,
+    NewRule = 6,
+    GetRule = 7,
+    DelRule = 8,
+    NewSet = 9,
+    GetSet = 10,
+    DelSet = 11,
+    NewElements = 12,
+    GetElements = 13,
+    DelElements = 14,
+    GetGeneration = 16,
+}
+
+impl Command {
+    fn kind(self) -> u16 {
+        u16::from(SUBSYSTEM) << 8 | self as u16
+    }
+}
+
+/// `NFTA_TABLE_*`.
+mod table {
+    pub(super) const NAME: u16 = 1;
+    pub(super) const FLAGS: u16 = 2;
+    /// `NFT_TABLE_F_DORMANT`: nothing in it is looked at.
+    pub(super) const DORMANT: u32 = 1;
+}
+
+/// `NFTA_CHAIN_*` and `NFTA_HOOK_*`.
+mod chain {
+    pub(super) const TABLE: u16 = 1;
+    pub(super) const NAME: u16 = 3;
+    pub(super) const HOOK: u16 = 4;
+    pub(super) const POLICY: u16 = 5;
+    pub(super) const TYPE: u16 = 7;
+    pub(super) const HOOK_NUMBER: u16 = 1;
+    pub(super) const HOOK_PRIORITY: u16 = 2;
+}
+
+/// `NFTA_SET_*`, of sets.
+mod set {
+    pub(super) const TABLE: u16 = 1;
+    pub(super) const NAME: u16 = 2;
+    pub(super) const FLAGS: u16 = 3;
+    pub(super) const KEY_TYPE: u16 = 4;
+    pub(super) const KEY_BYTES: u16 = 5;
+    pub(super) const DESCRIPTION: u16 = 9;
+    pub(super) const ID: u16 = 10;
+    pub(super) const EXPRESSION: u16 = 17;
+    pub(super) const SIZE: u16 = 1;
+    pub(super) const TIMEOUT: u16 = 11;
+    /// `NFT_SET_EVAL`: rules put entries in.
+    pub(super) const IS_METER: u32 = 0x20;
+    /// `NFT_SET_TIMEOUT`.
+    pub(super) const HAS_TIMEOUTS: u32 = 0x10;
+    /// What no set of ours is: anonymous, constant, of intervals, a map, of objects.
+    pub(super) const FOREIGN: u32 = 0x1 | 0x2 | 0x4 | 0x8 | 0x40;
+}
+
+/// `NFTA_SET_ELEM_*` and `NFTA_SET_ELEM_LIST_*`.
+mod element {
+    pub(super) const TABLE: u16 = 1;
+    pub(super) const SET: u16 = 2;
+    pub(super) const ELEMENTS: u16 = 3;
+    pub(super) const KEY: u16 = 1;
+    pub(super) const TIMEOUT: u16 = 4;
+    pub(super) const EXPIRATION: u16 = 5;
+    pub(super) const EXPRESSION: u16 = 7;
+    pub(super) const EXPRESSIONS: u16 = 11;
+    pub(super) const COUNTER_BYTES: u16 = 1;
+    pub(super) const COUNTER_PACKETS: u16 = 2;
+}
+
+/// `NFTA_LIST_ELEM`: one of many.
+const LIST_ELEMENT: u16 = 1;
+
+/// `NFTA_DATA_VALUE`.
+const DATA_VALUE: u16 = 1;
+
+/// Error numbers that mean something to us.
+pub(super) mod code {
+    pub(super) const EPERM: i32 = 1;
+    pub(super) const ENOENT: i32 = 2;
+    pub(super) const EACCES: i32 = 13;
+    pub(super) const EBUSY: i32 = 16;
+    pub(super) const EINVAL: i32 = 22;
+    /// A set is full.
+    pub(in crate::action) const ENFILE: i32 = 23;
+    pub(super) const EOPNOTSUPP: i32 = 95;
+}
+
+/// How a set is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    family: Family,
+    /// How many entries it can hold. The kernel makes the table for this many.
+    size: u32,
+    /// Do entries have a time-out?
+    timeouts: bool,
+}
+
+/// A set as the kernel tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Header {
+    name: String,
+    flags: u32,
+    /// nft's number of the type of its keys.
+    key_type: u32,
+    key_bytes: u32,
+    /// How many entries it can hold; 0 is as many as come.
+    size: u32,
+    counters: bool,
+}
+
+impl Header {
+    /// The family of its addresses; `None` if it holds something else.
+    fn family(&self) -> Option<Family> {
+        let is_of = |family: &Family| {
+            self.key_type == key_type(*family) && self.key_bytes == key_bytes(*family)
+        };
+        let family = Family::BOTH.into_iter().find(is_of);
+        family.filter(|_| self.flags & set::FOREIGN == 0)
+    }
+
+    /// Do rules put entries in?
+    fn is_meter(&self) -> bool {
+        self.flags & set::IS_METER != 0
+    }
+
+    fn has_timeouts(&self) -> bool {
+        self.flags & set::HAS_TIMEOUTS != 0
+    }
+
+    /// What it is, for people.
+    fn description(&self) -> String {
+        let mut words = match self.key_type {
+            7 => "set of ipv4_addr".to_owned(),
+            8 => "set of ipv6_addr".to_owned(),
+            other => format!("set of the type {other}"),
+        };
+        for (flag, word) in [(0x4, " with intervals"), (0x8, " that is a map")] {
+            if self.flags & flag != 0 {
+                words.push_str(word);
+            }
+        }
+        words
+    }
+}
+
+/// A chain as the kernel tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chain {
+    name: String,
+    /// Hook and priority, if it has one.
+    hook: Option<(u32, i32)>,
+}
+
+/// A connection to the kernel's nf_tables.
+#[derive(Debug)]
+struct Nftables {
+    netlink: Netlink,
+    /// Does adding an entry again renew its time-out?
+    renews: bool,
+}
+
+impl Nftables {
+    /// Connects; changes nothing.
+    fn open() -> Result<Self, Error> {
+        let netlink = Netlink::open(INET).map_err(|trouble| explain(trouble, "open", ""))?;
+        let mut nftables = Nftables {
+            netlink,
+            renews: renews(),
+        };
+        match nftables.ask(Command::GetGeneration, 0, |_| {}, &mut |_| {}) {
+            Err(Trouble::Refused(code::EINVAL | code::EOPNOTSUPP)) => Err(Error::NoNftables),
+            asked => asked.map_err(|trouble| explain(trouble, "ask for", TABLE)),
+        }?;
+        Ok(nftables)
+    }
+
+    /// Does all that `fill` writes, or nothing.
+    fn transact(&mut self, fill: impl Fn(&mut Steps<'_>)) -> Result<(), Trouble> {
+        let fill = |batch: &mut Batch| fill(&mut Steps(batch));
+        match self.netlink.transact(SUBSYSTEM, fill) {
+            // The answer was lost. What we write can be done twice.
+            Err(Trouble::Socket(_, Errno::NOBUFS)) => self.netlink.transact(SUBSYSTEM, fill),
+            done => done,
+        }
+    }
+
+    /// Is our table there, and is it looked at?
+    fn table(&mut self) -> Result<Option<bool>, Error> {
+        let mut awake = None;
+        let name = |request: &mut Request| request.put_text(table::NAME, TABLE);
+        let asked = self.ask(Command::GetTable, 0, name, &mut |reply| {
+            let flags = reply.get(table::FLAGS).and_then(Attribute::be32);
+            awake = Some(flags.unwrap_or(0) & table::DORMANT == 0);
+        });
+        self.unless_missing(asked, "look at the table")
+            .map(|()| awake)
+    }
+
+    /// The chains in our table, other people's too.
+    fn chains(&mut self) -> Result<Vec<Chain>, Error> {
+        let mut chains = Vec::new();
+        let name = |request: &mut Request| request.put_text(chain::TABLE, TABLE);
+        self.dump(Command::GetChain, name, &mut |reply| match reply {
+            None => chains.clear(),
+            Some(reply) => chains.extend(read_chain(reply)),
+        })?;
+        Ok(chains)
+    }
+
+    /// The sets in our table, other people's too.
+    fn sets(&mut self) -> Result<Vec<Header>, Error> {
+        let mut sets = Vec::new();
+        let name = |request: &mut Request| request.put_text(set::TABLE, TABLE);
+        self.dump(Command::GetSet, name, &mut |reply| match reply {
+            None => sets.clear(),
+            Some(reply) => sets.extend(read_set(reply)),
+        })?;
+        Ok(sets)
+    }
+
+    /// The rules of our chain, from the first to the last.
+    fn rules(&mut self) -> Result<Vec<Found>, Error> {
+        let mut rules = Vec::new();
+        let fill = |request: &mut Request| {
+            request.put_text(rule::TABLE, TABLE);
+            request.put_text(rule::CHAIN, CHAIN);
+        };
+        self.dump(Command::GetRule, fill, &mut |reply| match reply {
+            None => rules.clear(),
+            // Old kernels tell of all chains of all tables.
+            Some(reply) if rule::is_of(reply, TABLE, CHAIN) => rules.push(rule::read(reply)),
+            Some(_) => {}
+        })?;
+        Ok(rules)
+    }
+
+    /// Hands over every entry of a set as it is read. `length` is that of its prefixes.
+    /// Entries that come or go meanwhile may be missed or seen twice.
+    fn each(&mut self, name: &str, length: u8, each: &mut dyn FnMut(Kept)) -> Result<(), Error> {
+        let fill = |request: &mut Request| put_place(request, name);
+        let asked = self.ask(Command::GetElements, FLAG_DUMP, fill, &mut |reply| {
+            elements_of(reply, length, each);
+        });
+        asked.map_err(|trouble| explain(trouble, "list", name))
+    }
+
+    /// The entry of a set that has exactly this key, if it is there.
+    fn find(&mut self, name: &str, addr: &Addr) -> Result<Option<Kept>, Error> {
+        let mut found = None;
+        let fill = |request: &mut Request| {
+            put_place(request, name);
+            request.nest(element::ELEMENTS, |list| {
+                list.nest(LIST_ELEMENT, |element| put_key(element, addr));
+            });
+        };
+        let asked = self.ask(Command::GetElements, 0, fill, &mut |reply| {
+            elements_of(reply, addr.prefix_len(), &mut |kept| found = Some(kept));
+        });
+        self.unless_missing(asked, "look into").map(|()| found)
+    }
+
+    /// Asks for all of something, again if it changed meanwhile: `each` is told `None`
+    /// before each try.
+    fn dump(
+        &mut self,
+        command: Command,
+        fill: impl Fn(&mut Request),
+        each: &mut dyn FnMut(Option<Attributes<'_>>),
+    ) -> Result<(), Error> {
+        for _ in 0..DUMPS_MAX {
+            each(None);
+            let asked = self.ask(command, FLAG_DUMP, &fill, &mut |reply| each(Some(reply)));
+            self.unless_missing(asked, "list")?;
+            if !self.netlink.is_interrupted() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        command: Command,
+        flags: u16,
+        fill: impl FnOnce(&mut Request),
+        each: &mut dyn FnMut(Attributes<'_>),
+    ) -> Result<(), Trouble> {
+        self.netlink.ask(command.kind(), flags, fill, each)
+    }
+
+    /// What is not there is no error to who only looks.
+    fn unless_missing(&self, asked: Result<(), Trouble>, verb: &'static str) -> Result<(), Error> {
+        match asked {
+            Ok(()) | Err(Trouble::Refused(code::ENOENT)) => Ok(()),
+            Err(trouble) => Err(explain(trouble, verb, TABLE)),
+        }
+    }
+}
+
+/// What a transaction of ours consists of.
+struct Steps<'a>(&'a mut Batch);
+
+impl Steps<'_> {
+    /// Makes the table, or wakes it up.
+    fn make_table(&mut self) {
+        self.0
+            .put(Command::NewTable.kind(), FLAG_CREATE, |request| {
+                request.put_text(table::NAME, TABLE);
+                put_u32(request, table::FLAGS, 0);
+            });
+    }
+
+    /// Takes the table away, with all that is in it.
+    fn remove_table(&mut self) {
+        self.0.put(Command::DelTable.kind(), 0, |request| {
+            request.put_text(table::NAME, TABLE);
+        });
+    }
+
+    /// Makes the chain; if it is there, it stays.
+    fn make_chain(&mut self) {
+        self.0
+            .put(Command::NewChain.kind(), FLAG_CREATE, |request| {
+                request.put_text(chain::TABLE, TABLE);
+                request.put_text(chain::NAME, CHAIN);
+                request.nest(chain::HOOK, |hook| {
+                    put_u32(hook, chain::HOOK_NUMBER, HOOK);
+                    hook.put(chain::HOOK_PRIORITY, &PRIORITY.to_be_bytes());
+                });
+                put_u32(request, chain::POLICY, rule::ACCEPT);
+                request.put_text(chain::TYPE, "filter");
+            });
+    }
+
+    /// Takes the chain away; it must have no rules.
+    fn remove_chain(&mut self) {
+        self.0.put(Command::DelChain.kind(), 0, |request| {
+            request.put_text(chain::TABLE, TABLE);
+            request.put_text(chain::NAME, CHAIN);
+        });
+    }
+
+    /// Adds a rule: one that accepts before the others, one that drops behind them.
+    fn make_rule(&mut self, rule: &Rule) {
+        let place = match rule.fate {
+            Fate::Accept => 0,
+            Fate::Drop | Fate::Throttle(_) => FLAG_APPEND,
+        };
+        let kind = Command::NewRule.kind();
+        self.0
+            .put(kind, FLAG_CREATE | place, |request| rule.write(request));
+    }
+
+    /// Takes one rule away.
+    fn remove_rule(&mut self, handle: u64) {
+        self.0.put(Command::DelRule.kind(), 0, |request| {
+            rule::write_handle(request, handle);
+        });
+    }
+
+    /// Puts the rule before all others that lets every packet pass.
+    fn put_lifted(&mut self) {
+        self.0
+            .put(Command::NewRule.kind(), FLAG_CREATE, rule::write_lifted);
+    }
+
+    /// Takes all rules out of the chain.
+    fn clear_chain(&mut self) {
+        self.0.put(Command::DelRule.kind(), 0, |request| {
+            request.put_text(rule::TABLE, TABLE);
+            request.put_text(rule::CHAIN, CHAIN);
+        });
+    }
+
+    /// Makes a set.
+    fn make_set(&mut self, name: &str, shape: Shape) {
+        self.0.put(Command::NewSet.kind(), FLAG_CREATE, |request| {
+            request.put_text(set::TABLE, TABLE);
+            request.put_text(set::NAME, name);
+            let flags = if shape.timeouts { set::HAS_TIMEOUTS } else { 0 };
+            put_u32(request, set::FLAGS, flags);
+            put_u32(request, set::KEY_TYPE, key_type(shape.family));
+            put_u32(request, set::KEY_BYTES, key_bytes(shape.family));
+            request.nest(set::DESCRIPTION, |description| {
+                put_u32(description, set::SIZE, shape.size);
+            });
+            put_u32(request, set::ID, 1);
+            rule::put_expression(request, set::EXPRESSION, "counter", |_| {});
+        });
+    }
+
+    /// Makes a set in which rules note what sources have sent. A source that sends
+    /// nothing for a while is forgotten.
+    fn make_meter(&mut self, name: &str, family: Family) {
+        self.0.put(Command::NewSet.kind(), FLAG_CREATE, |request| {
+            request.put_text(set::TABLE, TABLE);
+            request.put_text(set::NAME, name);
+            put_u32(request, set::FLAGS, set::HAS_TIMEOUTS | set::IS_METER);
+            put_u32(request, set::KEY_TYPE, key_type(family));
+            put_u32(request, set::KEY_BYTES, key_bytes(family));
+            request.put(set::TIMEOUT, &METER_MILLISECONDS.to_be_bytes());
+            request.nest(set::DESCRIPTION, |description| {
+                put_u32(description, set::SIZE, METER_SIZE);
+            });
+            put_u32(request, set::ID, 1);
+        });
+    }
+
+    /// Takes a set away; no rule may look it up.
+    fn remove_set(&mut self, name: &str) {
+        self.0.put(Command::DelSet.kind(), 0, |request| {
+            request.put_text(set::TABLE, TABLE);
+            request.put_text(set::NAME, name);
+        });
+    }
+
+    /// Takes all entries out of a set.
+    fn clear_set(&mut self, name: &str) {
+        self.0.put(Command::DelElements.kind(), 0, |request| {
+            put_place(request, name)
+        });
+    }
+
+    /// Puts in, or takes out, entries of a set.
+    fn change<T>(
+        &mut self,
+        command: Command,
+        name: &str,
+        entries: &[T],
+        fill: impl Fn(&mut Request, &T),
+    ) {
+        let flags = if command == Command::NewElements {
+            FLAG_CREATE
+        } else {
+            0
+        };
+        self.0.put(command.kind(), flags, |request| {
+            put_place(request, name);
+            request.nest(element::ELEMENTS, |list| {
+                for entry in entries {
+                    list.nest(LIST_ELEMENT, |element| fill(element, entry));
+                }
+            });
+        });
+    }
+}
+
+/// An entry with its time-out, if the set has any.
+fn put_entry(element: &mut Request, entry: &Entry, timeouts: bool) {
+    put_key(element, &entry.addr);
+    if timeouts {
+        put_timeout(element, entry.timeout_secs);
+    }
+}
+
+/// An entry with the time-out and the counters that it had elsewhere.
+fn put_kept(element: &mut Request, kept: &Kept, timeouts: bool) {
+    put_key(element, &kept.addr);
+    if timeouts {
+        put_timeout(element, kept.timeout_secs);
+    }
+    rule::put_expression(element, element::EXPRESSION, "counter", |counter| {
+        counter.put(element::COUNTER_BYTES, &kept.bytes.to_be_bytes());
+        counter.put(element::COUNTER_PACKETS, &kept.packets.to_be_bytes());
+    });
+}
+
+/// A time-out of 0 is none; where the kernel renews, it must be said.
+fn put_timeout(element: &mut Request, secs: u32) {
+    let milliseconds = (u64::from(secs) * 1_000).to_be_bytes();
+    element.put(element::TIMEOUT, &milliseconds);
+    if secs > 0 {
+        element.put(element::EXPIRATION, &milliseconds);
+    }
+}
+
+fn put_key(element: &mut Request, addr: &Addr) {
+    element.nest(element::KEY, |key| match addr.ip() {
+        IpAddr::V4(v4) => key.put(DATA_VALUE, &v4.octets()),
+        IpAddr::V6(v6) => key.put(DATA_VALUE, &v6.octets()),
+    });
+}
+
+/// Which set a message about entries means.
+fn put_place(request: &mut Request, name: &str) {
+    request.put_text(element::TABLE, TABLE);
+    request.put_text(element::SET, name);
+}
+
+/// Four bytes in network order, as nf_tables has all its numbers.
+fn put_u32(request: &mut Request, kind: u16, value: u32) {
+    request.put(kind, &value.to_be_bytes());
+}
+
+/// nft's numbers of the types `ipv4_addr` and `ipv6_addr`.
+fn key_type(family: Family) -> u32 {
+    match family {
+        Family::V4 => 7,
+        Family::V6 => 8,
+    }
+}
+
+fn key_bytes(family: Family) -> u32 {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    }
+}
+
+fn read_chain(reply: Attributes<'_>) -> Option<Chain> {
+    // Old kernels tell of all tables.
+    if reply.get(chain::TABLE)?.text()? != TABLE {
+        return None;
+    }
+    let hook = reply.get(chain::HOOK).map(Attribute::nested);
+    let number = |kind| hook.and_then(|hook| hook.get(kind)?.be32());
+    Some(Chain {
+        name: reply.get(chain::NAME)?.text()?.to_owned(),
+        hook: number(chain::HOOK_NUMBER).zip(number(chain::HOOK_PRIORITY).map(u32::cast_signed)),
+    })
+}
+
+fn read_set(reply: Attributes<'_>) -> Option<Header> {
+    if reply.get(set::TABLE)?.text()? != TABLE {
+        return None;
+    }
+    let number = |kind| reply.get(kind).and_then(Attribute::be32).unwrap_or(0);
+    let description = reply.get(set::DESCRIPTION).map(Attribute::nested);
+    let size = description.and_then(|description| description.get(set::SIZE)?.be32());
+    let counter = reply.get(set::EXPRESSION).map(Attribute::nested);
+    Some(Header {
+        name: reply.get(set::NAME)?.text()?.to_owned(),
+        flags: number(set::FLAGS),
+        key_type: number(set::KEY_TYPE),
+        key_bytes: number(set::KEY_BYTES),
+        size: size.unwrap_or(0),
+        counters: counter.is_some_and(|counter| rule::expression_name(counter) == Some("counter")),
+    })
+}
+
+/// Hands over the entries in a message.
+fn elements_of(reply: Attributes<'_>, length: u8, each: &mut dyn FnMut(Kept)) {
+    let elements = reply.get(element::ELEMENTS).map(Attribute::nested);
+    for element in elements.into_iter().flatten() {
+        if let Some(kept) = read_element(element.nested(), length) {
+            each(kept);
+        }
+    }
+}
+
+fn read_element(element: Attributes<'_>, length: u8) -> Option<Kept> {
+    let key = element.get(element::KEY)?.nested().get(DATA_VALUE)?.value;
+    let ip = match key.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(*key.first_chunk::<4>()?)),
+        16 => IpAddr::V6(Ipv6Addr::from(*key.first_chunk::<16>()?)),
+        _ => return None,
+    };
+    let number = |kind| element.get(kind).and_then(Attribute::be64);
+    let is_timed = number(element::TIMEOUT).is_some_and(|timeout| timeout > 0);
+    let left = number(element::EXPIRATION).filter(|_| is_timed);
+    let left_secs = left.map_or(0, |left| left.div_ceil(1_000).max(1));
+    let counter = element.get(element::EXPRESSION).map(Attribute::nested);
+    let counter = counter.or_else(|| {
+        let list = element.get(element::EXPRESSIONS)?.nested();
+        Some(list.get(LIST_ELEMENT)?.nested())
+    });
+    let counter = counter.and_then(rule::expression_data);
+    let count = |kind| counter.and_then(|data| data.get(kind)?.be64()).unwrap_or(0);
+    Some(Kept {
+        addr: Addr::prefix(ip, length),
+        timeout_secs: u32::try_from(left_secs).unwrap_or(u32::MAX),
+        packets: count(element::COUNTER_PACKETS),
+        bytes: count(element::COUNTER_BYTES),
+    })
+}
+
+/// Is this Linux one that renews a time-out when an entry is added again?
+fn renews() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.trim().parse().ok());
+    let version = numbers.next().zip(numbers.next());
+    version.is_some_and(|version: (u32, u32)| version >= RENEWING_LINUX)
+}
+
+/// Makes a sentence of an error number.
+fn explain(trouble: Trouble, verb: &'static str, name: &str) -> Error {
+    let code = match trouble {
+        Trouble::Refused(code) => code,
+        Trouble::Malformed => {
+            let doing = format!("{verb} {name}");
+            return Error::Reply { doing };
+        }
+        Trouble::Socket(doing, errno) => {
+            let reason = errno.to_string();
+            return Error::Socket { doing, reason };
+        }
+    };
+    let name = name.to_owned();
+    match code {
+        code::EPERM | code::EACCES => Error::Permission {
+            doing: "change the firewall".to_owned(),
+            capability: "CAP_NET_ADMIN",
+        },
+        code::ENOENT => Error::Missing { name },
+        code::EBUSY => Error::InUse { name },
+        code => Error::Kernel {
+            doing: format!("{verb} {name}"),
+            code,
+            reason: match code {
+                code::ENFILE => "the set is full".to_owned(),
+                _ => std::io::Error::from_raw_os_error(code).to_string(),
+            },
+        },
+    }
+}

@@ -1,0 +1,853 @@
+//! Bans in nf_tables: our table with its chain, its sets, and a rule for each set.
+//!
+//! What holds after [`Objects::ensure`]: each set has its kernel sets for single addresses
+//! (and for the prefix that an IPv6 offender is banned by), and the chain has one rule for
+//! each kernel set of ours in the table, those of the allow set first. Prefixes of another
+//! length get their set when the first is banned.
+//!
+//! **Lifted** drops leave all rules alone: one that lets every packet pass stands before
+//! them. It is one step of the kernel's, and whoever comes next finds it.
+//!
+//! **A set is enlarged** by way of a copy, since nf_tables cannot rename: entries are
+//! carried into the copy, then back into the larger set. Each step is a transaction, and
+//! at every moment a set that holds them all has its rule. A crash leaves a copy; the next
+//! `ensure` carries it back.
+
+use std::collections::BTreeSet;
+
+use super::order::{changes, handles_of, rules_of};
+use super::rule::{Fate, Found, Protocol, Rule, Seen, meter};
+use super::{
+    CHAIN, Chain, Command, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code,
+    explain, put_entry, put_kept,
+};
+use crate::action::error::Error;
+use crate::action::family::{Family, Kept};
+use crate::action::firewall::{Missing, Note};
+use crate::action::name::{self, Name};
+use crate::action::{BATCH_MAX, Sizes, has_timeouts};
+use crate::addr::{Addr, V6_OFFENDER_PREFIX};
+use crate::ticket::{Entry, Set};
+
+/// The objects in the kernel, and a socket to speak of them.
+#[derive(Debug)]
+pub(in crate::action) struct Objects {
+    nftables: Nftables,
+    sizes: Sizes,
+    /// The sets that `ensure` was last told of.
+    sets: BTreeSet<Set>,
+}
+
+/// What one transaction does at most: the kernel holds its lock for so long, and what
+/// may be sent at once is 200 kB where more is not allowed.
+const STEPS_MAX: usize = 200;
+
+/// One thing that is done.
+#[derive(Clone, Debug)]
+enum Step {
+    MakeSet(String, Shape),
+    MakeMeter(String, Family),
+    MakeRule(Rule),
+    RemoveRule(u64),
+    RemoveSet(String),
+}
+
+/// What there is in the kernel.
+#[derive(Debug)]
+struct Present {
+    /// Is the table there and looked at?
+    awake: bool,
+    chain: bool,
+    /// Our sets.
+    sets: Vec<Header>,
+    /// The names of the sets in which our rules note what sources send.
+    meters: Vec<String>,
+    rules: Vec<Found>,
+}
+
+impl Present {
+    fn set(&self, name: &str) -> Option<&Header> {
+        self.sets.iter().find(|set| set.name == name)
+    }
+
+    /// The rule that lets everything pass.
+    fn lifted(&self) -> Option<u64> {
+        let mut rules = self.rules.iter();
+        let found = rules.find(|found| found.seen == Seen::Lifted);
+        found.map(|found| found.handle)
+    }
+
+    /// The rules for all our sets, with or without those that hold back.
+    fn wanted(&self, throttles: bool) -> Vec<Rule> {
+        let rules_of = |set: &Header| Some(rules_of(&set.name, set.family()?));
+        let rules = self.sets.iter().filter_map(rules_of).flatten();
+        rules
+            .filter(|rule| throttles || !matches!(rule.fate, Fate::Throttle(_)))
+            .collect()
+    }
+
+    /// Is there a rule for each of these?
+    fn has_all<'a>(&self, mut rules: impl Iterator<Item = &'a Rule>) -> bool {
+        self.awake && rules.all(|rule| self.rules.iter().any(|found| rule.is(&found.seen)))
+    }
+}
+
+impl Objects {
+    /// Connects to the kernel; changes nothing.
+    pub(in crate::action) fn open(sizes: Sizes) -> Result<Self, Error> {
+        Ok(Objects {
+            nftables: Nftables::open()?,
+            sizes,
+            sets: BTreeSet::new(),
+        })
+    }
+
+    /// A second one with a socket of its own.
+    pub(in crate::action) fn another(&self) -> Result<Self, Error> {
+        Ok(Objects {
+            nftables: Nftables::open()?,
+            sizes: self.sizes,
+            sets: self.sets.clone(),
+        })
+    }
+
+    /// Where bans go, in words.
+    pub(in crate::action) fn describe(&self) -> String {
+        format!("nftables (table inet {TABLE}, sets ringfence-*), dropped in raw PREROUTING")
+    }
+
+    /// Makes what is missing, in one transaction.
+    pub(in crate::action) fn ensure(&mut self, sets: BTreeSet<Set>) -> Result<Vec<Note>, Error> {
+        let mut notes = Vec::new();
+        self.sets = sets;
+        let wanted = self.wanted();
+        let mut present = self.look()?;
+        self.ensure_sets(&present, &wanted, &mut notes)?;
+        present = self.look()?;
+        self.ensure_rules(&present, &mut notes)?;
+        if let Err(error) = self.ensure_throttles(&present) {
+            notes.extend(Family::BOTH.map(|family| Note::NoThrottle {
+                family,
+                reason: error.to_string(),
+            }));
+        }
+        for name in present.sets.iter().map(|set| &set.name) {
+            if name::parts(name).2 {
+                self.carry_back(name)?; // left by a crash
+            }
+        }
+        for (name, shape) in &wanted {
+            self.enlarge(name, *shape, &mut notes)?;
+        }
+        notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
+        if present.lifted().is_some() {
+            notes.push(Note::Lifted);
+        }
+        Ok(notes)
+    }
+
+    fn ensure_sets(
+        &mut self,
+        present: &Present,
+        wanted: &[(Name, Shape)],
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Error> {
+        let mut steps = Vec::new();
+        for (name, shape) in wanted {
+            match present.set(name) {
+                Some(header) => must_serve(header, shape)?,
+                None => {
+                    let name = name.to_string();
+                    steps.push(Step::MakeSet(name.clone(), *shape));
+                    notes.push(Note::Made { name });
+                }
+            }
+        }
+        if present.chain && present.awake && steps.is_empty() {
+            return Ok(());
+        }
+        let done = self.nftables.transact(|steps| {
+            steps.make_table();
+            steps.make_chain();
+        });
+        done.map_err(too_old)?;
+        self.carry_out(&steps).map_err(too_old)
+    }
+
+    fn ensure_rules(&mut self, present: &Present, notes: &mut Vec<Note>) -> Result<(), Error> {
+        let wanted = present.wanted(false);
+        // Those that hold back are not looked at here.
+        let is_throttle = |found: &Found| {
+            matches!(
+                found.seen,
+                Seen::Rule {
+                    fate: Fate::Throttle(_),
+                    ..
+                }
+            )
+        };
+        let mut found = present.rules.clone();
+        found.retain(|found| !is_throttle(found));
+        let changes = changes(&wanted, &found);
+        for family in Family::BOTH {
+            let mut made = changes.make.iter();
+            if made.any(|rule| rule.family == family && rule.fate == Fate::Drop) {
+                notes.push(Note::Ruled { family });
+            }
+        }
+        let make = changes.make.into_iter().map(Step::MakeRule);
+        let remove = changes.remove.into_iter().map(Step::RemoveRule);
+        let steps: Vec<Step> = make.chain(remove).collect();
+        self.carry_out(&steps).map_err(too_old)
+    }
+
+    /// Bans stand without them.
+    fn ensure_throttles(&mut self, present: &Present) -> Result<(), Error> {
+        if !self.sets.contains(&Set::Throttled) {
+            return Ok(());
+        }
+        let mut steps = Vec::new();
+        for family in Family::BOTH {
+            let set = Name::in_nftables(&Set::Throttled, family, family.bits());
+            let meters = Protocol::BOTH.map(|protocol| meter(&set, protocol));
+            let missing = meters
+                .into_iter()
+                .filter(|meter| !present.meters.contains(meter));
+            steps.extend(missing.map(|meter| Step::MakeMeter(meter, family)));
+        }
+        let wanted = present.wanted(true).into_iter();
+        let throttles = wanted.filter(|rule| matches!(rule.fate, Fate::Throttle(_)));
+        let missing = throttles.filter(|rule| !present.has_all(std::iter::once(rule)));
+        steps.extend(missing.map(Step::MakeRule));
+        self.carry_out(&steps).map_err(too_old)
+    }
+
+    /// Does these, in transactions of a bounded size.
+    fn carry_out(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        for steps in steps.chunks(STEPS_MAX) {
+            self.nftables.transact(|batch| {
+                for step in steps {
+                    match step {
+                        Step::MakeSet(name, shape) => batch.make_set(name, *shape),
+                        Step::MakeMeter(name, family) => batch.make_meter(name, *family),
+                        Step::MakeRule(rule) => batch.make_rule(rule),
+                        Step::RemoveRule(handle) => batch.remove_rule(*handle),
+                        Step::RemoveSet(name) => batch.remove_set(name),
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The kernel sets that always are there, and how they are made.
+    fn wanted(&self) -> Vec<(Name, Shape)> {
+        let mut wanted = Vec::new();
+        for set in &self.sets {
+            let lengths = [
+                (Family::V4, Family::V4.bits()),
+                (Family::V6, Family::V6.bits()),
+                (Family::V6, V6_OFFENDER_PREFIX),
+            ];
+            for (family, length) in lengths {
+                let name = Name::in_nftables(set, family, length);
+                wanted.push((name, self.shape(set, family)));
+            }
+        }
+        wanted
+    }
+
+    fn shape(&self, set: &Set, family: Family) -> Shape {
+        let (size, _) = self.sizes.maxelem(set);
+        Shape {
+            family,
+            size: size.max(1),
+            timeouts: has_timeouts(set),
+        }
+    }
+
+    /// What is there of ours. Something else of our name is an error.
+    fn look(&mut self) -> Result<Present, Error> {
+        let Some(awake) = self.nftables.table()? else {
+            return Ok(Present {
+                awake: false,
+                chain: false,
+                sets: Vec::new(),
+                meters: Vec::new(),
+                rules: Vec::new(),
+            });
+        };
+        let chains = self.nftables.chains()?;
+        let chain = chains.iter().find(|chain| chain.name == CHAIN);
+        if let Some(Chain { hook, .. }) = chain
+            && *hook != Some((HOOK, PRIORITY))
+        {
+            return Err(Error::ForeignNft {
+                found: format!("a chain {CHAIN} in the table inet {TABLE}"),
+                wanted: "one that hooks prerouting with priority raw".to_owned(),
+                object: format!("chain inet {TABLE} {CHAIN}"),
+            });
+        }
+        let mut sets = self.nftables.sets()?;
+        sets.retain(|set| name::is_ours(&set.name));
+        let meters = sets.extract_if(.., |set| set.is_meter());
+        let meters = meters.map(|set| set.name).collect();
+        Ok(Present {
+            awake,
+            chain: chain.is_some(),
+            rules: match chain {
+                Some(_) => self.nftables.rules()?,
+                None => Vec::new(),
+            },
+            sets,
+            meters,
+        })
+    }
+
+    /// Gives a set its size, if it has less.
+    fn enlarge(&mut self, name: &Name, shape: Shape, notes: &mut Vec<Note>) -> Result<(), Error> {
+        let present = self.look()?;
+        let small = present
+            .set(name)
+            .filter(|set| !is_large_enough(set, &shape));
+        let Some(small) = small.cloned() else {
+            return Ok(());
+        };
+        let spare = name.spare();
+        // From here on either is looked up.
+        self.change(name, &make_set(&spare, shape))?;
+        let entries = self.carry(&small.name, &spare, shape)?;
+        let rules = handles_of(name, &present.rules).into_iter();
+        let mut steps: Vec<Step> = rules.map(Step::RemoveRule).collect();
+        steps.push(Step::RemoveSet(name.to_string()));
+        steps.extend(make_set(name, shape));
+        self.change(name, &steps)?;
+        self.carry_back(&spare)?;
+        notes.push(Note::Enlarged {
+            name: name.to_string(),
+            maxelem: shape.size,
+            entries,
+        });
+        Ok(())
+    }
+
+    /// Ends the enlarging of a set whose copy is there.
+    fn carry_back(&mut self, spare: &str) -> Result<(), Error> {
+        let present = self.look()?;
+        let target = spare.strip_suffix(name::SPARE_SUFFIX).unwrap_or(spare);
+        let Some((header, family)) = present
+            .set(spare)
+            .and_then(|header| Some((header, header.family()?)))
+        else {
+            return Ok(());
+        };
+        let shape = Shape {
+            family,
+            size: header.size,
+            timeouts: header.has_timeouts(),
+        };
+        if present.set(target).is_some() {
+            self.carry(spare, target, shape)?;
+        }
+        self.change(spare, &remove_set(spare, &present))
+    }
+
+    /// Puts a set's entries into another, with what is left of their time-outs and with
+    /// their counters.
+    fn carry(&mut self, from: &str, to: &str, shape: Shape) -> Result<usize, Error> {
+        let mut copy = Nftables::open()?;
+        let length = name::parts(from).1.unwrap_or(shape.family.bits());
+        let mut lane: Vec<Kept> = Vec::with_capacity(BATCH_MAX);
+        let (mut entries, mut carried) = (0, Ok(()));
+        let mut carry = |lane: &mut Vec<Kept>| {
+            entries += lane.len();
+            let done = copy.transact(|steps| {
+                let fill = |element: &mut _, kept: &Kept| put_kept(element, kept, shape.timeouts);
+                steps.change(Command::NewElements, to, lane, fill);
+            });
+            if let Err(trouble) = done {
+                carried = Err(explain(trouble, "add to", to));
+            }
+            lane.clear();
+        };
+        self.nftables.each(from, length, &mut |kept| {
+            lane.push(kept);
+            if lane.len() == BATCH_MAX {
+                carry(&mut lane);
+            }
+        })?;
+        carry(&mut lane);
+        carried.map(|()| entries)
+    }
+
+    fn change(&mut self, name: &str, steps: &[Step]) -> Result<(), Error> {
+        let done = self.carry_out(steps);
+        done.map_err(|trouble| explain(trouble, "change", name))
+    }
+
+    fn step(&mut self, name: &str, fill: impl Fn(&mut Steps<'_>)) -> Result<(), Error> {
+        let done = self.nftables.transact(fill);
+        done.map_err(|trouble| explain(trouble, "change", name))
+    }
+
+    /// What of all that `ensure` made is no longer there.
+    pub(in crate::action) fn check(&mut self) -> Result<Vec<Missing>, Error> {
+        let present = self.look()?;
+        let mut missing = Vec::new();
+        let wanted = self.wanted();
+        for (name, _) in &wanted {
+            if present.set(name).is_none() {
+                let name = name.to_string();
+                missing.push(Missing::Set { name });
+            }
+        }
+        let rules = present.wanted(self.sets.contains(&Set::Throttled));
+        for family in Family::BOTH {
+            let of_family = rules.iter().filter(|rule| rule.family == family);
+            if !(present.chain && present.has_all(of_family)) {
+                missing.push(Missing::Rule { family });
+            }
+        }
+        if missing.is_empty() && !changes(&rules, &present.rules).remove.is_empty() {
+            missing.push(Missing::Order);
+        }
+        Ok(missing)
+    }
+
+    /// Are the drops out of force by [`Objects::lift`]?
+    pub(in crate::action) fn is_lifted(&mut self) -> Result<bool, Error> {
+        let rules = self.nftables.rules()?;
+        Ok(rules.iter().any(|found| found.seen == Seen::Lifted))
+    }
+
+    /// Takes all drops out of force; everything stays.
+    pub(in crate::action) fn lift(&mut self) -> Result<(), Error> {
+        if self.is_lifted()? {
+            return Ok(());
+        }
+        self.step(CHAIN, |steps| steps.put_lifted())
+    }
+
+    /// Puts the drops back in force.
+    pub(in crate::action) fn lay(&mut self) -> Result<(), Error> {
+        match self.look()?.lifted() {
+            Some(handle) => self.change(CHAIN, &[Step::RemoveRule(handle)]),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands over every entry of the set, both families.
+    pub(in crate::action) fn list(
+        &mut self,
+        set: &Set,
+        each: &mut dyn FnMut(Kept),
+    ) -> Result<(), Error> {
+        for family in Family::BOTH {
+            let lengths = self.lengths(set, family)?;
+            if lengths.is_empty() {
+                let name = Name::in_nftables(set, family, family.bits()).to_string();
+                return Err(Error::Missing { name });
+            }
+            for length in lengths {
+                let name = Name::in_nftables(set, family, length);
+                self.nftables.each(&name, length, each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lengths of prefixes for which the set has a kernel set.
+    fn lengths(&mut self, set: &Set, family: Family) -> Result<Vec<u8>, Error> {
+        let base = Name::in_nftables(set, family, family.bits());
+        let sets = self.nftables.sets()?;
+        let lengths = sets.iter().filter_map(|set| match name::parts(&set.name) {
+            (name, length, false) if name == &*base => Some(length.unwrap_or(family.bits())),
+            _ => None,
+        });
+        Ok(lengths.collect())
+    }
+
+    /// Every entry that `addr` is, or lies in, by set.
+    pub(in crate::action) fn entries_of(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {
+        let mut found = Vec::new();
+        for set in self.sets.clone() {
+            for length in self.lengths(&set, Family::of(addr))? {
+                if length <= addr.prefix_len() {
+                    let kept = self.find(&set, &Addr::prefix(addr.ip(), length))?;
+                    found.extend(kept.map(|kept| (set.clone(), kept)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn find(&mut self, set: &Set, addr: &Addr) -> Result<Option<Kept>, Error> {
+        let name = Name::in_nftables(set, Family::of(addr), addr.prefix_len());
+        self.nftables.find(&name, addr)
+    }
+
+    /// Is the host, or a prefix around it, in the set? Of a prefix: is exactly it?
+    pub(in crate::action) fn holds(&mut self, set: &Set, addr: &Addr) -> Result<bool, Error> {
+        if !addr.is_host() {
+            return Ok(self.find(set, addr)?.is_some());
+        }
+        for length in self.lengths(set, Family::of(addr))? {
+            if self.find(set, &Addr::prefix(addr.ip(), length))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes every entry out of the set.
+    pub(in crate::action) fn flush(&mut self, set: &Set) -> Result<(), Error> {
+        for family in Family::BOTH {
+            for length in self.lengths(set, family)? {
+                let name = Name::in_nftables(set, family, length);
+                self.step(&name, |steps| steps.clear_set(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many entries the set can hold; `None` if it is not there.
+    pub(in crate::action) fn capacity(
+        &mut self,
+        set: &Set,
+        family: Family,
+    ) -> Result<Option<u32>, Error> {
+        let name = Name::in_nftables(set, family, family.bits());
+        let sets = self.nftables.sets()?;
+        Ok(sets
+            .iter()
+            .find(|set| set.name == *name)
+            .map(|set| set.size))
+    }
+
+    /// Puts entries in, or renews their time-outs; `refused` is told whom it did not take.
+    pub(in crate::action) fn add(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        by_length(entries, &mut |length, entries| {
+            if length == 0 {
+                for (place, entry) in entries {
+                    refused(*place, Error::Entry { addr: entry.addr });
+                }
+                return;
+            }
+            let target = Target {
+                set,
+                family,
+                length,
+            };
+            self.add_all(&target, entries, refused);
+        });
+    }
+
+    /// Adds a batch. If it fails for one of its entries, its halves are tried.
+    fn add_all(
+        &mut self,
+        target: &Target<'_>,
+        entries: &[(usize, Entry)],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        let mut done = self.add_batch(target, entries);
+        if let Err(Trouble::Refused(code::ENOENT)) = done
+            && !target.is_always_there()
+            && self.make_length(target).is_ok()
+        {
+            done = self.add_batch(target, entries);
+        }
+        match done {
+            Ok(()) => {}
+            Err(Trouble::Refused(code::ENFILE)) if entries.len() > 1 => {
+                let (one, other) = entries.split_at(entries.len() / 2);
+                self.add_all(target, one, refused);
+                self.add_all(target, other, refused);
+            }
+            Err(trouble) => {
+                let error = explain(trouble, "add to", &target.name());
+                for (place, _) in entries {
+                    refused(*place, error.clone());
+                }
+            }
+        }
+    }
+
+    fn add_batch(
+        &mut self,
+        target: &Target<'_>,
+        entries: &[(usize, Entry)],
+    ) -> Result<(), Trouble> {
+        let (name, timeouts) = (target.name(), has_timeouts(target.set));
+        let renews = self.nftables.renews || !timeouts;
+        let add = |steps: &mut Steps<'_>| {
+            steps.change(
+                Command::NewElements,
+                &name,
+                entries,
+                |element, (_, entry)| {
+                    put_entry(element, entry, timeouts);
+                },
+            );
+        };
+        self.nftables.transact(|steps| {
+            add(steps);
+            if !renews {
+                // What is there keeps its time-out, so all are there now, and made anew.
+                take_out(steps, &name, entries);
+                add(steps);
+            }
+        })
+    }
+
+    /// Makes the kernel set for prefixes of one more length, with its rule.
+    fn make_length(&mut self, target: &Target<'_>) -> Result<(), Error> {
+        let present = self.look()?;
+        let name = target.name();
+        // Where the table was taken away, one set of it would be no help.
+        if !present.chain {
+            let name = name.to_string();
+            return Err(Error::Missing { name });
+        }
+        if present.set(&name).is_some() {
+            return Ok(());
+        }
+        let shape = self.shape(target.set, target.family);
+        self.change(&name, &make_set(&name, shape))
+    }
+
+    /// Takes entries out, those that are there.
+    pub(in crate::action) fn del(
+        &mut self,
+        set: &Set,
+        family: Family,
+        entries: &[Entry],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        by_length(entries, &mut |length, entries| {
+            let target = Target {
+                set,
+                family,
+                length,
+            };
+            self.del_all(&target, entries, refused);
+        });
+    }
+
+    fn del_all(
+        &mut self,
+        target: &Target<'_>,
+        entries: &[(usize, Entry)],
+        refused: &mut dyn FnMut(usize, Error),
+    ) {
+        let name = target.name();
+        let done = self
+            .nftables
+            .transact(|steps| take_out(steps, &name, entries));
+        match done {
+            Ok(()) => {}
+            // One is not there, or the set is not.
+            Err(Trouble::Refused(code::ENOENT)) if entries.len() > 1 => {
+                let (one, other) = entries.split_at(entries.len() / 2);
+                self.del_all(target, one, refused);
+                self.del_all(target, other, refused);
+            }
+            Err(Trouble::Refused(code::ENOENT)) => {
+                let is_gone = target.is_always_there()
+                    && matches!(self.capacity(target.set, target.family), Ok(None));
+                if is_gone {
+                    let name = name.to_string();
+                    refused(entries[0].0, Error::Missing { name });
+                }
+            }
+            Err(trouble) => {
+                let error = explain(trouble, "delete from", &name);
+                for (place, _) in entries {
+                    refused(*place, error.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes the chain away with its rules, so nothing is blocked; sets and entries stay.
+    pub(in crate::action) fn remove_rules(&mut self) -> Result<(), Error> {
+        if !self.look()?.chain {
+            return Ok(());
+        }
+        self.step(CHAIN, |steps| {
+            steps.clear_chain();
+            steps.remove_chain();
+        })
+    }
+
+    /// Takes away all of ours: the table, unless it holds something of somebody else's.
+    pub(in crate::action) fn purge(&mut self) -> Result<(), Error> {
+        self.sets.clear();
+        if self.nftables.table()?.is_none() {
+            return Ok(());
+        }
+        let chains = self.nftables.chains()?;
+        let sets = self.nftables.sets()?;
+        let is_ours = |set: &&Header| name::is_ours(&set.name) && set.family().is_some();
+        let is_all_ours = chains.iter().all(is_our_chain) && sets.iter().all(|set| is_ours(&set));
+        self.step(TABLE, |steps| {
+            if is_all_ours {
+                return steps.remove_table();
+            }
+            if chains.iter().any(is_our_chain) {
+                steps.clear_chain();
+                steps.remove_chain();
+            }
+            for set in sets.iter().filter(is_ours) {
+                steps.remove_set(&set.name);
+            }
+        })
+    }
+
+    /// Removes sets of ours that `ensure` was not told of.
+    pub(in crate::action) fn remove_strays(&mut self) -> Result<Vec<String>, Error> {
+        let strays = self.strays()?;
+        if strays.is_empty() {
+            return Ok(strays);
+        }
+        let present = self.look()?;
+        let mut steps: Vec<Step> = Vec::new();
+        for name in &strays {
+            steps.extend(remove_set(name, &present));
+        }
+        self.change(TABLE, &steps)?;
+        Ok(strays)
+    }
+
+    fn strays(&mut self) -> Result<Vec<String>, Error> {
+        let of_set = |set| Family::BOTH.map(|family| Name::in_nftables(set, family, family.bits()));
+        let known: Vec<Name> = self.sets.iter().flat_map(of_set).collect();
+        let is_known = |name: &str| known.iter().any(|known| **known == *name);
+        let sets = self.nftables.sets()?.into_iter();
+        let ours = sets.filter(|set| name::is_ours(&set.name) && set.family().is_some());
+        Ok(ours
+            .map(|set| set.name)
+            .filter(|name| !is_known(name::parts(without_meter(name)).0))
+            .collect())
+    }
+}
+
+/// A kernel set: one length of prefixes of one family of a set.
+struct Target<'a> {
+    set: &'a Set,
+    family: Family,
+    length: u8,
+}
+
+impl Target<'_> {
+    fn name(&self) -> Name {
+        Name::in_nftables(self.set, self.family, self.length)
+    }
+
+    /// Was it made by `ensure`?
+    fn is_always_there(&self) -> bool {
+        self.length == self.family.bits()
+    }
+}
+
+/// Is told a length of prefixes, and entries of that length with their places.
+type EachLength<'a> = dyn FnMut(u8, &[(usize, Entry)]) + 'a;
+
+/// Hands over the entries of each length, with their places. Most often all have one.
+fn by_length(entries: &[Entry], each: &mut EachLength<'_>) {
+    let lengths: BTreeSet<u8> = entries
+        .iter()
+        .map(|entry| entry.addr.prefix_len())
+        .collect();
+    for length in lengths {
+        let places = entries.iter().copied().enumerate();
+        let of_length: Vec<_> = places
+            .filter(|(_, entry)| entry.addr.prefix_len() == length)
+            .collect();
+        of_length
+            .chunks(BATCH_MAX)
+            .for_each(|entries| each(length, entries));
+    }
+}
+
+fn take_out(steps: &mut Steps<'_>, name: &str, entries: &[(usize, Entry)]) {
+    steps.change(
+        Command::DelElements,
+        name,
+        entries,
+        |element, (_, entry)| {
+            put_entry(element, entry, false);
+        },
+    );
+}
+
+/// What makes a set and its rules.
+fn make_set(name: &str, shape: Shape) -> Vec<Step> {
+    let rules = rules_of(name, shape.family).into_iter();
+    std::iter::once(Step::MakeSet(name.to_owned(), shape))
+        .chain(rules.map(Step::MakeRule))
+        .collect()
+}
+
+/// What takes a set and its rules away.
+fn remove_set(name: &str, present: &Present) -> Vec<Step> {
+    let rules = handles_of(name, &present.rules).into_iter();
+    let rules = rules.map(Step::RemoveRule);
+    rules.chain([Step::RemoveSet(name.to_owned())]).collect()
+}
+
+/// The name of the set that a meter is of; any other stays as it is.
+fn without_meter(name: &str) -> &str {
+    let suffixes = Protocol::BOTH.map(Protocol::suffix);
+    let mut without = suffixes
+        .iter()
+        .filter_map(|suffix| name.strip_suffix(suffix));
+    without.next().unwrap_or(name)
+}
+
+/// The kernel does not know what we need.
+fn too_old(trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Refused(code::EINVAL | code::EOPNOTSUPP | code::ENOENT) => {
+            let reason = match explain(trouble, "make", TABLE) {
+                Error::Kernel { reason, .. } => reason,
+                _ => "it lacks a part".to_owned(),
+            };
+            let what = "table, chain, sets and rules";
+            Error::OldNftables { what, reason }
+        }
+        trouble => explain(trouble, "make", TABLE),
+    }
+}
+
+fn is_our_chain(chain: &Chain) -> bool {
+    chain.name == CHAIN && chain.hook == Some((HOOK, PRIORITY))
+}
+
+fn is_large_enough(header: &Header, shape: &Shape) -> bool {
+    header.size == 0 || header.size >= shape.size
+}
+
+/// A set that is not as ours are is somebody else's.
+fn must_serve(header: &Header, shape: &Shape) -> Result<(), Error> {
+    let serves = header.family() == Some(shape.family)
+        && header.has_timeouts() == shape.timeouts
+        && header.counters;
+    if serves {
+        return Ok(());
+    }
+    let Header { name, .. } = header;
+    Err(Error::ForeignNft {
+        found: format!(
+            "a set {name} in the table inet {TABLE}, and it is a {}",
+            header.description()
+        ),
+        wanted: format!("a set of {} addresses with counters", shape.family.word()),
+        object: format!("set inet {TABLE} {name}"),
+    })
+}

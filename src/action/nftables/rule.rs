@@ -1,0 +1,409 @@
+//! A rule of our chain, as the expressions that nf_tables knows.
+//!
+//! nft would write `ip saddr & 255.255.255.0 @ringfence-asterisk/24 drop`; of single
+//! addresses the mask is left out. A rule is read back by the set that it looks up and by
+//! what it does.
+//!
+//! The set of the throttled has two: what comes too often from one source to SIP's ports
+//! is dropped, datagrams by their number and streams by their bytes. How much each source
+//! has sent the kernel notes in one more set, the meter:
+//! `ip saddr @ringfence-throttled udp dport 5060-5061 update @ringfence-throttled/udp
+//! { ip saddr limit rate over 1/second burst 1 packets } drop`.
+
+use super::{DATA_VALUE, LIST_ELEMENT, put_u32};
+use crate::action::family::Family;
+use crate::action::netlink::{Attribute, Attributes, Request};
+
+/// `NFTA_RULE_TABLE`.
+pub(super) const TABLE: u16 = 1;
+/// `NFTA_RULE_CHAIN`.
+pub(super) const CHAIN: u16 = 2;
+/// `NFTA_RULE_HANDLE`.
+const HANDLE: u16 = 3;
+/// `NFTA_RULE_EXPRESSIONS`.
+const EXPRESSIONS: u16 = 4;
+/// `NFTA_RULE_USERDATA`, in which nft keeps comments.
+const USERDATA: u16 = 7;
+
+/// `NF_ACCEPT`.
+pub(super) const ACCEPT: u32 = 1;
+/// `NF_DROP`.
+const DROP: u32 = 0;
+
+/// `NFTA_EXPR_NAME` and its data.
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+
+/// `NFT_REG_VERDICT`, and the register in which packets are looked at.
+const REGISTER_VERDICT: u32 = 0;
+const REGISTER: u32 = 1;
+
+/// Where SIP is spoken.
+const SIGNALLING_PORTS: [u16; 2] = [5060, 5061];
+
+/// Attributes of expressions (`NFTA_META_*` and so on).
+mod attr {
+    pub(super) const META_REGISTER: u16 = 1;
+    pub(super) const META_KEY: u16 = 2;
+    pub(super) const COMPARE_REGISTER: u16 = 1;
+    pub(super) const COMPARE_HOW: u16 = 2;
+    pub(super) const COMPARE_DATA: u16 = 3;
+    pub(super) const PAYLOAD_REGISTER: u16 = 1;
+    pub(super) const PAYLOAD_BASE: u16 = 2;
+    pub(super) const PAYLOAD_OFFSET: u16 = 3;
+    pub(super) const PAYLOAD_BYTES: u16 = 4;
+    pub(super) const BITWISE_FROM: u16 = 1;
+    pub(super) const BITWISE_TO: u16 = 2;
+    pub(super) const BITWISE_BYTES: u16 = 3;
+    pub(super) const BITWISE_MASK: u16 = 4;
+    pub(super) const BITWISE_XOR: u16 = 5;
+    pub(super) const LOOKUP_SET: u16 = 1;
+    pub(super) const LOOKUP_REGISTER: u16 = 2;
+    pub(super) const LOOKUP_FLAGS: u16 = 5;
+    pub(super) const IMMEDIATE_REGISTER: u16 = 1;
+    pub(super) const IMMEDIATE_DATA: u16 = 2;
+    pub(super) const DYNSET_SET: u16 = 1;
+    pub(super) const DYNSET_HOW: u16 = 3;
+    pub(super) const DYNSET_REGISTER: u16 = 4;
+    pub(super) const DYNSET_EXPRESSION: u16 = 7;
+    pub(super) const LIMIT_RATE: u16 = 1;
+    pub(super) const LIMIT_SECS: u16 = 2;
+    pub(super) const LIMIT_BURST: u16 = 3;
+    pub(super) const LIMIT_OF: u16 = 4;
+    pub(super) const LIMIT_FLAGS: u16 = 5;
+    pub(super) const DATA_VERDICT: u16 = 2;
+    pub(super) const VERDICT_CODE: u16 = 1;
+}
+
+/// `NFT_META_NFPROTO`.
+const META_NFPROTO: u32 = 15;
+/// `NFT_META_L4PROTO`.
+const META_L4PROTO: u32 = 16;
+/// `NFT_CMP_*`.
+const COMPARE_EQUAL: u32 = 0;
+const COMPARE_AT_MOST: u32 = 3;
+const COMPARE_AT_LEAST: u32 = 5;
+/// `NFT_PAYLOAD_*`.
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+/// `NFT_DYNSET_OP_UPDATE`.
+const DYNSET_UPDATE: u32 = 1;
+/// `NFT_LIMIT_F_INV`: matches what is above the rate.
+const LIMIT_ABOVE: u32 = 1;
+
+/// What a person reads at the rule that lets everything pass.
+const LIFTED_COMMENT: &str = "ringfence: all drops are lifted";
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Accept,
+    Drop,
+    /// Dropped if its source sends too much of this to SIP's ports.
+    Throttle(Protocol),
+}
+
+/// What carries SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Udp,
+    Tcp,
+}
+
+impl Protocol {
+    pub(super) const BOTH: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
+
+    /// The end of a meter's name.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Protocol::Udp => "/udp",
+            Protocol::Tcp => "/tcp",
+        }
+    }
+
+    /// `IPPROTO_*`.
+    fn number(self) -> u8 {
+        match self {
+            Protocol::Udp => 17,
+            Protocol::Tcp => 6,
+        }
+    }
+
+    /// How much passes: of what (`NFT_LIMIT_*`), how many a second, how many at once.
+    fn limit(self) -> (u32, u64, u32) {
+        match self {
+            Protocol::Udp => (0, 1, 1),
+            Protocol::Tcp => (1, 512, 4_096),
+        }
+    }
+}
+
+/// One rule: the fate of packets that come from an address in the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) set: String,
+    pub(super) family: Family,
+    /// How many leading bits of the source are looked up.
+    pub(super) length: u8,
+    pub(super) fate: Fate,
+}
+
+/// A rule as it was found, and its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) handle: u64,
+    pub(super) seen: Seen,
+}
+
+/// What a rule that was found is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It looks a set up.
+    Rule { set: String, fate: Fate },
+    /// It lets everything pass.
+    Lifted,
+    /// Not one that we write.
+    Other,
+}
+
+impl Rule {
+    /// Is that what was found?
+    pub(super) fn is(&self, seen: &Seen) -> bool {
+        matches!(seen, Seen::Rule { set, fate } if *set == self.set && *fate == self.fate)
+    }
+
+    /// Writes it.
+    pub(super) fn write(&self, request: &mut Request) {
+        request.put_text(TABLE, super::TABLE);
+        request.put_text(CHAIN, super::CHAIN);
+        request.nest(EXPRESSIONS, |list| {
+            self.write_source(list);
+            put(list, "lookup", |lookup| {
+                lookup.put_text(attr::LOOKUP_SET, &self.set);
+                put_u32(lookup, attr::LOOKUP_REGISTER, REGISTER);
+            });
+            if let Fate::Throttle(protocol) = self.fate {
+                self.write_limit(list, protocol);
+            }
+            put_fate(list, self.fate);
+        });
+    }
+
+    /// What goes on only if the source has sent too much to SIP's ports.
+    fn write_limit(&self, list: &mut Request, protocol: Protocol) {
+        put_meta(list, META_L4PROTO);
+        put_compare(list, COMPARE_EQUAL, &[protocol.number()]);
+        put_payload(list, TRANSPORT_HEADER, 2, 2);
+        let [first, last] = SIGNALLING_PORTS;
+        put_compare(list, COMPARE_AT_LEAST, &first.to_be_bytes());
+        put_compare(list, COMPARE_AT_MOST, &last.to_be_bytes());
+        let (offset, bytes) = source(self.family);
+        put_payload(list, NETWORK_HEADER, offset, bytes);
+        put(list, "dynset", |dynset| {
+            let meter = meter(&self.set, protocol);
+            dynset.put_text(attr::DYNSET_SET, &meter);
+            put_u32(dynset, attr::DYNSET_HOW, DYNSET_UPDATE);
+            put_u32(dynset, attr::DYNSET_REGISTER, REGISTER);
+            put_expression(dynset, attr::DYNSET_EXPRESSION, "limit", |limit| {
+                let (of, rate, burst) = protocol.limit();
+                limit.put(attr::LIMIT_RATE, &rate.to_be_bytes());
+                limit.put(attr::LIMIT_SECS, &1_u64.to_be_bytes());
+                put_u32(limit, attr::LIMIT_BURST, burst);
+                put_u32(limit, attr::LIMIT_OF, of);
+                put_u32(limit, attr::LIMIT_FLAGS, LIMIT_ABOVE);
+            });
+        });
+    }
+
+    /// The packet's source, cut to our length, into the register.
+    fn write_source(&self, list: &mut Request) {
+        let (offset, bytes) = source(self.family);
+        put_meta(list, META_NFPROTO);
+        put_compare(list, COMPARE_EQUAL, &[self.family.number()]);
+        put_payload(list, NETWORK_HEADER, offset, bytes);
+        if self.length == self.family.bits() {
+            return;
+        }
+        let zeros = 128_u32.saturating_sub(u32::from(self.length));
+        let bytes = usize::from(self.family.bits() / 8);
+        let mask = u128::MAX.checked_shl(zeros).unwrap_or(0).to_be_bytes();
+        put(list, "bitwise", |bitwise| {
+            put_u32(bitwise, attr::BITWISE_FROM, REGISTER);
+            put_u32(bitwise, attr::BITWISE_TO, REGISTER);
+            put_u32(bitwise, attr::BITWISE_BYTES, bytes as u32);
+            bitwise.nest(attr::BITWISE_MASK, |data| {
+                data.put(DATA_VALUE, &mask[..bytes])
+            });
+            bitwise.nest(attr::BITWISE_XOR, |data| {
+                data.put(DATA_VALUE, &[0; 16][..bytes])
+            });
+        });
+    }
+}
+
+/// Names a rule that was found, to take it away.
+pub(super) fn write_handle(request: &mut Request, handle: u64) {
+    request.put_text(TABLE, super::TABLE);
+    request.put_text(CHAIN, super::CHAIN);
+    request.put(HANDLE, &handle.to_be_bytes());
+}
+
+/// Writes the rule that lets every packet pass.
+pub(super) fn write_lifted(request: &mut Request) {
+    request.put_text(TABLE, super::TABLE);
+    request.put_text(CHAIN, super::CHAIN);
+    request.nest(EXPRESSIONS, |list| put_fate(list, Fate::Accept));
+    // As nft keeps a comment: its kind 0, its length with the NUL, the text.
+    let mut comment = vec![0, LIFTED_COMMENT.len() as u8 + 1];
+    comment.extend_from_slice(LIFTED_COMMENT.as_bytes());
+    comment.push(0);
+    request.put(USERDATA, &comment);
+}
+
+/// Is the rule in a message one of this chain?
+pub(super) fn is_of(reply: Attributes<'_>, table: &str, chain: &str) -> bool {
+    let is = |kind, name| reply.get(kind).and_then(Attribute::text) == Some(name);
+    is(TABLE, table) && is(CHAIN, chain)
+}
+
+/// What a rule is.
+pub(super) fn read(reply: Attributes<'_>) -> Found {
+    Found {
+        handle: reply.get(HANDLE).and_then(Attribute::be64).unwrap_or(0),
+        seen: read_expressions(reply),
+    }
+}
+
+fn read_expressions(reply: Attributes<'_>) -> Seen {
+    let list = reply.get(EXPRESSIONS).map(Attribute::nested);
+    let (mut set, mut fate, mut others) = (None, None, false);
+    let (mut is_narrowed, mut meter) = (false, None);
+    for expression in list.into_iter().flatten() {
+        let expression = expression.nested();
+        let data = expression_data(expression);
+        match (expression_name(expression), data) {
+            (Some("lookup"), Some(data)) => {
+                let inverted = data.get(attr::LOOKUP_FLAGS).and_then(Attribute::be32);
+                others |= inverted.unwrap_or(0) != 0;
+                set = data.get(attr::LOOKUP_SET).and_then(Attribute::text);
+            }
+            (Some("immediate"), Some(data)) => fate = read_fate(data),
+            (Some("dynset"), Some(data)) => {
+                meter = data.get(attr::DYNSET_SET).and_then(Attribute::text);
+            }
+            (Some("meta" | "cmp" | "payload" | "bitwise"), _) => is_narrowed |= set.is_some(),
+            _ => others = true,
+        }
+    }
+    if let (Some(set), Some(meter_name), Some(Fate::Drop)) = (set, meter, fate) {
+        let protocol = Protocol::BOTH.into_iter();
+        let mut protocol = protocol.filter(|protocol| self::meter(set, *protocol) == meter_name);
+        fate = protocol.next().map(Fate::Throttle);
+    }
+    others |= is_narrowed != meter.is_some();
+    match (set, fate) {
+        (Some(set), Some(fate)) if !others => {
+            let set = set.to_owned();
+            Seen::Rule { set, fate }
+        }
+        (None, Some(Fate::Accept)) if !others && is_bare(reply) => Seen::Lifted,
+        _ => Seen::Other,
+    }
+}
+
+/// Has the rule one expression only?
+fn is_bare(reply: Attributes<'_>) -> bool {
+    let list = reply.get(EXPRESSIONS).map(Attribute::nested);
+    list.is_some_and(|list| list.count() == 1)
+}
+
+fn read_fate(immediate: Attributes<'_>) -> Option<Fate> {
+    let data = immediate.get(attr::IMMEDIATE_DATA)?.nested();
+    let verdict = data.get(attr::DATA_VERDICT)?.nested();
+    match verdict.get(attr::VERDICT_CODE)?.be32()? {
+        ACCEPT => Some(Fate::Accept),
+        DROP => Some(Fate::Drop),
+        _ => None,
+    }
+}
+
+fn put_fate(list: &mut Request, fate: Fate) {
+    put(list, "immediate", |immediate| {
+        put_u32(immediate, attr::IMMEDIATE_REGISTER, REGISTER_VERDICT);
+        immediate.nest(attr::IMMEDIATE_DATA, |data| {
+            data.nest(attr::DATA_VERDICT, |verdict| {
+                let code = match fate {
+                    Fate::Accept => ACCEPT,
+                    Fate::Drop | Fate::Throttle(_) => DROP,
+                };
+                put_u32(verdict, attr::VERDICT_CODE, code);
+            });
+        });
+    });
+}
+
+/// Where a packet's source stands in its header, and how long it is.
+fn source(family: Family) -> (u32, u32) {
+    match family {
+        Family::V4 => (12, 4),
+        Family::V6 => (8, 16),
+    }
+}
+
+/// The name of the set in which the kernel notes how much sources have sent. Prefixes
+/// of all lengths share it, since each source counts for itself.
+pub(super) fn meter(set: &str, protocol: Protocol) -> String {
+    crate::action::name::parts(set).0.to_owned() + protocol.suffix()
+}
+
+fn put_meta(list: &mut Request, key: u32) {
+    put(list, "meta", |meta| {
+        put_u32(meta, attr::META_KEY, key);
+        put_u32(meta, attr::META_REGISTER, REGISTER);
+    });
+}
+
+fn put_compare(list: &mut Request, how: u32, value: &[u8]) {
+    put(list, "cmp", |compare| {
+        put_u32(compare, attr::COMPARE_REGISTER, REGISTER);
+        put_u32(compare, attr::COMPARE_HOW, how);
+        compare.nest(attr::COMPARE_DATA, |data| data.put(DATA_VALUE, value));
+    });
+}
+
+fn put_payload(list: &mut Request, base: u32, offset: u32, bytes: u32) {
+    put(list, "payload", |payload| {
+        put_u32(payload, attr::PAYLOAD_REGISTER, REGISTER);
+        put_u32(payload, attr::PAYLOAD_BASE, base);
+        put_u32(payload, attr::PAYLOAD_OFFSET, offset);
+        put_u32(payload, attr::PAYLOAD_BYTES, bytes);
+    });
+}
+
+/// One expression of a list.
+fn put(list: &mut Request, name: &str, fill: impl FnOnce(&mut Request)) {
+    put_expression(list, LIST_ELEMENT, name, fill);
+}
+
+/// An expression in an attribute of this kind.
+pub(super) fn put_expression(
+    request: &mut Request,
+    kind: u16,
+    name: &str,
+    fill: impl FnOnce(&mut Request),
+) {
+    request.nest(kind, |expression| {
+        expression.put_text(EXPRESSION_NAME, name);
+        expression.nest(EXPRESSION_DATA, fill);
+    });
+}
+
+/// What an expression is called.
+pub(super) fn expression_name(expression: Attributes<'_>) -> Option<&str> {
+    expression.get(EXPRESSION_NAME)?.text()
+}
+
+/// The attributes of an expression.
+pub(super) fn expression_data(expression: Attributes<'_>) -> Option<Attributes<'_>> {
+    Some(expression.get(EXPRESSION_DATA)?.nested())
+}

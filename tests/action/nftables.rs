@@ -1,0 +1,179 @@
+//! What is so of nftables only.
+
+use crate::bed::{Bed, nft_rules};
+use crate::namespace::run;
+use crate::{SIZES, addr, apply, block, check_heard, jail, names, settle};
+use ringfence::action::{Error, Family, Missing, Note};
+use ringfence::ticket::Set;
+
+const BED: Bed = Bed::Nftables;
+
+crate::namespaced! {
+    fn ensure_makes_a_table_of_our_own() {
+        run("nft add table inet others");
+        let mut firewall = BED.open(SIZES);
+        let notes = names(&firewall.ensure(&[jail()]).expect("ensure"));
+        assert_eq!(
+            notes,
+            [
+                "made the set ringfence-allow",
+                "made the set ringfence-allow6",
+                "made the set ringfence-allow6/64",
+                "made the set ringfence-asterisk",
+                "made the set ringfence-asterisk6",
+                "made the set ringfence-asterisk6/64",
+                "put the rule for inet in place",
+                "put the rule for inet6 in place",
+            ]
+        );
+        assert_eq!(
+            nft_rules(),
+            [
+                "ip6 saddr & ffff:ffff:ffff:ffff:: == @ringfence-allow6/64 accept",
+                "ip6 saddr @ringfence-allow6 accept",
+                "ip saddr @ringfence-allow accept",
+                "ip saddr @ringfence-asterisk drop",
+                "ip6 saddr @ringfence-asterisk6 drop",
+                "ip6 saddr & ffff:ffff:ffff:ffff:: == @ringfence-asterisk6/64 drop",
+            ]
+        );
+        let chain = run("nft list chain inet ringfence prerouting");
+        assert!(chain.contains("type filter hook prerouting priority raw; policy accept;"), "{chain}");
+        // Where nobody uses iptables, nothing of ours is in what it saves.
+        assert_eq!(run("iptables-save") + &run("ip6tables-save"), "");
+    }
+
+    fn nft_can_save_and_load_it() {
+        let sets = [jail(), Set::List, Set::Throttled, Set::Jail("a jail with a name too long".into())];
+        let mut firewall = BED.open(SIZES);
+        firewall.ensure(&sets).expect("ensure");
+        apply(&mut firewall, &[
+            block(&jail(), "192.0.2.7", 600),
+            block(&jail(), "198.51.100.0/24", 0),
+            block(&jail(), "2001:db8::/64", 600),
+            block(&sets[3], "2001:db8:1::/48", 600),
+            block(&Set::Throttled, "192.0.2.9", 600),
+            block(&Set::Allow, "192.0.2.8", 0),
+        ]);
+        firewall.lift().expect("lift");
+        let saved = run("nft list ruleset");
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("saved.nft");
+        std::fs::write(&file, &saved).expect("write");
+        run("nft flush ruleset");
+        assert!(!firewall.check().expect("check").is_empty());
+        run(&format!("nft -f {}", file.display()));
+        assert_eq!(firewall.check(), Ok(vec![]));
+        assert_eq!(firewall.ensure(&sets), Ok(vec![Note::Lifted]), "it is as we made it");
+        firewall.lay().expect("lay");
+        assert_eq!(BED.addresses("ringfence-asterisk"), ["192.0.2.7", "198.51.100.0/24"]);
+        assert_eq!(BED.addresses("ringfence-asterisk6"), ["2001:db8::/64"]);
+        assert_eq!(apply(&mut firewall, &[block(&jail(), "192.0.2.7", 7200)]), []);
+        assert!(BED.members("ringfence-asterisk")["192.0.2.7"].timeout_secs > 7100);
+    }
+
+    fn a_prefix_within_another_is_banned_and_let_go_by_itself() {
+        let mut firewall = BED.firewall(SIZES);
+        run("ip link set lo up");
+        for addr in ["192.0.2.1/32", "192.0.2.65/32", "192.0.2.130/32"] {
+            run(&format!("ip addr add {addr} dev lo"));
+        }
+        let from = ["192.0.2.65", "192.0.2.130"];
+        settle("192.0.2.1", &from);
+        apply(&mut firewall, &[
+            block(&Set::Allow, "192.0.2.1", 0),
+            block(&jail(), "192.0.2.0/24", 600),
+            block(&jail(), "192.0.2.64/26", 600),
+            block(&jail(), "192.0.2.65", 600),
+        ]);
+        check_heard("192.0.2.1", &from, &[]);
+        apply(&mut firewall, &[crate::unblock(&jail(), "192.0.2.0/24"), crate::unblock(&jail(), "192.0.2.65")]);
+        check_heard("192.0.2.1", &from, &["192.0.2.130"]);
+        let counted: Vec<String> = firewall
+            .counters(&addr("192.0.2.65"))
+            .expect("counters")
+            .iter()
+            .map(|(set, kept)| format!("{set:?} {} {}", kept.addr, kept.packets))
+            .collect();
+        assert_eq!(counted, ["Jail(\"asterisk\") 192.0.2.64/26 1"]);
+    }
+
+    fn check_says_what_others_took_away() {
+        let mut firewall = BED.firewall(SIZES);
+        let whole = [
+            Missing::Rule { family: Family::V4 },
+            Missing::Rule { family: Family::V6 },
+        ];
+        run("nft flush chain inet ringfence prerouting");
+        assert_eq!(firewall.check().expect("check"), whole);
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(firewall.check(), Ok(vec![]));
+        run("nft add table inet ringfence { flags dormant ; }");
+        assert_eq!(firewall.check().expect("check"), whole, "a table that sleeps");
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(firewall.check(), Ok(vec![]));
+        run("nft insert rule inet ringfence prerouting ip saddr 192.0.2.0/24 accept");
+        assert_eq!(firewall.check(), Ok(vec![Missing::Order]));
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(firewall.check(), Ok(vec![]));
+        BED.remove_rule("ringfence-asterisk");
+        assert_eq!(firewall.check(), Ok(vec![Missing::Rule { family: Family::V4 }]));
+        run("nft flush ruleset");
+        assert_eq!(firewall.check().expect("check").len(), 11);
+        let gone = |name: &str| Error::Missing { name: name.to_owned() };
+        let refused: Vec<String> = apply(&mut firewall, &[
+            block(&jail(), "192.0.2.7", 60),
+            block(&jail(), "198.51.100.0/24", 60),
+            crate::unblock(&jail(), "192.0.2.8"),
+        ])
+        .iter()
+        .map(|outcome| format!("{outcome:?}"))
+        .collect();
+        let expected = [gone("ringfence-asterisk"), gone("ringfence-asterisk/24"), gone("ringfence-asterisk")];
+        assert_eq!(refused.len(), 3);
+        for error in expected {
+            assert!(refused.iter().any(|text| text.contains(&format!("{error:?}"))), "{error:?} in {refused:?}");
+        }
+    }
+
+    fn what_is_foreign_is_an_error_and_stays() {
+        run("nft add table inet ringfence");
+        run("nft add set inet ringfence ringfence-asterisk { type ipv4_addr ; flags interval ; }");
+        let error = BED.open(SIZES).ensure(&[jail()]).expect_err("foreign set");
+        assert_eq!(
+            error.to_string(),
+            "there is already a set ringfence-asterisk in the table inet ringfence, and it is a set of ipv4_addr with intervals where ringfence needs a set of inet addresses with counters; remove it with `nft delete set inet ringfence ringfence-asterisk`, or rename whatever made it"
+        );
+        run("nft delete set inet ringfence ringfence-asterisk");
+        run("nft add chain inet ringfence prerouting { type filter hook prerouting priority 0 ; }");
+        let error = BED.open(SIZES).ensure(&[jail()]).expect_err("foreign chain");
+        assert_eq!(
+            error.to_string(),
+            "there is already a chain prerouting in the table inet ringfence where ringfence needs one that hooks prerouting with priority raw; remove it with `nft delete chain inet ringfence prerouting`, or rename whatever made it"
+        );
+        run("nft delete chain inet ringfence prerouting");
+        // Other things in the table are let be.
+        run("nft add chain inet ringfence mine");
+        run("nft add rule inet ringfence mine ip saddr 192.0.2.1 accept");
+        run("nft add set inet ringfence mine { type inet_service ; }");
+        run("nft add table ip others");
+        let before = run("nft list ruleset");
+        let mut firewall = BED.firewall(SIZES);
+        apply(&mut firewall, &[block(&jail(), "192.0.2.0/24", 60)]);
+        firewall.purge().expect("purge");
+        assert_eq!(run("nft list ruleset"), before);
+    }
+
+    fn a_crash_while_a_set_was_enlarged_loses_nobody() {
+        let mut firewall = BED.firewall(SIZES);
+        apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
+        // As it is left between the two ways: the copy has all, the larger set is empty.
+        run("nft add set inet ringfence ringfence-asterisk/new { type ipv4_addr ; size 20000 ; flags timeout ; counter ; }");
+        run("nft add element inet ringfence ringfence-asterisk/new { 192.0.2.8 timeout 10m }");
+        run("nft add rule inet ringfence prerouting ip saddr @ringfence-asterisk/new drop");
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(BED.addresses("ringfence-asterisk"), ["192.0.2.7", "192.0.2.8"]);
+        assert!(BED.sets().iter().all(|name| !name.ends_with("new")));
+        assert_eq!(firewall.check(), Ok(vec![]));
+    }
+}
