@@ -305,6 +305,26 @@ namespaced! {
         assert!(!socket.exists());
     }
 
+    fn what_a_logger_lost_is_counted() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        let mut log = OpenOptions::new().append(true).open(lab.path("kamailio.log")).unwrap();
+        for said in ["imuxsock[pid 7]: begin to drop messages", "imuxsock[pid 7]: 236 messages lost"] {
+            writeln!(log, "Nov 22 07:06:05 sip1 rsyslogd: {said} due to rate-limiting").unwrap();
+        }
+        lab.fail("198.51.100.1", 3);
+        lab.wait_for_ban("198.51.100.1");
+        let shown = &lab.json(&["status"])["logs"][0];
+        assert_eq!((&shown["loss_reports"], &shown["messages_lost"]), (&2.into(), &236.into()));
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("BLIND: 236 messages or more were lost before they came into it (told 2 times)"), "{text}");
+        lab.says(0, &["reload"]);
+        lab.fail("198.51.100.2", 3);
+        lab.wait_for_ban("198.51.100.2");
+        assert_eq!(lab.json(&["status"])["logs"][0]["messages_lost"], 236, "a reload forgets nothing");
+        assert!(lab.log().contains("messages were lost before they came into the log"), "{}", lab.log());
+    }
+
     fn a_containers_log_is_read_as_its_servers() {
         let mut lab = Lab::new("", "maxretry = 2");
         let log = lab.path("kamailio.log");

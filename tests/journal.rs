@@ -34,9 +34,17 @@ impl Drop for Lab {
 impl Lab {
     /// A journald that nobody else sees.
     fn new() -> Lab {
+        Lab::with("")
+    }
+
+    /// The same with these settings in its `[Journal]`.
+    fn with(settings: &str) -> Lab {
         run("ip link set lo up");
         run("mount -t tmpfs none /run");
         fs::create_dir_all("/run/systemd/journal").unwrap();
+        fs::create_dir_all("/run/systemd/journald.conf.d").unwrap();
+        let settings = format!("[Journal]\n{settings}\n");
+        fs::write("/run/systemd/journald.conf.d/lab.conf", settings).unwrap();
         if fs::metadata("/var/log/journal").is_ok() {
             run("mount -t tmpfs none /var/log/journal");
         }
@@ -180,5 +188,36 @@ namespaced! {
         lab.start_journald();
         fail("kamailio", "198.51.100.8", 3);
         lab.wait_for_ban("kamailio", "198.51.100.8");
+    }
+
+    fn instances_of_a_unit_are_read_and_what_journald_suppressed_is_counted() {
+        let mut lab = Lab::with("RateLimitIntervalSec=1s\nRateLimitBurst=5\nStorage=volatile");
+        lab.start_ringfence("[DEFAULT]\nmaxretry = 3\n");
+        fail("x", "198.51.100.1", 3); // journald knows of no unit
+        // journald reads there of which unit a process is, as systemd has put it.
+        let place = "/system.slice/system-kamailio.slice/kamailio@1.service";
+        fs::write("/run/place", format!("1:name=systemd:{place}\n0::{place}\n")).unwrap();
+        run(&format!("mount --bind /run/place /proc/{}/cgroup", std::process::id()));
+        fail("x", "198.51.100.2", 3);
+        lab.wait_for_ban("kamailio", "198.51.100.2");
+        assert!(!is_banned("kamailio", "198.51.100.1"), "anybody can call himself kamailio");
+        for _ in 0..200 {
+            write("x", "NOTICE: much");
+        }
+        let status = || {
+            // It says so when the next message comes in another second.
+            write("x", "NOTICE: later");
+            let status = lab.ringfence(&["status", "--json"]).output().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            let logs = status["logs"].as_array().unwrap().clone();
+            logs.into_iter().find(|log| log["path"] == "systemd-journal").unwrap()
+        };
+        lab.wait("the loss to be counted", || status()["messages_lost"].as_u64() >= Some(50));
+        assert!(status()["loss_reports"].as_u64() >= Some(1));
+        let text = lab.ringfence(&["status"]).output().unwrap().stdout;
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("    BLIND: ") && text.contains("messages or more were lost"), "{text}");
+        let said = running::said(lab.folder.path());
+        assert!(said.contains("messages were lost before they came into the log"), "{said}");
     }
 }

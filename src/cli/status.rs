@@ -84,6 +84,13 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
                 log.path, log.state
             )?,
         }
+        if log.loss_reports > 0 {
+            writeln!(
+                text,
+                "    BLIND: {} messages or more were lost before they came into it (told {} times)",
+                log.messages_lost, log.loss_reports
+            )?;
+        }
     }
     if !missing.is_empty() {
         writeln!(

@@ -5,7 +5,7 @@
 //! position never covers a failure that was not judged; but for those that wait for a
 //! host's name to be looked up, or for a jail's `ignorecommand`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +24,7 @@ use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
+use crate::filter::losses::Losses;
 use crate::frame::{self, Decoder, Framing};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
@@ -70,8 +71,17 @@ pub struct Ways {
 
 enum Order {
     Jails(Vec<JailConfig>),
-    Files(oneshot::Sender<Vec<FileStatus>>),
+    Files(oneshot::Sender<Vec<LogStatus>>),
     Stop,
+}
+
+/// How a log is doing.
+#[derive(Clone, Debug)]
+pub struct LogStatus {
+    /// Its file, or what stands for it.
+    pub file: FileStatus,
+    /// What its lines told of losses since the start.
+    pub losses: Losses,
 }
 
 /// The intake's thread, from outside.
@@ -101,6 +111,7 @@ impl Intake {
             attached,
             framings,
             logs: HashMap::new(),
+            losses: BTreeMap::new(),
             room: Vec::new(),
             journals: Journals::new(jails, &before.cursors, TimeZone::system()),
             zone: TimeZone::system(),
@@ -130,7 +141,7 @@ impl Intake {
     }
 
     /// How each log is doing.
-    pub fn files(&self) -> oneshot::Receiver<Vec<FileStatus>> {
+    pub fn files(&self) -> oneshot::Receiver<Vec<LogStatus>> {
         let (sender, receiver) = oneshot::channel();
         self.order(Order::Files(sender));
         receiver
@@ -300,6 +311,17 @@ fn tell_odd(path: &Path, before: u64, lines: u64) {
     }
 }
 
+/// Adds up what a log tells of losses. Whoever loses messages loses many: it is told when
+/// the number of reports has doubled.
+pub(super) fn add_losses(log: &Path, known: &mut Losses, more: Losses) {
+    let before = known.reports;
+    known.add(more);
+    if before.checked_ilog2() != known.reports.checked_ilog2() {
+        let (reports, messages) = (known.reports, known.messages);
+        warn!(log = %log.display(), reports, messages, "messages were lost before they came into the log; what stood in them is not judged");
+    }
+}
+
 fn position(place: Place) -> Position {
     let Place {
         path,
@@ -327,6 +349,8 @@ struct Reader {
     attached: Vec<Vec<Attached>>,
     framings: Vec<Framing>,
     logs: HashMap<PathBuf, Log>,
+    /// What logs told of losses: those that did, also over a reload.
+    losses: BTreeMap<PathBuf, Losses>,
     /// For the decoded lines of a block.
     room: Vec<u8>,
     journals: Journals,
@@ -426,6 +450,7 @@ impl Reader {
             attached,
             framings,
             logs,
+            losses,
             room,
             journals,
             sorter,
@@ -463,6 +488,11 @@ impl Reader {
             sorter.hand_in();
             tell_given_up(block.path, given_up, lineup.given_up());
             tell_odd(block.path, odd, decoder.odd());
+            let lost = lineup.take_losses();
+            if lost.reports > 0 && (losses.len() < LOGS_MAX || losses.contains_key(block.path)) {
+                let known = losses.entry(block.path.to_owned()).or_default();
+                add_losses(block.path, known, lost);
+            }
         });
         let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));
         if any {
@@ -497,14 +527,23 @@ impl Reader {
         }
     }
 
+    fn status(&self) -> Vec<LogStatus> {
+        let mut losses = self.losses.clone();
+        let logs = self.tail.files().into_iter().map(|file| LogStatus {
+            // A rotated file and its successor are one log.
+            losses: losses.remove(&file.path).unwrap_or_default(),
+            file,
+        });
+        logs.chain(self.journals.status()).collect()
+    }
+
     /// Does what it was told; false if that was to stop.
     fn obey(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Stop => return false,
                 Order::Files(answer) => {
-                    let files = [self.tail.files(), self.journals.status()].concat();
-                    let _gone = answer.send(files);
+                    let _gone = answer.send(self.status());
                 }
                 Order::Jails(jails) => {
                     let (sources, attached) = sources(&jails);

@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::intake::LogStatus;
 use crate::config::{JailConfig, JournalConfig};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::filter::losses::Losses;
 use crate::time::Time;
 use crate::watch::journal::{Cursor, Journal, Matches, Query};
 use crate::watch::{FileState, FileStatus};
@@ -27,6 +29,17 @@ const SIGNS: [&str; 3] = [
     "/run/log/journal",
     "/var/log/journal",
 ];
+
+/// How journald itself says that it has suppressed messages; nobody else can write these
+/// fields together.
+const SUPPRESSED: [&str; 2] = [
+    "_TRANSPORT=driver",
+    "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e",
+];
+
+/// The fields by which a jail asks for a unit, and for a unit's instances.
+const UNIT: &str = "_SYSTEMD_UNIT";
+const SLICE: &str = "_SYSTEMD_SLICE";
 
 /// A jail, and what it reads.
 type Reading<'a> = (&'a JailConfig, &'a JournalConfig);
@@ -53,6 +66,9 @@ struct Followed {
     came: Time,
     jails: Vec<(Matches, Lineup)>,
     sent: Option<Cursor>,
+    /// journald's own entries about losses.
+    suppressed: Matches,
+    losses: Losses,
 }
 
 impl Journals {
@@ -97,12 +113,12 @@ impl Journals {
         }
         for (arguments, group) in groups {
             let name = [&[NAME.to_owned()], &arguments[..]].concat().join(" ");
+            let suppressed = Matches::parse(&[SUPPRESSED.map(str::to_owned).to_vec()]);
+            let suppressed = suppressed.unwrap_or_default();
+            let wanted = group.iter().map(|(_, journal)| journal.matches.clone());
             let query = Query {
                 arguments: arguments.clone(),
-                matches: group
-                    .iter()
-                    .map(|(_, journal)| journal.matches.clone())
-                    .collect(),
+                matches: wanted.chain([suppressed.clone()]).collect(),
             };
             let jails = group
                 .iter()
@@ -132,6 +148,8 @@ impl Journals {
                 came,
                 jails,
                 sent: None,
+                suppressed,
+                losses: Losses::default(),
             });
         }
     }
@@ -154,10 +172,21 @@ impl Journals {
                 journal,
                 came,
                 jails,
+                name,
+                suppressed,
+                losses,
                 ..
             } = followed;
             more |= journal.read(now, &mut |entry| {
                 any = true;
+                let is_ours = |(matches, _): &(Matches, Lineup)| may_be_of(&entry.text, matches);
+                let mut lost = Losses::default();
+                if suppressed.take(entry)
+                    && jails.iter().any(is_ours)
+                    && lost.see(entry.text.as_bytes())
+                {
+                    super::intake::add_losses(Path::new(name), losses, lost);
+                }
                 let mode = match entry.received < *came {
                     true => Mode::CatchingUp,
                     false => Mode::Live,
@@ -194,8 +223,8 @@ impl Journals {
     }
 
     /// How each journal is doing, as a log.
-    pub fn status(&self) -> Vec<FileStatus> {
-        let status = |followed: &Followed| FileStatus {
+    pub fn status(&self) -> Vec<LogStatus> {
+        let file = |followed: &Followed| FileStatus {
             path: PathBuf::from(&followed.name),
             state: match followed.journal.trouble() {
                 Some(trouble) => FileState::Unreadable(trouble.to_owned()),
@@ -204,6 +233,10 @@ impl Journals {
             offset: 0,
             size: 0,
             lines_cut: 0,
+        };
+        let status = |followed: &Followed| LogStatus {
+            file: file(followed),
+            losses: followed.losses,
         };
         self.followed.iter().map(status).collect()
     }
@@ -220,6 +253,20 @@ impl Followed {
     }
 }
 
+/// Are these losses (`Suppressed 9 messages from UNIT`) of a unit that somebody asks for?
+/// Who asks for no unit may have lost any.
+fn may_be_of(text: &str, matches: &Matches) -> bool {
+    let unit = text.rsplit(' ').next().unwrap_or_default();
+    let instances = |slice: &str| {
+        let name = slice.strip_prefix("system-")?.strip_suffix(".slice")?;
+        let instance = unit.strip_prefix(name)?;
+        Some(instance.starts_with('@'))
+    };
+    let mut wanted = matches.values(UNIT).chain(matches.values(SLICE)).peekable();
+    wanted.peek().is_none()
+        || wanted.any(|name| name == unit || instances(name).unwrap_or_default())
+}
+
 fn lineup(jail: &JailConfig, journal: &str, zone: &TimeZone) -> Lineup {
     let attached = Attached {
         jail: jail.rules.name.clone(),
@@ -229,4 +276,39 @@ fn lineup(jail: &JailConfig, journal: &str, zone: &TimeZone) -> Lineup {
     };
     let number = super::intake::number(Path::new(journal));
     Lineup::new(vec![attached], number, zone.clone(), Time::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_of_a_unit_that_is_read() {
+        for (matches, unit, expected) in [
+            ("_SYSTEMD_UNIT=kamailio.service", "kamailio.service", true),
+            ("_SYSTEMD_UNIT=kamailio.service", "nginx.service", false),
+            (
+                "_SYSTEMD_UNIT=kamailio.service",
+                "kamailio@1.service",
+                false,
+            ),
+            (
+                "_SYSTEMD_SLICE=system-kamailio.slice",
+                "kamailio@1.service",
+                true,
+            ),
+            (
+                "_SYSTEMD_SLICE=system-kamailio.slice",
+                "kamailio-exporter.service",
+                false,
+            ),
+            ("_COMM=kamailio", "anything", true),
+            ("", "anything", true),
+        ] {
+            let list: Vec<String> = matches.split_whitespace().map(str::to_owned).collect();
+            let parsed = Matches::parse(&[list]).unwrap();
+            let text = format!("sip1 systemd-journald[2]: Suppressed 9 messages from {unit}");
+            assert_eq!(may_be_of(&text, &parsed), expected, "{matches} {unit}");
+        }
+    }
 }

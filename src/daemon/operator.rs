@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::bus::Judge;
 use super::clerk::Trouble;
 use super::ignored::{self, Answers};
-use super::intake::{self, Intake};
+use super::intake::{self, Intake, LogStatus};
 use super::protected::{self, Found, Known, NamesDue};
 use super::recidive::Recidive;
 use super::upgrade::Program;
@@ -449,12 +449,14 @@ impl Operator {
             jails,
             logs: files
                 .iter()
-                .map(|file| LogShown {
+                .map(|LogStatus { file, losses }| LogShown {
                     path: file.path.display().to_string(),
                     state: intake::state(&file.state),
                     followed: intake::is_followed(&file.state),
                     offset: file.offset,
                     size: file.size,
+                    loss_reports: losses.reports,
+                    messages_lost: losses.messages,
                 })
                 .collect(),
             apiban,

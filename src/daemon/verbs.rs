@@ -86,6 +86,11 @@ pub struct LogShown {
     pub offset: u64,
     /// Its size in bytes.
     pub size: u64,
+    /// How many times its lines told since the start that messages were lost before they
+    /// came into it.
+    pub loss_reports: u64,
+    /// How many messages are known to be lost so.
+    pub messages_lost: u64,
 }
 
 /// A jail.

@@ -19,6 +19,7 @@ use super::date::{Detector, Years};
 use super::follow::{Ask, Follower, Seen};
 use super::gate::Gate;
 use super::literals::Literal;
+use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
 use super::tally::{Clock, Tally};
 use crate::addr::Addr;
@@ -112,6 +113,7 @@ pub struct Lineup {
     zone: TimeZone,
     years: Years,
     log: u16,
+    losses: Losses,
     /// Dates that were too far from the present to be believed, since the start.
     pub clock_doubts: u64,
 }
@@ -180,6 +182,7 @@ impl Lineup {
             zone,
             years: Years::at(started),
             log,
+            losses: Losses::default(),
             clock_doubts: 0,
         };
         lineup.replace(attached);
@@ -224,6 +227,11 @@ impl Lineup {
         self.cutters
             .iter_mut()
             .for_each(|cutter| cutter.every_line = true);
+    }
+
+    /// What the log's lines told of losses since this was last asked.
+    pub fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
     }
 
     /// How many searches were given up because a line needs too many steps.
@@ -360,7 +368,11 @@ impl Lineup {
         self.forget();
         let ends = |byte: &u8| !b"\r\n".contains(byte);
         let end = line.iter().rposition(ends).map_or(0, |last| last + 1);
-        let line = String::from_utf8_lossy(line.get(..end).unwrap_or(line));
+        let line = line.get(..end).unwrap_or(line);
+        if candidate {
+            self.losses.see(line);
+        }
+        let line = String::from_utf8_lossy(line);
         for cutter in &mut self.cutters {
             if candidate || cutter.every_line {
                 cutter.look(block, start, &line, reading);
@@ -571,10 +583,9 @@ fn gate(places: &[Place]) -> Gate {
         return Gate::open();
     }
     let ignore_case = literals.iter().any(|literal| literal.fold);
-    Gate::new(
-        literals.iter().map(|literal| literal.bytes.as_slice()),
-        ignore_case,
-    )
+    let losses = losses::LITERALS.iter().map(|literal| literal.as_bytes());
+    let literals = literals.iter().map(|literal| literal.bytes.as_slice());
+    Gate::new(literals.chain(losses), ignore_case)
 }
 
 /// Is the date of an earlier line so young that one without a date can take it?

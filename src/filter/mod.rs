@@ -15,6 +15,7 @@ pub mod groups;
 pub mod lines;
 pub mod lint;
 pub mod literals;
+pub mod losses;
 pub mod matched;
 pub mod pattern;
 mod tags;

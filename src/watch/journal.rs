@@ -106,6 +106,13 @@ impl Matches {
         self.is_empty() || self.0.iter().any(fits)
     }
 
+    /// The values of this field that it asks for.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let fields = self.0.iter().flatten();
+        let values = fields.filter(move |(known, _)| known == name);
+        values.map(|(_, value)| value.as_str())
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flatten().map(|(name, _)| name.as_str())
     }
