@@ -8,8 +8,11 @@ use clap::Args;
 
 use super::ask::ask;
 use super::{Common, Output};
-use crate::daemon::verbs::{BanShown, JailShown, Status, Verb};
+use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
+
+/// Alarms that people are shown; they stand first, and must leave room for the rest.
+const ALARMS_SHOWN: usize = 5;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -49,6 +52,7 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     for problem in &status.problems {
         writeln!(text, "  PROBLEM: {problem}")?;
     }
+    write_alarms(text, &status.standing, now)?;
     if !status.logs.iter().any(|log| log.followed) {
         writeln!(
             text,
@@ -61,6 +65,11 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
         status.banned, status.bans_total
     )?;
     writeln!(text, "Firewall: {}", status.firewall)?;
+    writeln!(
+        text,
+        "Standing: {} known-good addresses, {} shared by many",
+        status.standing.known_good, status.standing.shared
+    )?;
     writeln!(
         text,
         "APIBAN:   {}; {} addresses of its list are blocked",
@@ -110,6 +119,33 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     )
 }
 
+/// What nobody is banned for and somebody must look at.
+fn write_alarms(text: &mut String, standing: &StandingShown, now: Time) -> std::fmt::Result {
+    let ago = |secs: i64| human(now.since(Time::from_secs(secs)));
+    if let Some(since) = standing.brake_since {
+        writeln!(
+            text,
+            "  BRAKE: on for {}: known-good addresses fail all at once, so none of them is sanctioned",
+            ago(since)
+        )?;
+    }
+    for alarm in standing.alarms.iter().take(ALARMS_SHOWN) {
+        writeln!(text, "  ALARM {} ago: {}", ago(alarm.time), alarm.text)?;
+    }
+    let more = standing.alarms.len().saturating_sub(ALARMS_SHOWN);
+    if more > 0 {
+        writeln!(text, "  and {more} older alarms; --json shows them")?;
+    }
+    for source in &standing.wrong_sources {
+        writeln!(
+            text,
+            "  WRONG SOURCE: jail {} would have banned {} ({}) {} times: {}",
+            source.jail, source.addr, source.why, source.convictions, source.remedy
+        )?;
+    }
+    Ok(())
+}
+
 fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Result {
     writeln!(
         text,
@@ -138,6 +174,9 @@ fn ban_line(ban: &BanShown, now: Time) -> String {
         "maxretry" => format!("{} failures", ban.tries),
         "apiban" => "listed by APIBAN".to_owned(),
         "operator" => "by an operator".to_owned(),
+        "hints" => format!("{} failures that could be forged", ban.tries),
+        "scan" => format!("{} challenges without a login", ban.tries),
+        "throttled" => format!("known-good, held back after {} failures", ban.tries),
         other => other.to_owned(),
     };
     format!("{:<40} since {ago}, {left}: {why}", ban.addr)

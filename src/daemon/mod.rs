@@ -18,6 +18,7 @@ pub mod names;
 pub mod operator;
 pub mod protected;
 pub mod recidive;
+pub mod standing;
 pub mod upgrade;
 pub mod verbs;
 

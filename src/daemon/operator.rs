@@ -20,6 +20,7 @@ use super::ignored::{self, Answers};
 use super::intake::{self, Intake, LogStatus};
 use super::protected::{self, Found, Known, NamesDue};
 use super::recidive::Recidive;
+use super::standing;
 use super::upgrade::Program;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
@@ -432,6 +433,8 @@ impl Operator {
         let apiban = self.apiban();
         let mut changing = self.changing.borrow_mut();
         let changing = &mut *changing;
+        let known = &changing.known;
+        let standing = self.engine(|engine| standing::shown(engine, known, Time::now()));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -447,6 +450,7 @@ impl Operator {
             banned,
             bans_total,
             jails,
+            standing,
             logs: files
                 .iter()
                 .map(|LogStatus { file, losses }| LogShown {

@@ -54,7 +54,7 @@ pub struct BanShown {
     pub since: i64,
     /// Until when; null is for ever.
     pub until: Option<i64>,
-    /// `maxretry`, `apiban` or `operator`.
+    /// `maxretry`, `apiban`, `operator`, `hints`, `scan` or `throttled`.
     pub reason: String,
     /// The tries that convicted.
     pub tries: u32,
@@ -121,6 +121,61 @@ pub struct ApibanShown {
     pub feed: serde_json::Value,
 }
 
+/// Something that an operator must look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlarmShown {
+    /// `cracked`, `cracking`, `outage` or `wrong-source`.
+    pub kind: String,
+    /// When it was raised.
+    pub time: i64,
+    /// Whom it is about; null is everybody.
+    pub addr: Option<String>,
+    /// In which jail it came up.
+    pub jail: String,
+    /// Accounts that were tried: text of the sender's.
+    pub accounts: Vec<String>,
+    /// Tries, or addresses, that raised it.
+    pub count: u32,
+    /// It in words.
+    pub text: String,
+}
+
+/// An address that a log names, and that cannot be who failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceShown {
+    /// The address.
+    pub addr: String,
+    /// The jail in whose log it stands.
+    pub jail: String,
+    /// Failed tries under its name.
+    pub tries: u64,
+    /// How often it would have been banned for them.
+    pub convictions: u64,
+    /// The last of them.
+    pub last: i64,
+    /// Why it is not banned: `loopback`, `own`, `gateway`, `shared`, `protect` …
+    pub why: String,
+    /// What mends it.
+    pub remedy: String,
+}
+
+/// What is known of addresses beside their failures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StandingShown {
+    /// Addresses that are known-good now.
+    pub known_good: usize,
+    /// Addresses that speak for many.
+    pub shared: usize,
+    /// Since when everybody fails at once, so that none of them is sanctioned; null if not.
+    pub brake_since: Option<i64>,
+    /// Alarms since the start.
+    pub alarms_total: u64,
+    /// The newest alarms, the newest first.
+    pub alarms: Vec<AlarmShown>,
+    /// Addresses that logs name wrongly.
+    pub wrong_sources: Vec<SourceShown>,
+}
+
 /// The answer to [`Verb::Status`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -144,6 +199,9 @@ pub struct Status {
     pub bans_total: u64,
     /// All jails.
     pub jails: Vec<JailShown>,
+    /// Known-good and shared addresses, the brake, and alarms.
+    #[serde(default)]
+    pub standing: StandingShown,
     /// All followed logs.
     pub logs: Vec<LogShown>,
     /// APIBAN.

@@ -7,10 +7,12 @@
 //! All this goes for our own jails (`Tally::Tries`); a fail2ban tree's judge as they did.
 
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod tests;
 
 use super::flows::{Case, Flows};
-use super::{Effect, Engine, Tell, offender};
+use super::{Effect, Engine, Tell, offender, set_of, unblock};
 use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::jail::accounts::Accounts;
@@ -316,7 +318,27 @@ impl Engine {
                 self.target.scans.forget(&addr);
                 self.login(addr, &user, since.min(now), true, effects);
                 self.login(addr, &user, now, true, effects);
+                self.lift_shared(addr, now, effects);
             }
+        }
+    }
+
+    /// Lets go an address that turns out to be shared: after a first start its failures may
+    /// be read before its logins.
+    fn lift_shared(&mut self, addr: Addr, now: Time, effects: &mut Vec<Effect>) {
+        if self.rank(&addr, now) != Rank::Shared {
+            return;
+        }
+        let bans = self
+            .ours()
+            .filter_map(|jail| self.ledger.get(&jail.rules.name, &addr));
+        let bans: Vec<Ban> = bans.filter(|ban| ban.reason != Reason::Operator).collect();
+        for ban in bans {
+            self.ledger.remove(&ban.jail, &addr);
+            effects.push(unblock(set_of(&ban), addr));
+            let jail = ban.jail.clone();
+            effects.push(Effect::Record(Record::Unban { jail, addr }));
+            effects.push(Effect::Tell(Tell::Unbanned(ban)));
         }
     }
 

@@ -143,7 +143,10 @@ impl Accounts {
         let mut accounts = self.addrs.pop(&addr)?.accounts;
         accounts.sort_by(|one, other| other.level(time).total_cmp(&one.level(time)));
         let mut names: Vec<Box<str>> = Vec::new();
-        for Account { name, .. } in accounts {
+        let lately = accounts
+            .into_iter()
+            .take_while(|account| account.level(time) > 0.0);
+        for Account { name, .. } in lately {
             if names.len() < NAMED_MAX && !name.is_empty() && !names.contains(&name) {
                 names.push(name);
             }

@@ -14,6 +14,9 @@ pub const AGAIN: Duration = Duration::from_secs(3_600);
 /// Alarms that are kept: some screens full.
 const KEPT_MAX: usize = 64;
 
+/// Accounts that one alarm gathers while it is not raised again.
+const ACCOUNTS_MAX: usize = 16;
+
 /// See the module's header.
 #[derive(Debug, Default)]
 pub struct Alarms {
@@ -31,6 +34,11 @@ impl Alarms {
         };
         if let Some(same) = self.kept.iter_mut().find(is_same) {
             same.count = same.count.max(alarm.count);
+            for account in &alarm.accounts {
+                if same.accounts.len() < ACCOUNTS_MAX && !same.accounts.contains(account) {
+                    same.accounts.push(account.clone());
+                }
+            }
             return false;
         }
         if self.kept.len() == KEPT_MAX {
@@ -57,22 +65,28 @@ mod tests {
     #[test]
     fn the_same_is_raised_once_in_an_hour_and_memory_is_bounded() {
         let mut alarms = Alarms::default();
-        let mut raise = |host: u8, secs| {
+        let raise = |alarms: &mut Alarms, host: u8, secs: i64| {
             alarms.raise(&Alarm {
                 kind: AlarmKind::Cracking,
                 time: Time::from_secs(secs),
                 addr: Some(Addr::host([192, 0, 2, host].into())),
                 jail: "asterisk".into(),
-                accounts: Vec::new(),
+                accounts: vec![secs.to_string().into()],
                 count: 9,
             })
         };
         assert_eq!(
-            [raise(1, 0), raise(2, 0), raise(1, 3_599), raise(1, 3_600)],
+            [(1, 0), (2, 0), (1, 3_599), (1, 3_600)].map(|(host, secs)| raise(
+                &mut alarms,
+                host,
+                secs
+            )),
             [true, true, false, true]
         );
+        let first = alarms.newest().last().unwrap();
+        assert_eq!(first.accounts, ["0".into(), "3599".into()] as [Box<str>; 2]);
         for host in 0..200 {
-            raise(host, 9_999);
+            raise(&mut alarms, host, 9_999);
         }
         assert_eq!((alarms.kept.len(), alarms.total), (KEPT_MAX, 203));
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
+use crate::ban::store::Record;
 use crate::engine::tests::{START, check_with, rules};
-use crate::engine::{Checks, Engine};
+use crate::engine::{Before, Checks, Effect, Engine, Event};
 use crate::jail::Rules;
 use crate::jail::protect::Protected;
+use crate::jail::standing::Rank;
+use crate::ticket::{KeptStanding, Registration};
 use crate::time::{BanTime, Time};
 
 /// Two of our jails: 3 tries in 10 minutes ban for an hour, hints for 10 minutes.
@@ -492,5 +495,54 @@ fn a_log_that_names_a_proxy_is_a_finding() {
             4 tell Protected
             5 tell Protected
         "#]],
+    );
+}
+
+#[test]
+fn standings_outlive_a_restart_and_a_late_database() {
+    let mut before = engine();
+    let records = |engine: &mut Engine, secs: i64, row: fn(Time) -> Event| {
+        let mut effects = Vec::new();
+        let now = Time::from_secs(START + secs);
+        engine.handle(row(now), now, &mut effects);
+        let kept = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Record(Record::Known(kept)) => Some(kept),
+            _ => None,
+        });
+        kept.collect::<Vec<_>>()
+    };
+    let register = |now: Time| {
+        Event::Registered(vec![Registration {
+            addr: "203.0.113.5".parse().unwrap(),
+            user: "1001".into(),
+            since: now,
+        }])
+    };
+    records(&mut before, 0, register);
+    let kept = records(&mut before, 3_600, register).pop().unwrap();
+    let addr = "203.0.113.5".parse().unwrap();
+    let now = Time::from_secs(START + 4_000);
+    let written = |kept: &KeptStanding| Before {
+        standings: vec![kept.clone()],
+        ..Before::default()
+    };
+
+    let mut after = engine();
+    let mut effects = Vec::new();
+    after.restore(written(&kept), now, &mut effects);
+    assert_eq!((after.rank(&addr, now), effects.len()), (Rank::Known, 4)); // the allow set
+
+    let mut late = engine();
+    records(&mut late, 3_900, register);
+    assert_eq!(late.rank(&addr, now), Rank::Stranger);
+    let mut effects = Vec::new();
+    late.restore_late(written(&kept), now, &mut effects);
+    assert_eq!((late.rank(&addr, now), effects.len()), (Rank::Known, 1)); // written again
+
+    // A new database gets all of them.
+    let mut effects = Vec::new();
+    late.record_all(&mut effects);
+    assert!(
+        matches!(&effects[..], [Effect::Record(Record::Known(all))] if all.known == kept.known)
     );
 }

@@ -1,0 +1,103 @@
+//! The judgement under the real program: known-good addresses from the database, logs that
+//! name a proxy, and what of an attacker of the manager interface still gets through.
+
+#[path = "common/lab.rs"]
+mod lab;
+#[path = "common/namespace.rs"]
+mod namespace;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
+
+use lab::{Lab, may_send_from, reaches, wait};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+
+/// Does a connection from this address reach a listener on this machine?
+fn connects(from: &str, to: &TcpListener) -> bool {
+    let family = AddressFamily::INET;
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let from: SocketAddr = (from.parse::<std::net::IpAddr>().unwrap(), 0).into();
+    bind(&socket, &from).unwrap();
+    // Over loopback the connection stands, or does not, when this returns.
+    let _in_progress = connect(&socket, &to.local_addr().unwrap());
+    to.set_nonblocking(true).unwrap();
+    to.accept().is_ok()
+}
+
+/// Writes a standing into the database of a daemon that does not run.
+fn know(lab: &Lab, addr: &str) {
+    let now = jiff::Zoned::now().timestamp();
+    let (secs, micros) = (now.as_second(), now.as_microsecond());
+    let data = format!(
+        r#"{{"merit":{micros},"known":{micros},"shared":null,"last":{micros},"accounts":[[7,{micros}]]}}"#
+    );
+    let row = format!("INSERT INTO ringfence_standings VALUES('{addr}', '{data}', {secs})");
+    let database = lab.path("state/ringfence.sqlite3");
+    let sqlite = Command::new("sqlite3").arg(database).arg(row).status();
+    assert!(sqlite.expect("sqlite3 must be installed").success());
+}
+
+namespaced! {
+    fn a_known_good_address_is_held_back_and_a_proxy_is_a_finding() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        lab.signal("TERM");
+        know(&lab, "203.0.113.5");
+        lab.start();
+        assert_eq!(lab.json(&["status"])["standing"]["known_good"], 1);
+        lab.fail("203.0.113.5", 29);
+        lab.fail("198.51.100.1", 3);
+        lab.wait_for_ban("198.51.100.1");
+        assert!(!lab.is_blocked("ringfence-throttled", "203.0.113.5"));
+        let alarms = &lab.json(&["status"])["standing"]["alarms"];
+        assert_eq!((&alarms[0]["kind"], &alarms[0]["addr"]), (&"cracking".into(), &"203.0.113.5".into()));
+        lab.fail("203.0.113.5", 1);
+        wait("the address to be held back", || lab.is_blocked("ringfence-throttled", "203.0.113.5"), || lab.log());
+        assert!(!lab.is_blocked("ringfence-kamailio", "203.0.113.5"));
+        let media = UdpSocket::bind("127.0.0.1:0").unwrap();
+        may_send_from("203.0.113.0/24");
+        may_send_from("198.51.100.0/24");
+        assert!(reaches("203.0.113.5", &media) && !reaches("198.51.100.1", &media));
+
+        // A restart knows what it was; the standing is lost, and the sanction goes on.
+        lab.signal("TERM");
+        lab.start();
+        let status = lab.json(&["status"]);
+        assert_eq!((&status["standing"]["known_good"], &status["banned"]), (&0.into(), &2.into()));
+        assert!(lab.says(0, &["status"]).contains("known-good, held back after 30 failures"));
+        lab.says(0, &["unban", "203.0.113.5"]);
+        wait("the sanction's end", || !lab.is_blocked("ringfence-throttled", "203.0.113.5"), || lab.log());
+
+        lab.fail("127.0.0.1", 6);
+        let sources = || lab.json(&["status"])["standing"]["wrong_sources"].clone();
+        wait("the finding", || sources()[0]["convictions"] == 2, || lab.log());
+        assert_eq!((&sources()[0]["addr"], &sources()[0]["why"]), (&"127.0.0.1".into(), &"loopback".into()));
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("WRONG SOURCE: jail kamailio would have banned 127.0.0.1 (loopback) 2 times"), "{text}");
+        assert!(text.contains("$hdr(X-Real-IP)") && text.contains("ALARM"), "{text}");
+    }
+
+    fn an_attacker_of_the_manager_interface_is_banned_on_every_port() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        let log = lab.path("messages");
+        fs::write(&log, "").unwrap();
+        lab.write("jail.d/zz.conf", &format!("[asterisk]\nenabled = true\nmaxretry = 3\nlogpath = {}\n", log.display()));
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        let attacker = "198.51.100.9";
+        let listeners = [5038, 22, 443, 5061].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let servers = [5060, 10_000, 4569].map(|port| UdpSocket::bind(("127.0.0.1", port)).unwrap());
+        assert!(listeners.iter().all(|listener| connects(attacker, listener)));
+        assert!(servers.iter().all(|server| reaches(attacker, server)));
+        let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+        let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+        for _ in 0..3 {
+            writeln!(file, "[{now}] NOTICE[77] manager.c: {attacker} failed to authenticate as 'admin'").unwrap();
+        }
+        wait("the ban", || lab.is_blocked("ringfence-asterisk", attacker), || lab.log());
+        assert!(!listeners.iter().any(|listener| connects(attacker, listener)));
+        assert!(!servers.iter().any(|server| reaches(attacker, server)));
+    }
+}
