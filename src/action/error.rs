@@ -28,6 +28,14 @@ pub enum Error {
         "the kernel has no nf_tables; load it with `modprobe nf_tables`, or on a container do so on its host; or set `firewall.backend = \"ipset\"` in ringfence.toml and install iptables"
     )]
     NoNftables,
+    /// Neither kind of firewall can be used.
+    #[error("no kind of firewall works here. ipset: {ipset}. nftables: {nftables}")]
+    NoBackend {
+        /// Why not ipset.
+        ipset: String,
+        /// Why not nftables.
+        nftables: String,
+    },
     /// The kernel's nf_tables is too old or lacks a part.
     #[error(
         "the kernel's nf_tables refused to make our {what} ({reason}); this needs Linux 5.7 or later with the modules nf_tables and nf_tables_inet; or set `firewall.backend = \"ipset\"` in ringfence.toml and install iptables"
@@ -189,6 +197,21 @@ impl Error {
         !matches!(
             self,
             Error::Full { .. } | Error::Entry { .. } | Error::Kernel { .. }
+        )
+    }
+
+    /// Does this host lack what this kind of firewall needs?
+    pub(super) fn is_unfit(&self) -> bool {
+        matches!(
+            self,
+            Error::NoIpset
+                | Error::Protocol { .. }
+                | Error::NoSetType { .. }
+                | Error::NoProgram { .. }
+                | Error::NoSetMatch { .. }
+                | Error::NoRawTable { .. }
+                | Error::NoNftables
+                | Error::OldNftables { .. }
         )
     }
 

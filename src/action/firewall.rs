@@ -15,18 +15,6 @@ use super::{Sizes, ipset, nftables};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
 
-/// Which kind of kernel objects is wanted (`firewall.backend`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// What suits this host.
-    #[default]
-    Auto,
-    /// The kernel's ipset, and a rule of iptables.
-    Ipset,
-    /// A table of our own in nf_tables.
-    Nftables,
-}
-
 /// What [`Firewall::ensure`] did or could not do. Not errors: protection stands.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Note {
@@ -63,6 +51,20 @@ pub enum Note {
     /// Drops are out of force: see [`Firewall::lift`].
     #[error("all drops are lifted; nothing is blocked until they are laid on again")]
     Lifted,
+    /// What an earlier run had put into the other kind of firewall is here now.
+    #[error("took {entries} entries over from the other kind of firewall, and removed it there")]
+    TookOver {
+        /// How many.
+        entries: usize,
+    },
+    /// The other kind of firewall still has something of ours.
+    #[error(
+        "what an earlier run put into the other kind of firewall could not be removed: {reason}"
+    )]
+    OtherStays {
+        /// Why.
+        reason: String,
+    },
     /// IPv6 cannot be guarded.
     #[error("IPv6 is not guarded, IPv4 is: {reason}")]
     NoIpv6 {
@@ -110,6 +112,8 @@ pub enum Missing {
 #[derive(Debug)]
 pub struct Firewall {
     pub(super) objects: Objects,
+    /// Why it is of this kind.
+    why: String,
     pub(super) sizes: Sizes,
     /// Reused by `apply`: in which order the orders are done.
     pub(super) turn: Vec<usize>,
@@ -135,36 +139,29 @@ macro_rules! of_any_kind {
 }
 
 impl Firewall {
-    /// Connects to the kernel; changes nothing.
-    pub fn open(backend: Backend, sizes: Sizes) -> Result<Self, Error> {
-        let objects = match backend {
-            Backend::Auto | Backend::Ipset => Objects::Ipset(ipset::objects::Objects::open(sizes)?),
-            Backend::Nftables => Objects::Nftables(nftables::objects::Objects::open(sizes)?),
-        };
-        Ok(Firewall::with(objects, sizes))
-    }
-
     /// A second one with a socket of its own, for another thread.
     pub fn handle(&self) -> Result<Self, Error> {
         let objects = match &self.objects {
             Objects::Ipset(ipset) => Objects::Ipset(ipset.another()?),
             Objects::Nftables(nftables) => Objects::Nftables(nftables.another()?),
         };
-        Ok(Firewall::with(objects, self.sizes))
+        Ok(Firewall::with(objects, self.sizes, &self.why))
     }
 
-    fn with(objects: Objects, sizes: Sizes) -> Self {
+    pub(super) fn with(objects: Objects, sizes: Sizes, why: &str) -> Self {
         Firewall {
             objects,
+            why: why.to_owned(),
             sizes,
             turn: Vec::new(),
             waiting: [Vec::new(), Vec::new()],
         }
     }
 
-    /// Which objects bans live in, in words.
+    /// Which objects bans live in, and why in these.
     pub fn describe(&self) -> String {
-        of_any_kind!(&self.objects, kind => kind.describe())
+        let what = of_any_kind!(&self.objects, kind => kind.describe());
+        format!("{what}; chosen: {}", self.why)
     }
 
     /// Makes what is missing for these sets (and the allow set): sets first, rules last.
@@ -230,6 +227,11 @@ impl Firewall {
     /// whatever they are called.
     pub fn purge(&mut self) -> Result<(), Error> {
         of_any_kind!(&mut self.objects, kind => kind.purge())
+    }
+
+    /// Are there sets of ours, from this run or another?
+    pub(super) fn has_traces(&mut self) -> Result<bool, Error> {
+        of_any_kind!(&mut self.objects, kind => kind.has_traces())
     }
 
     /// Removes sets of ours that `ensure` was not told of, as of a jail that is gone.

@@ -16,6 +16,7 @@
 //! Absent: who is banned and why, and any clock.
 
 mod apply;
+mod choice;
 mod error;
 mod family;
 mod firewall;
@@ -26,9 +27,10 @@ pub mod nftables;
 
 use std::fmt;
 
+pub use choice::Backend;
 pub use error::Error;
 pub use family::{Family, Kept};
-pub use firewall::{Backend, Firewall, Missing, Note};
+pub use firewall::{Firewall, Missing, Note};
 
 use crate::addr::Addr;
 use crate::ticket::{Order, Set};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::jail::is_name;
+use crate::action::Backend;
 use crate::addr::Addr;
 
 /// The folder in which our configuration lies unless another is named.
@@ -76,6 +77,8 @@ pub struct Apiban {
 pub struct Firewall {
     /// Bans that one jail can hold.
     pub max_bans: u32,
+    /// The kind of kernel objects that bans live in.
+    pub backend: Backend,
 }
 
 impl Default for Settings {
@@ -102,7 +105,10 @@ impl Default for Settings {
                 insecure_http: false,
                 accept_reserved: false,
             },
-            firewall: Firewall { max_bans: 65_536 },
+            firewall: Firewall {
+                max_bans: 65_536,
+                backend: Backend::Auto,
+            },
         }
     }
 }
@@ -204,6 +210,10 @@ impl Settings {
         replace(
             &mut self.firewall.max_bans,
             firewall.max_bans.map(|Count(count)| count),
+        );
+        replace(
+            &mut self.firewall.backend,
+            firewall.backend.map(BackendWord::backend),
         );
         Ok(())
     }
@@ -351,6 +361,25 @@ struct ApibanFile {
 #[serde(deny_unknown_fields)]
 struct FirewallFile {
     max_bans: Option<Count>,
+    backend: Option<BackendWord>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BackendWord {
+    Auto,
+    Ipset,
+    Nftables,
+}
+
+impl BackendWord {
+    fn backend(self) -> Backend {
+        match self {
+            BackendWord::Auto => Backend::Auto,
+            BackendWord::Ipset => Backend::Ipset,
+            BackendWord::Nftables => Backend::Nftables,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -509,6 +538,10 @@ mod tests {
             (
                 "[apiban]\n\nrate_limit = 50",
                 "ringfence.toml:3: `rate_limit` lies between 2 and 11",
+            ),
+            (
+                "[firewall]\nbackend = 'pf'",
+                "ringfence.toml:2: unknown variant `pf`, expected one of `auto`, `ipset`, `nftables`",
             ),
             (
                 "[firewall]\nmax_bans = 0",

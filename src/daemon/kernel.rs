@@ -1,6 +1,6 @@
 //! The kernel as the daemon sees it: the firewall, or nothing in a dry run.
 
-use crate::action::{Action, Backend, DryRun, Firewall, Note, Outcome, Sizes};
+use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::config::Config;
 use crate::engine::Effect;
@@ -34,14 +34,16 @@ impl Kernel {
             list: config.settings.apiban.max_entries,
             allow: ALLOWED_MAX,
         };
-        let mut firewall = Firewall::open(Backend::Auto, sizes)?;
-        for note in firewall.ensure(sets)? {
+        let backend = config.settings.firewall.backend;
+        let (mut firewall, notes) = Firewall::establish(backend, sizes, sets)?;
+        for note in notes {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
-                Note::Enlarged { .. } => info!("{note}"),
+                Note::Enlarged { .. } | Note::TookOver { .. } => info!("{note}"),
                 Note::Lifted
                 | Note::NoIpv6 { .. }
                 | Note::NoThrottle { .. }
+                | Note::OtherStays { .. }
                 | Note::Stray { .. } => {
                     warn!("{note}");
                 }
@@ -128,13 +130,17 @@ impl Kernel {
 
     /// Takes the rules away, whether or not a daemon made them in this run.
     pub fn lift() -> anyhow::Result<()> {
-        Ok(Firewall::open(Backend::Auto, Sizes::default())?.remove_rules()?)
+        for mut firewall in Firewall::of_all_kinds(Sizes::default())? {
+            firewall.remove_rules()?;
+        }
+        Ok(())
     }
 
     /// Takes away rules and sets, whether or not a daemon made them in this run.
     pub fn purge() -> anyhow::Result<()> {
-        let mut firewall = Firewall::open(Backend::Auto, Sizes::default())?;
-        firewall.purge()?;
+        for mut firewall in Firewall::of_all_kinds(Sizes::default())? {
+            firewall.purge()?;
+        }
         Ok(())
     }
 }

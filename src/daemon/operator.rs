@@ -728,7 +728,7 @@ fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
         ("fail2ban.database", database),
         ("state_dir", before.state_dir != after.state_dir),
         ("socket", before.socket != after.socket),
-        ("firewall.max_bans", before.firewall != after.firewall),
+        ("firewall", before.firewall != after.firewall),
         (
             "apiban.max_entries",
             before.apiban.max_entries != after.apiban.max_entries,

@@ -1,6 +1,7 @@
 //! What is so of ipset and iptables only.
 
 use crate::bed::{Bed, rules};
+use crate::choice::hide_all_but;
 use crate::namespace::run;
 use crate::{SIZES, addr, apply, block, entry, jail, names};
 use ringfence::action::{Error, Family, Missing, Outcome};
@@ -143,18 +144,4 @@ fn header(name: &str) -> String {
     let listed = run(&format!("ipset list -t {name}"));
     let line = listed.lines().find(|line| line.starts_with("Header:"));
     line.expect("a header").to_owned()
-}
-
-/// Makes the namespace's /usr/sbin have only these of its programs.
-fn hide_all_but(programs: &[&str]) {
-    let kept: Vec<(String, Vec<u8>)> = programs
-        .iter()
-        .map(|program| format!("/usr/sbin/{program}"))
-        .map(|path| (path.clone(), std::fs::read(&path).expect("program")))
-        .collect();
-    run("mount -t tmpfs tmpfs /usr/sbin");
-    for (path, bytes) in kept {
-        std::fs::write(&path, bytes).expect("write");
-        run(&format!("chmod 755 {path}"));
-    }
 }

@@ -196,6 +196,11 @@ pub struct Ipset {
     list_set: u8,
 }
 
+/// Is iptables where the system's programs are?
+pub(super) fn is_iptables_here() -> bool {
+    rules::is_installed()
+}
+
 impl Ipset {
     /// Connects and agrees with the kernel on versions.
     pub fn open() -> Result<Self, Error> {

@@ -391,9 +391,9 @@ impl Objects {
     fn remove(&self, rules: &[Rule]) -> Result<(), Error> {
         let mut done = Ok(());
         for family in Family::BOTH {
-            // A program that is not there never put a rule in place.
+            // A program that is not there, or cannot match sets, never put a rule in place.
             match rules::remove(family, rules) {
-                Ok(()) | Err(Error::NoProgram { .. }) => {}
+                Ok(()) | Err(Error::NoProgram { .. } | Error::NoSetMatch { .. }) => {}
                 Err(error) => done = Err(error),
             }
         }
@@ -416,6 +416,11 @@ impl Objects {
             self.ipset.destroy(&name)?;
         }
         Ok(())
+    }
+
+    /// Are there sets of ours, from this run or another?
+    pub(in crate::action) fn has_traces(&mut self) -> Result<bool, Error> {
+        Ok(!(self.sets.is_empty() && self.strays()?.is_empty()))
     }
 
     /// Removes sets of ours that `ensure` was not told of, as of a jail that is gone.

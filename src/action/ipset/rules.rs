@@ -81,6 +81,11 @@ impl Rule {
     }
 }
 
+/// Is it where the system's programs are?
+pub(super) fn is_installed() -> bool {
+    find(program(Family::V4), &FOLDERS).is_some()
+}
+
 /// Which form of iptables this host has, as it says itself: ` (nf_tables)` or ` (legacy)`;
 /// none if it is too old to say, or not there.
 pub(super) fn form() -> Option<&'static str> {

@@ -709,6 +709,11 @@ impl Objects {
         })
     }
 
+    /// Are there sets of ours, from this run or another?
+    pub(in crate::action) fn has_traces(&mut self) -> Result<bool, Error> {
+        Ok(!(self.sets.is_empty() && self.strays()?.is_empty()))
+    }
+
     /// Removes sets of ours that `ensure` was not told of.
     pub(in crate::action) fn remove_strays(&mut self) -> Result<Vec<String>, Error> {
         let strays = self.strays()?;
