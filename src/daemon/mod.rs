@@ -158,6 +158,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         listed: kept.listed,
         kernel: kernel.entries()?,
     };
+    let neighbours = Event::Infrastructure(protected::neighbours());
+    engine.handle(neighbours, started, &mut effects);
     engine.restore(before, started, &mut effects);
     let restored = engine.ledger().len();
     let memory = memory(&archive, engine.listed());

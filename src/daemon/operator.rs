@@ -362,6 +362,8 @@ impl Operator {
         if let Some(now_known) = protected::everybody(&changing.config, &changing.found) {
             update_protected(&self.judge, &mut changing.known, now_known, &self.guard);
         }
+        self.judge
+            .event(Event::Infrastructure(protected::neighbours()));
     }
 
     fn report(&self, report: Report) {

@@ -5,6 +5,7 @@
 mod logins;
 mod machine;
 mod named;
+mod neighbours;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use crate::jail::protect::Protected;
 use crate::time::Time;
 
 pub use named::{Answer, NAMES_FACT, Names, NamesDue, look_up};
+pub use neighbours::neighbours;
 
 use logins::Logins;
 
