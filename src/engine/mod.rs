@@ -257,9 +257,23 @@ impl Engine {
             }));
             return self.wrong_source(failure, effects);
         }
-        let Some(patience) = self.patience(failure, offender, now, effects) else {
-            return;
-        };
+        // What is found about the address is told after what is ordered.
+        let mut later = Vec::new();
+        if let Some(patience) = self.patience(failure, offender, now, &mut later) {
+            self.judge(failure, offender, patience, now, effects);
+        }
+        effects.append(&mut later);
+    }
+
+    /// Has its jail judge a failure, and does what follows.
+    fn judge(
+        &mut self,
+        failure: &Failure,
+        offender: Addr,
+        patience: u32,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
         let is_stranger = patience == 1;
         let Some(jail) = self.jails.get_mut(&failure.jail) else {
             return;

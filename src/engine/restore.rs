@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Effect, Engine, Tell, block};
+use super::{Effect, Engine, Tell, block, unblock};
 use crate::addr::Addr;
 use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Record};
@@ -64,6 +64,14 @@ impl Engine {
         let mut records = Vec::new();
         for ban in before.bans {
             self.restore_ban(ban, &mut in_kernel, now, effects);
+        }
+        // Nobody knows for which jail these are held back, so they are let go.
+        for addr in in_kernel
+            .remove(&Set::Throttled)
+            .unwrap_or_default()
+            .into_keys()
+        {
+            effects.push(unblock(Set::Throttled, addr));
         }
         for (jail, entries) in jails_of(&in_kernel) {
             for (addr, timeout_secs) in entries {
