@@ -17,6 +17,7 @@
 
 mod apply;
 mod choice;
+pub mod conntrack;
 mod error;
 mod family;
 mod firewall;

@@ -10,7 +10,7 @@
 //! for: a page by the feed, a question by a cache entry, a record by either. So no two
 //! can wait for each other.
 
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use tracing::{Level, debug, error};
 
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
+use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
 use crate::feed::Command;
@@ -41,6 +42,8 @@ pub struct Outlets {
     pub clerk: Sender<Paper>,
     /// To the feed.
     pub feed: tokio_mpsc::UnboundedSender<Command>,
+    /// To the thread that asks about flows.
+    pub flows: SyncSender<Addr>,
 }
 
 /// What the clerk gets.
@@ -66,8 +69,8 @@ impl Outlets {
                     false
                 }
                 Effect::Record(record) => self.clerk.send(Paper::Record(record)).is_err(),
-                // Nobody said that flows can be asked, so none is.
-                Effect::AskFlow(_) => false,
+                // One too many is not answered, which is a no.
+                Effect::AskFlow(addr) => self.flows.try_send(addr).is_err(),
                 Effect::Feed(command) => self.feed.send(command).is_err(),
                 Effect::Tell(tell) if is_quiet(&tell) => false,
                 Effect::Tell(tell) => self.clerk.send(Paper::Tell(tell)).is_err(),

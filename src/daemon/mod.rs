@@ -8,6 +8,7 @@
 
 pub mod bus;
 pub mod clerk;
+pub mod flows;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
@@ -174,22 +175,29 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (lists, list_orders) = channel();
     let (clerk, papers) = channel();
     let (feed_sender, feed_commands) = tokio_mpsc::unbounded_channel();
+    let (flows, flow_questions) = flows::questions();
     let outlets = Outlets {
         lists,
         clerk,
         feed: feed_sender.clone(),
+        flows,
     };
     // The bans among them are in the kernel already.
     outlets.send(&mut effects, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
+    let conntrack = flows::open();
+    engine.flows_can_be_asked(conntrack.is_some());
     let judge = Judge::new(engine, ban_action, outlets, Recidive::new(&config));
     let trouble = clerk::Trouble::default();
-    let threads = vec![
+    let mut threads = vec![
         judge.start_clock()?,
         bus::load_lists(list_action, list_orders, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
+    if let Some(conntrack) = conntrack {
+        threads.push(flows::start(conntrack, flow_questions, judge.clone())?);
+    }
     judge.keep(running(&config.jails));
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);

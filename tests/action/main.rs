@@ -18,6 +18,7 @@ use std::net::UdpSocket;
 
 use bed::Bed;
 use namespace::run;
+use ringfence::action::conntrack::Conntrack;
 use ringfence::action::{Action, Backend, Error, Family, Firewall, Missing, Note, Outcome, Sizes};
 use ringfence::addr::Addr;
 use ringfence::ticket::{Entry, KERNEL_TIMEOUT_SECS_MAX, Order, Set};
@@ -522,6 +523,43 @@ fn count_heard(to: (&str, u16), source: &str, times: usize) -> usize {
 
 /// What the test without rights prints, so that nobody takes silence for success.
 const ASKED: &str = "asked without rights";
+
+/// Sends a packet, and back if it is to be answered.
+fn flow(from: &str, to: &str, is_answered: bool) {
+    let (near, far) = (UdpSocket::bind(from).unwrap(), UdpSocket::bind(to).unwrap());
+    near.send_to(b"OPTIONS", to).unwrap();
+    if is_answered {
+        far.recv(&mut [0; 16]).unwrap();
+        far.send_to(b"200 OK", from).unwrap();
+        near.recv(&mut [0; 16]).unwrap();
+    }
+}
+
+namespaced! {
+    fn flows_that_we_opened_and_that_were_answered_are_known() {
+        run("ip link set lo up");
+        let mut conntrack = Conntrack::open().unwrap();
+        let ours = |ip: std::net::IpAddr| addr("198.51.100.0/24").contains(&ip.into()) || ip == addr("2001:db8::1").ip();
+        let asked = ["192.0.2.7", "192.0.2.8", "192.0.2.9", "198.51.100.1", "2001:db8:1::/64", "2001:db8:2::/64"].map(addr);
+        // Nobody tracks anything yet.
+        assert_eq!(conntrack.opened(&asked, ours).unwrap(), []);
+        for tables in ["iptables", "ip6tables"] {
+            run(&format!("{tables} -A INPUT -m conntrack --ctstate NEW -j ACCEPT"));
+        }
+        for own in ["192.0.2.0/24", "198.51.100.0/24"] {
+            run(&format!("ip route add local {own} dev lo"));
+        }
+        for own in ["2001:db8::1", "2001:db8:1::5"] {
+            run(&format!("ip address add {own}/128 dev lo nodad"));
+        }
+        flow("198.51.100.1:5060", "192.0.2.7:5060", true); // our trunk
+        flow("192.0.2.8:5060", "198.51.100.1:5060", true); // who came to us
+        flow("198.51.100.1:5060", "192.0.2.9:5060", false); // an answer that we sent elsewhere
+        flow("192.0.2.8:5061", "192.0.2.9:5061", true); // of others
+        flow("[2001:db8::1]:5060", "[2001:db8:1::5]:5060", true);
+        assert_eq!(conntrack.opened(&asked, ours).unwrap(), [addr("192.0.2.7"), addr("2001:db8:1::/64")]);
+    }
+}
 
 /// Without rights the first request fails, and says which right is missing.
 #[test]

@@ -1,0 +1,93 @@
+//! Did we open a flow to an address? A thread asks the kernel's connection tracking, away
+//! from the reader and from bans.
+//!
+//! Whoever asks does not wait: the answer is an event, and no answer is a no. So it does no
+//! harm to drop questions when too many wait, nor when the kernel cannot answer.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tracing::{debug, info};
+
+use super::bus::{self, Judge};
+use crate::action::conntrack::Conntrack;
+use crate::addr::Addr;
+use crate::engine::Event;
+
+/// Questions that may wait; more offenders than are convicted in a second.
+const WAITING_MAX: usize = 1_024;
+
+/// Questions that one reading of the table answers.
+const TOGETHER: usize = 64;
+
+/// For each second that reading the table takes, so many are waited: under a flood of
+/// forged packets at a router with a million flows it takes a fifth of a core, not all.
+const PAUSE: u32 = 4;
+
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The way of questions, and their other end.
+pub fn questions() -> (SyncSender<Addr>, Receiver<Addr>) {
+    sync_channel(WAITING_MAX)
+}
+
+/// The kernel's table, if it can be read.
+pub fn open() -> Option<Conntrack> {
+    let opened = Conntrack::open().and_then(|mut conntrack| {
+        conntrack.opened(&[], |_| false)?;
+        Ok(conntrack)
+    });
+    match opened {
+        Ok(conntrack) => Some(conntrack),
+        Err(trouble) => {
+            info!(
+                ?trouble,
+                "connection tracking cannot be asked to whom we opened flows; we go on without"
+            );
+            None
+        }
+    }
+}
+
+/// Starts the thread. It ends when the judge has closed.
+pub fn start(
+    mut conntrack: Conntrack,
+    questions: Receiver<Addr>,
+    judge: Judge,
+) -> anyhow::Result<JoinHandle<()>> {
+    bus::named("flows", move || {
+        while let Ok(first) = questions.recv() {
+            let mut asked = vec![first];
+            asked.extend(questions.try_iter().take(TOGETHER - 1));
+            let start = Instant::now();
+            let near = networks();
+            let is_near = |ip: IpAddr| near.iter().any(|network| network.contains(&ip));
+            let opened = conntrack.opened(&asked, is_near).unwrap_or_else(|trouble| {
+                debug!(?trouble, "connection tracking did not answer");
+                Vec::new()
+            });
+            judge.events(asked.iter().map(|addr| {
+                let is_opened = opened.contains(addr);
+                Event::Flow(*addr, is_opened)
+            }));
+            std::thread::park_timeout((start.elapsed() * PAUSE).min(PAUSE_MAX));
+        }
+    })
+}
+
+/// The networks that this machine stands in: its own addresses, and those of its containers.
+fn networks() -> Vec<IpNet> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let network = |interface: if_addrs::Interface| match interface.addr {
+        if_addrs::IfAddr::V4(v4) => IpNet::new(v4.ip.into(), v4.prefixlen),
+        if_addrs::IfAddr::V6(v6) => IpNet::new(v6.ip.into(), v6.prefixlen),
+    };
+    interfaces
+        .into_iter()
+        .filter_map(|interface| network(interface).ok())
+        .collect()
+}
