@@ -2,7 +2,7 @@
 //!
 //! A log line goes through the stages from left to right: `watch` reads it,
 //! `frame` unwraps it, `filter` finds the failure in it, the `engine` judges (with
-//! `jail` and `ban`), and `action` tells the kernel. `feed` and `control` are side doors.
+//! `jail` and `ban`), and `action` tells the kernel. `feed`, `registrar` and `control` are side doors.
 //! Imports point one way; `ARCHITECTURE.md` has the picture, and
 //! `tests/layers.rs` keeps it true.
 
@@ -18,6 +18,7 @@ pub mod feed;
 pub mod filter;
 pub mod frame;
 pub mod jail;
+pub mod registrar;
 pub mod ticket;
 pub mod time;
 pub mod watch;

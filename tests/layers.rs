@@ -8,8 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const WORDS: [&str; 3] = ["addr", "ticket", "time"];
-const STAGES: [&str; 8] = [
-    "watch", "frame", "filter", "jail", "ban", "action", "feed", "control",
+const STAGES: [&str; 9] = [
+    "registrar",
+    "watch",
+    "frame",
+    "filter",
+    "jail",
+    "ban",
+    "action",
+    "feed",
+    "control",
 ];
 const ABOVE: [&str; 4] = ["engine", "config", "daemon", "cli"];
 

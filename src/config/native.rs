@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::jail::is_name;
 use crate::action::Backend;
 use crate::addr::Addr;
+use crate::registrar::USUAL;
 
 /// The folder in which our configuration lies unless another is named.
 pub const CONFIG_DIR: &str = "/etc/ringfence";
@@ -35,6 +36,8 @@ pub struct Settings {
     pub protect: Vec<Addr>,
     /// The same by name: of a host, or of a service with SRV records.
     pub protect_names: Vec<String>,
+    /// Patterns of files and sockets: the registrars' own stores.
+    pub registrars: Vec<String>,
     /// APIBAN.
     pub apiban: Apiban,
     /// The kernel's sets.
@@ -90,6 +93,7 @@ impl Default for Settings {
             fail2ban_database: None,
             protect: Vec::new(),
             protect_names: Vec::new(),
+            registrars: USUAL.iter().map(|path| (*path).to_owned()).collect(),
             apiban: Apiban {
                 enabled: true,
                 key_file: Path::new(CONFIG_DIR).join("apiban.key"),
@@ -172,6 +176,7 @@ impl Settings {
         let firewall = file.firewall.unwrap_or_default();
         replace(&mut self.state_dir, file.state_dir);
         replace(&mut self.socket, file.socket);
+        replace(&mut self.registrars, file.registrars);
         let fail2ban = file.fail2ban.unwrap_or_default();
         self.fail2ban_tree = fail2ban.tree.or(self.fail2ban_tree.take());
         self.fail2ban_database = fail2ban.database.or(self.fail2ban_database.take());
@@ -328,6 +333,7 @@ struct File {
     socket: Option<PathBuf>,
     fail2ban: Option<Fail2banFile>,
     protect: Option<Vec<toml::Spanned<String>>>,
+    registrars: Option<Vec<String>>,
     apiban: Option<ApibanFile>,
     firewall: Option<FirewallFile>,
 }

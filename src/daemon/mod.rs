@@ -19,6 +19,7 @@ pub mod names;
 pub mod operator;
 pub mod protected;
 pub mod recidive;
+pub mod registrars;
 pub mod standing;
 pub mod upgrade;
 pub mod verbs;
@@ -198,6 +199,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(conntrack) = conntrack {
         threads.push(flows::start(conntrack, flow_questions, judge.clone())?);
     }
+    registrars::start(config.settings.registrars.clone(), judge.clone())?;
     judge.keep(running(&config.jails));
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);

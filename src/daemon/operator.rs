@@ -731,6 +731,7 @@ fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
         ("state_dir", before.state_dir != after.state_dir),
         ("socket", before.socket != after.socket),
         ("firewall", before.firewall != after.firewall),
+        ("registrars", before.registrars != after.registrars),
         (
             "apiban.max_entries",
             before.apiban.max_entries != after.apiban.max_entries,

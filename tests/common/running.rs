@@ -1,4 +1,5 @@
 //! The real program while it runs: started and waited for, and what it has banned.
+#![allow(dead_code)] // not every test needs all of it
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
