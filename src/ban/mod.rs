@@ -11,6 +11,7 @@
 
 pub mod archive;
 mod logs;
+pub mod look;
 mod open;
 mod salvage;
 mod standings;

@@ -1,7 +1,8 @@
 //! The command line: one file or folder per verb, and exit codes.
 //!
 //! Exit codes: 0 done, 1 it could not be done (a sentence on standard error says
-//! why), 2 the command line could not be understood; `check -t` fails with fail2ban's 255.
+//! why), 2 the command line could not be understood; `why` says 3 of an address that is held
+//! off, and `check -t` fails with fail2ban's 255.
 //! Under the name `fail2ban-regex` the program is that one (`regex`), with its arguments
 //! and its exit codes.
 
@@ -10,12 +11,14 @@ mod ask;
 mod ban;
 mod check;
 mod examine;
+mod protect;
 mod regex;
 mod reload;
 mod run;
 mod scan;
 mod status;
 mod stop;
+mod why;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -67,6 +70,10 @@ enum Verb {
     Ban(ban::BanArguments),
     /// Lift the bans on an address or prefix
     Unban(ban::UnbanArguments),
+    /// Say why an address is held off, or not: bans, lines, accounts, lists (exit code 3: held off)
+    Why(why::Arguments),
+    /// Suggest whom to protect: the trunks that the phone servers' configuration names
+    Protect(protect::Arguments),
     /// Read the configuration again; bans and counts stay. If the program was replaced,
     /// the new one goes on in its place without a gap
     Reload(reload::Arguments),
@@ -93,11 +100,41 @@ impl Output {
         people: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
         let text = match self.json {
-            true => serde_json::to_string_pretty(answer)? + "\n",
+            true => escaped(&serde_json::to_string_pretty(answer)?) + "\n",
             false => people(answer),
         };
         print(&text)
     }
+}
+
+/// Text of a sender's, for a terminal: what is no letter, but moves, colours or hides, is
+/// written out.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut shown, letter| {
+        match is_printable(letter) {
+            true => shown.push(letter),
+            false => shown.extend(letter.escape_debug()),
+        }
+        shown
+    })
+}
+
+fn is_printable(letter: char) -> bool {
+    matches!(letter, '\'' | '"' | '\\') || letter.escape_debug().len() == 1
+}
+
+/// JSON in which no letter moves a cursor: it stands in a text, so it can be written out.
+fn escaped(json: &str) -> String {
+    json.chars().fold(String::new(), |mut text, letter| {
+        match letter == '\n' || is_printable(letter) {
+            true => text.push(letter),
+            false => {
+                let units = letter.encode_utf16(&mut [0; 2]).to_vec();
+                text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+            }
+        }
+        text
+    })
 }
 
 /// Prints to standard output; a reader that has gone away is no error.
@@ -133,6 +170,11 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => status::run(&cli.common, arguments),
         Verb::Ban(arguments) => ban::ban(&cli.common, arguments),
         Verb::Unban(arguments) => ban::unban(&cli.common, arguments),
+        Verb::Why(arguments) => match why::run(&cli.common, arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Verb::Protect(arguments) => protect::run(&cli.common, arguments),
         Verb::Reload(arguments) => reload::run(&cli.common, arguments),
         Verb::Stop(arguments) => stop::run(&cli.common, arguments),
         Verb::Apiban(verb) => apiban::run(&cli.common, verb),

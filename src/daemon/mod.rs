@@ -23,6 +23,7 @@ pub mod registrars;
 pub mod standing;
 pub mod upgrade;
 pub mod verbs;
+pub mod why;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,7 @@ use super::upgrade::Program;
 use super::verbs::{
     ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
 };
+use super::why::{self, Evidence, Why};
 use super::{
     Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
     update_protected,
@@ -46,6 +47,9 @@ const LATEST_SHOWN: usize = 10;
 /// How long `apiban check` waits for an answer; the feed asks for 5 s at most, but
 /// the rate limit may keep the question for longer.
 const CHECK_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long `why` waits for the database, which may be on a disk that is full or slow.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Times of requests to APIBAN that are kept: as many as a window can hold.
 const REQUESTS_KEPT: usize = 16;
@@ -415,6 +419,7 @@ impl Operator {
         match verb {
             Verb::Status => reply(Ok(self.status().await)),
             Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs)),
+            Verb::Why { addr, for_customer } => reply(self.why(&addr, for_customer).await),
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade()),
             Verb::Stop { purge } => reply(self.end(purge)),
@@ -498,6 +503,52 @@ impl Operator {
             .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
         ban.map(|ban| BanShown::from(&ban))
             .map_err(|refusal| refusal.to_string())
+    }
+
+    async fn why(&self, addr: &str, for_customer: bool) -> Result<Why, String> {
+        let addr: Addr = addr
+            .parse()
+            .map_err(|error: crate::addr::AddrError| error.to_string())?;
+        let about = self.judge.visit(|engine, now, _| engine.about(addr, now));
+        let mut addrs: Vec<Addr> = about.bans.iter().map(|ban| ban.addr).collect();
+        addrs.extend([addr, about.offender]);
+        addrs.sort_unstable();
+        addrs.dedup();
+        let path = why::database(&self.changing.borrow().config);
+        let path = path.filter(|_| !self.options.dry_run);
+        let look = tokio::task::spawn_blocking(move || why::written(path, &addrs));
+        let written = match tokio::time::timeout(LOOK_PATIENCE, look).await {
+            Ok(Ok(written)) => written,
+            _ => Err("it takes too long".to_owned()),
+        };
+        let mut changing = self.changing.borrow_mut();
+        let kept = changing
+            .kernel
+            .as_mut()
+            .map(|kernel| kernel.counters(&addr));
+        let mut trouble = Vec::new();
+        let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
+        let evidence = Evidence {
+            about,
+            written: written.unwrap_or_else(|error| {
+                told("the database", error);
+                Vec::new()
+            }),
+            kept: kept
+                .unwrap_or_else(|| Ok(Vec::new()))
+                .unwrap_or_else(|error| {
+                    told("the kernel", error.to_string());
+                    Vec::new()
+                }),
+            known: &changing.known,
+            config: &changing.config,
+        };
+        let mut why = why::why(addr, evidence, Time::now());
+        why.trouble = trouble;
+        Ok(match for_customer {
+            true => why.for_customer(),
+            false => why,
+        })
     }
 
     fn unban(&self, addr: &str) -> Result<Pardoned, String> {

@@ -21,6 +21,13 @@ pub enum Verb {
         /// For how long, in seconds, if not for the jail's time.
         secs: Option<u64>,
     },
+    /// Why is an address held off, or not?
+    Why {
+        /// An address or a prefix.
+        addr: String,
+        /// Leave out what is other tenants'?
+        for_customer: bool,
+    },
     /// Lift the bans on an address.
     Unban {
         /// An address or a prefix.

@@ -6,6 +6,7 @@
 //! event: first the orders to the kernel, since they protect, then what is to be
 //! recorded, then what is to be told.
 
+mod about;
 mod again;
 mod event;
 mod flows;
@@ -36,6 +37,7 @@ use crate::jail::{Jail, Judgement, Rules, Tally};
 use crate::ticket::{Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Verdict};
 use crate::time::{BanTime, Time};
 
+pub use about::{About, Trying};
 pub use event::{Checks, Effect, Event, Refusal, Tell};
 pub use list::CURSOR_FACTS;
 use list::WaitingPage;

@@ -139,6 +139,8 @@ impl std::fmt::Display for Exact {
 pub struct Filter {
     prefregex: Option<Form>,
     failregex: Vec<Form>,
+    /// The failregexes as they were written.
+    written: Vec<Box<str>>,
     ignoreregex: Vec<Form>,
     sightings: Vec<(Sight, Form)>,
     doubtregex: Vec<Form>,
@@ -183,6 +185,7 @@ impl Filter {
         Filter {
             prefregex: None,
             failregex: Vec::new(),
+            written: Vec::new(),
             ignoreregex: Vec::new(),
             sightings: Vec::new(),
             doubtregex: Vec::new(),
@@ -250,6 +253,11 @@ impl Filter {
         Ok(Filter {
             prefregex,
             failregex,
+            written: text
+                .failregex
+                .iter()
+                .map(|regex| regex.as_str().into())
+                .collect(),
             ignoreregex,
             sightings,
             doubtregex,
@@ -321,6 +329,11 @@ impl Filter {
     pub fn prefix(&self) -> Option<(&str, Vec<&str>)> {
         let pattern = &self.prefregex.as_ref()?.pattern;
         Some((pattern.as_str(), pattern.group_names().collect()))
+    }
+
+    /// Failregex `form` (counted from 0) as it was written, with its tags.
+    pub fn failregex(&self, form: u16) -> Option<&str> {
+        self.written.get(usize::from(form)).map(|regex| &**regex)
     }
 
     /// The names of what a match by failregex `form` (counted from 0) can have captured, in

@@ -56,6 +56,11 @@ impl Evidence {
         }
     }
 
+    /// What there is of an offender.
+    pub fn of(&self, offender: &Addr) -> &str {
+        self.lines.peek(offender).map_or("", |lines| lines)
+    }
+
     /// Takes out what there is of an offender; an empty text if there is nothing.
     pub fn take(&mut self, offender: &Addr) -> Box<str> {
         let lines = self.lines.pop(offender).unwrap_or_default();

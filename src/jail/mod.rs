@@ -192,6 +192,11 @@ impl Jail {
         self.evidence.take(offender)
     }
 
+    /// The last lines that tell of an offender, a newline between them.
+    pub fn lines(&self, offender: &Addr) -> &str {
+        self.evidence.of(offender)
+    }
+
     /// The tries of an offender that count at `now`.
     pub fn tries(&self, offender: &Addr, now: Time) -> u32 {
         self.window.tries(offender, now, self.rules.findtime)

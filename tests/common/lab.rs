@@ -141,13 +141,16 @@ impl Lab {
     }
 
     pub(crate) fn fail(&self, addr: &str, times: usize) {
+        self.write_log(&line(addr).repeat(times));
+    }
+
+    /// Kamailio writes these lines.
+    pub(crate) fn write_log(&self, lines: &str) {
         let mut log = OpenOptions::new()
             .append(true)
             .open(self.path("kamailio.log"))
             .unwrap();
-        for _ in 0..times {
-            log.write_all(line(addr).as_bytes()).unwrap();
-        }
+        log.write_all(lines.as_bytes()).unwrap();
     }
 
     pub(crate) fn signal(&mut self, signal: &str) {
@@ -189,10 +192,15 @@ impl Drop for Lab {
 
 /// A line of Kamailio's with the present date.
 pub(crate) fn line(addr: &str) -> String {
+    line_of(&format!(
+        "Auth error for 1001@192.0.2.10 from {addr} cause -2"
+    ))
+}
+
+/// The same with these words of the script's.
+pub(crate) fn line_of(words: &str) -> String {
     let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
-    format!(
-        "{now} sip1 kamailio[7]: NOTICE: {{1 2 REGISTER 4072471650}} <script>: Auth error for 1001@192.0.2.10 from {addr} cause -2\n"
-    )
+    format!("{now} sip1 kamailio[7]: NOTICE: {{1 2 REGISTER 4072471650}} <script>: {words}\n")
 }
 
 /// Asks until it is so; the pause keeps the asking from taking the processor.
