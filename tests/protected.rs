@@ -9,9 +9,10 @@ mod nameserver;
 mod namespace;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
 
-use lab::{Lab, wait};
+use lab::{Lab, line_of, may_send_from, wait};
 use nameserver::NameServer;
 use namespace::run;
 
@@ -95,5 +96,41 @@ namespaced! {
         lab.fail("2001:db8::8", 2); // her neighbour in the same /64
         wait("a stranger's ban", || is_banned(&lab, "kamailio", "2001:db8::8"), || lab.log());
         assert!(!is_banned(&lab, "kamailio", "2001:db8::7") && !is_banned(&lab, "kamailio", "192.0.2.7"));
+    }
+
+    fn whom_we_called_is_not_banned_for_what_one_packet_can_cause() {
+        let mut lab = Lab::new("", "maxretry = 2\nfilter = proven");
+        fs::create_dir(lab.path("filter.d")).unwrap();
+        let filter = "[Definition]\nfailregex = <script>: Refused a call from <ADDR>$\n <script>: Wrong <F-PROOF>password</F-PROOF> from <ADDR>$\n";
+        lab.write("filter.d/proven.conf", filter);
+        run("iptables -A INPUT -m conntrack --ctstate NEW -j ACCEPT");
+        run("ip address add 198.51.100.1/32 dev lo");
+        may_send_from("192.0.2.0/24");
+        let (near, far) = (UdpSocket::bind("198.51.100.1:5060").unwrap(), UdpSocket::bind("192.0.2.7:5060").unwrap());
+        near.send_to(b"REGISTER", "192.0.2.7:5060").unwrap();
+        far.recv(&mut [0; 16]).unwrap();
+        far.send_to(b"200 OK", "198.51.100.1:5060").unwrap();
+        near.recv(&mut [0; 16]).unwrap();
+        lab.start();
+        for addr in ["192.0.2.7", "192.0.2.8"] {
+            lab.write_log(&line_of(&format!("Refused a call from {addr}")).repeat(2));
+        }
+        lab.wait_for_ban("192.0.2.8");
+        assert!(!is_banned(&lab, "kamailio", "192.0.2.7"));
+        // What takes an answer to our own is a proof, whomever we called.
+        lab.write_log(&line_of("Wrong password from 192.0.2.7").repeat(2));
+        lab.wait_for_ban("192.0.2.7");
+    }
+
+    fn the_registrars_stores_are_read() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let store = lab.path("astdb.sqlite3");
+        let sql = "CREATE TABLE astdb (key VARCHAR(256), value VARCHAR(256), PRIMARY KEY(key));
+                   INSERT INTO astdb VALUES ('/SIP/Registry/2001', '192.0.2.11:5060:3600:2001:x');";
+        rusqlite::Connection::open(&store).unwrap().execute_batch(sql).unwrap();
+        lab.write("ringfence.toml", &format!("registrars = ['{}', '/nowhere/*.db']\n", store.display()));
+        lab.start();
+        let is_told = || lab.log().contains("who is registered here is known") && lab.log().contains("registrations=1");
+        wait("the store to be read", is_told, || lab.log());
     }
 }
