@@ -53,7 +53,7 @@ fn alarm_shown(alarm: &Alarm) -> AlarmShown {
 fn why(engine: &Engine, known: &[Known], addr: &Addr, now: Time) -> String {
     let known = known.iter().find(|known| known.addr.contains(addr));
     match known {
-        Some(known) => known.why.clone(),
+        Some(known) => known.first_reason().to_owned(),
         None if addr.ip().is_loopback() => "loopback".to_owned(),
         None if engine.rank(addr, now) == Rank::Shared => "shared".to_owned(),
         None => "ignored".to_owned(),

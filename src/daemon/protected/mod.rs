@@ -47,6 +47,11 @@ impl Known {
             why: why.to_owned(),
         }
     }
+
+    /// The first of its reasons.
+    pub fn first_reason(&self) -> &str {
+        self.why.split(", ").next().unwrap_or_default()
+    }
 }
 
 /// Whom we know of by asking, beside those whom the settings and this machine name.
