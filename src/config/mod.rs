@@ -35,6 +35,10 @@ static EMBEDDED: &[(&str, &str)] = &[
         include_str!("../../filters/asterisk.conf"),
     ),
     (
+        "filter.d/freeswitch.conf",
+        include_str!("../../filters/freeswitch.conf"),
+    ),
+    (
         "filter.d/kamailio.conf",
         include_str!("../../filters/kamailio.conf"),
     ),

@@ -28,7 +28,7 @@ const NOW: f64 = 1_795_330_800.0;
 
 static FILTERS: LazyLock<Vec<Arc<Filter>>> = LazyLock::new(|| {
     let mut filters = Vec::new();
-    for name in ["asterisk", "kamailio"] {
+    for name in ["asterisk", "freeswitch", "kamailio"] {
         let filter = config::filter(Path::new("/nonexistent"), name);
         filters.push(Arc::new(filter.expect("our own filter")));
     }
