@@ -265,7 +265,7 @@ namespaced! {
         let (pipe, socket) = (lab.path("pipe"), lab.path("syslog"));
         run(&format!("mkfifo {}", pipe.display()));
         let logs = format!("{}\n {}\n unix:{}\n -", lab.path("kamailio.log").display(), pipe.display(), socket.display());
-        lab.write("jail.d/lab.conf", &format!("[asterisk]\nenabled = false\n[kamailio]\nmaxretry = 3\nlogpath = {logs}\n"));
+        lab.write("jail.d/lab.conf", &format!("[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nmaxretry = 3\nlogpath = {logs}\n"));
         let (stdin, mut typed) = std::io::pipe().unwrap();
         lab.start_from(stdin.into(), &[]);
         // Three lines convict, two and a half do not; wherever they come from, and whoever sends them.

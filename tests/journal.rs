@@ -131,7 +131,7 @@ namespaced! {
     fn jails_read_the_journal() {
         // journald looks up who writes: it believes that this is Kamailio.
         fs::write("/proc/self/comm", "kamailio").unwrap();
-        let jails = "[DEFAULT]\nmaxretry = 3\n[asterisk]\nenabled = false\n[kamailio]\njournalmatch = _COMM=kamailio\n\
+        let jails = "[DEFAULT]\nmaxretry = 3\n[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\njournalmatch = _COMM=kamailio\n\
             [other]\nenabled = true\nfilter = kamailio\nbackend = systemd\n\
             journalmatch = LAB=third PRIORITY=6\n  LAB=third + LAB=kamailio MESSAGE=never\n";
         let mut lab = Lab::new();

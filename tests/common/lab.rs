@@ -41,7 +41,7 @@ impl Lab {
         lab.write(
             "jail.d/lab.conf",
             &format!(
-                "[asterisk]\nenabled = false\n[kamailio]\nlogpath = {}\n{jail}\n",
+                "[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nlogpath = {}\n{jail}\n",
                 log.display()
             ),
         );
