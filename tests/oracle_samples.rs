@@ -12,6 +12,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use jiff::tz::TimeZone;
 use ringfence::config;
+use ringfence::filter::Filter;
 use ringfence::filter::lines::{Attached, Found, Lineup, Mode};
 use ringfence::ticket::Sight;
 use ringfence::time::Time;
@@ -54,12 +55,11 @@ fn samples(name: &str) -> Vec<Sample> {
 }
 
 /// What our filter makes of a sample: whom it sees, and as what.
-fn seen(name: &str, sample: &Sample) -> Option<(String, &'static str)> {
-    let filter = config::filter(Path::new("/nonexistent"), name).expect("our filter");
+fn seen(filter: &Arc<Filter>, sample: &Sample) -> Option<(String, &'static str)> {
     let attached = Attached {
         zone: None,
         jail: "jail".into(),
-        filter: Arc::new(filter),
+        filter: Arc::clone(filter),
         findtime: Duration::from_secs(600),
     };
     let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, NOW);
@@ -88,8 +88,10 @@ fn seen(name: &str, sample: &Sample) -> Option<(String, &'static str)> {
 
 fn check(name: &str, expected: Expect) {
     let (mut failed, mut challenged, mut nobody) = (0, 0, 0);
+    let filter = config::filter(Path::new("/nonexistent"), name).expect("our filter");
+    let filter = Arc::new(filter);
     for sample in samples(name) {
-        let seen = seen(name, &sample);
+        let seen = seen(&filter, &sample);
         let whom = seen.as_ref().map(|(host, _)| host.clone());
         assert_eq!(whom, sample.host, "{}", sample.line);
         match seen {
