@@ -49,6 +49,11 @@ impl Time {
         self.0 as f64 / 1e6
     }
 
+    /// So many microseconds later, or earlier.
+    pub const fn moved(self, micros: i64) -> Time {
+        Time(self.0.saturating_add(micros))
+    }
+
     /// How long after `earlier` this is; nothing if it is not after it.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -18,6 +18,12 @@ use lab::{Lab, forget_all, line, may_send_from, reaches, wait};
 use namespace::run;
 use serde_json::Value;
 
+/// Where the library lies that fakes clocks (Debian's libfaketime).
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
+
 namespaced! {
     fn an_attacker_is_banned_and_an_operator_can_help_it() {
         let mut lab = Lab::new("protect = ['192.0.2.99']\n", "maxretry = 3");
@@ -323,6 +329,70 @@ namespaced! {
         lab.wait_for_ban("198.51.100.2");
         assert_eq!(lab.json(&["status"])["logs"][0]["messages_lost"], 236, "a reload forgets nothing");
         assert!(lab.log().contains("messages were lost before they came into the log"), "{}", lab.log());
+    }
+
+    fn a_clock_that_is_set_neither_bans_nor_unbans() {
+        let mut lab = Lab::new("", "maxretry = 3\nbantime = 1h");
+        let file = lab.path("clock");
+        let set_clock = |to: &str| {
+            fs::write(file.with_extension("new"), to).unwrap();
+            fs::rename(file.with_extension("new"), &file).unwrap(); // never seen half
+        };
+        set_clock("+0");
+        let library = FAKETIME.iter().find(|path| Path::new(path).exists());
+        lab.environment = vec![
+            ("LD_PRELOAD", library.expect("libfaketime is needed").into()),
+            ("FAKETIME_TIMESTAMP_FILE", lab.path("clock")),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        lab.start();
+        lab.fail("198.51.100.1", 3);
+        lab.wait_for_ban("198.51.100.1");
+        lab.fail("198.51.100.2", 2);
+        wait("two tries", || lab.json(&["status"])["jails"][0]["failing"] == 1, || lab.log());
+        // What is left of the longest ban, by the clock that the daemon sees.
+        let left = |hours: i64| {
+            let bans = &lab.json(&["status"])["jails"][0]["latest"];
+            let untils = bans.as_array().unwrap().iter().map(|ban| ban["until"].as_i64().unwrap());
+            untils.max().unwrap() - (jiff::Timestamp::now().as_second() + 3600 * hours)
+        };
+        let steps = || lab.log().matches("the clock was set").count();
+        set_clock("+2h");
+        wait("the step", || steps() == 1, || lab.log());
+        assert!(lab.is_blocked("ringfence-kamailio", "198.51.100.1") && !lab.log().contains("unbanned"), "{}", lab.log());
+        assert_eq!(lab.json(&["status"])["banned"], 1);
+        assert!((3500..=3600).contains(&left(2)), "{}", left(2));
+        lab.fail("198.51.100.2", 1); // two tries were made just now, whatever the clock says
+        lab.wait_for_ban("198.51.100.2");
+        lab.fail("198.51.100.3", 2);
+        let ban = lab.json(&["ban", "198.51.100.9", "--time", "4s"]);
+        assert_eq!(ban["until"].as_i64().unwrap() - ban["since"].as_i64().unwrap(), 4);
+        set_clock("-3h");
+        wait("the step back", || steps() == 2, || lab.log());
+        let is_over = || lab.json(&["status"])["banned"] == 2;
+        wait("the end of the short ban", is_over, || lab.log());
+        assert!((3500..=3600).contains(&left(-3)), "{}", left(-3));
+        lab.fail("198.51.100.3", 1);
+        lab.wait_for_ban("198.51.100.3");
+        // By what was written down anew, the next run knows no better and no worse.
+        let query = "SELECT count(*) FROM bips WHERE jail = 'kamailio' AND timeofban < unixepoch() - 7200";
+        let written = || {
+            let asked = Command::new("sqlite3").arg("-readonly").arg(lab.path("state/ringfence.sqlite3")).arg(query).output();
+            asked.unwrap().stdout == b"3\n"
+        };
+        wait("the bans to be written down anew", written, || lab.log());
+        lab.signal("KILL");
+        forget_all();
+        set_clock("-9h"); // nobody saw this step
+        lab.start();
+        // What had ended begins in the future now, and lasts as long as it was meant to at most.
+        wait("the end of the short ban again", || lab.json(&["status"])["banned"] == 3, || lab.log());
+        let bans = lab.json(&["status"]);
+        for ban in bans["jails"][0]["latest"].as_array().unwrap() {
+            let left = ban["until"].as_i64().unwrap() - (jiff::Timestamp::now().as_second() - 9 * 3600);
+            assert!(left <= 3600, "{left} s are left of an hour");
+        }
     }
 
     fn a_containers_log_is_read_as_its_servers() {

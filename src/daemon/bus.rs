@@ -13,11 +13,12 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc as tokio_mpsc;
-use tracing::{Level, debug, error};
+use tracing::{Level, debug, error, warn};
 
+use super::clock::{Clock, LOOK_EVERY};
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
 use crate::addr::Addr;
@@ -29,9 +30,6 @@ use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
 pub(super) const ORDERS_KEPT: usize = 1_024;
-
-/// How long the clock sleeps if nothing is due.
-const IDLE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Where the engine's effects go.
 #[derive(Clone)]
@@ -55,10 +53,10 @@ pub enum Paper {
 }
 
 impl Outlets {
-    /// Sends effects on their ways, in their order; orders that the judge carries
-    /// out himself are put into `bans`.
-    pub fn send(&self, effects: &mut Vec<Effect>, bans: &mut Vec<Order>) {
-        for effect in effects.drain(..) {
+    /// Sends effects on their ways, in their order and by the wall's clock; orders that the
+    /// judge carries out himself are put into `bans`.
+    pub fn send(&self, effects: &mut Vec<Effect>, clock: &Clock, bans: &mut Vec<Order>) {
+        for effect in effects.drain(..).map(|effect| clock.effect(effect)) {
             // A thread that has ended has said why; the others go on.
             let _ended = match effect {
                 Effect::Order(order) if set_of(&order) == &Set::List => {
@@ -108,6 +106,7 @@ struct Court {
 /// What the judge has at hand.
 struct Bench {
     engine: Engine,
+    clock: Clock,
     action: Box<dyn Action + Send>,
     outlets: Option<Outlets>,
     recidive: Option<Recidive>,
@@ -121,6 +120,7 @@ impl Judge {
     /// Sets the judge to work.
     pub fn new(
         engine: Engine,
+        clock: Clock,
         action: Box<dyn Action + Send>,
         outlets: Outlets,
         recidive: Option<Recidive>,
@@ -128,6 +128,7 @@ impl Judge {
         Judge(Arc::new(Court {
             bench: Mutex::new(Bench {
                 engine,
+                clock,
                 action,
                 outlets: Some(outlets),
                 recidive,
@@ -146,9 +147,9 @@ impl Judge {
 
     /// Judges events, and carries out together what follows.
     pub fn events(&self, events: impl IntoIterator<Item = Event>) {
-        self.visit(|engine, _, effects| {
+        self.hear(|bench| {
             for event in events {
-                engine.handle(event, Time::now(), effects);
+                bench.handle(event);
             }
         });
     }
@@ -162,15 +163,25 @@ impl Judge {
     }
 
     /// Has something done with the engine, carries out what follows, and brings back
-    /// what it gave.
+    /// what it gave. All times are the engine's.
     pub fn visit<R>(&self, visit: impl FnOnce(&mut Engine, Time, &mut Vec<Effect>) -> R) -> R {
+        self.hear(|bench| visit(&mut bench.engine, bench.clock.now(), &mut bench.effects))
+    }
+
+    /// The way from the engine's times to the wall's, for what is shown.
+    pub fn clock(&self) -> Clock {
+        self.bench().clock
+    }
+
+    fn hear<R>(&self, hear: impl FnOnce(&mut Bench) -> R) -> R {
         let mut bench = self.bench();
         let bench = &mut *bench;
-        let given = visit(&mut bench.engine, Time::now(), &mut bench.effects);
+        bench.look_at_clock();
+        let given = hear(bench);
         bench.carry_out();
         let due = bench.engine.next_deadline();
-        // The clock on the wall may have been set, so both are compared by the other one.
-        let is_earlier = |due: Time, alarm| Instant::now() + due.since(Time::now()) < alarm;
+        let now = bench.clock.now();
+        let is_earlier = |due: Time, alarm| Instant::now() + due.since(now) < alarm;
         if let (Some(due), Some(alarm)) = (due, bench.alarm)
             && is_earlier(due, alarm)
         {
@@ -198,9 +209,10 @@ impl Judge {
     fn keep_time(&self) {
         let mut bench = self.bench();
         while bench.outlets.is_some() {
-            let now = Time::now();
+            bench.look_at_clock();
+            let now = bench.clock.now();
             let due = bench.engine.next_deadline();
-            let wait = due.map_or(IDLE_MAX, |due| due.since(now)).min(IDLE_MAX);
+            let wait = due.map_or(LOOK_EVERY, |due| due.since(now)).min(LOOK_EVERY);
             if wait.is_zero() {
                 let bench = &mut *bench;
                 bench.engine.handle(Event::Tick, now, &mut bench.effects);
@@ -225,13 +237,33 @@ impl Judge {
 }
 
 impl Bench {
+    fn handle(&mut self, event: Event) {
+        let event = self.clock.event(event);
+        self.engine
+            .handle(event, self.clock.now(), &mut self.effects);
+    }
+
+    /// Sees whether the wall's clock was set. What is written down by it would be wrong for
+    /// the next run, so bans and tries are written anew.
+    fn look_at_clock(&mut self) {
+        if let Some(micros) = self.clock.look() {
+            let seconds = micros / 1_000_000;
+            warn!(
+                seconds,
+                "the clock was set; bans and tries last and count as if it had not been"
+            );
+            self.engine.record_times(&mut self.effects);
+            self.carry_out();
+        }
+    }
+
     /// Shows new bans to the jails that watch bans, and has judged what they find; so
     /// again with the bans that follow. A jail bans an address once, so this has an end.
     fn show_bans(&mut self) {
         let Some(recidive) = &mut self.recidive else {
             return;
         };
-        let (mut seen, now) = (0, Time::now());
+        let (mut seen, now) = (0, self.clock.now());
         while seen < self.effects.len() {
             let mut failures = Vec::new();
             for effect in self.effects.iter().skip(seen) {
@@ -251,10 +283,10 @@ impl Bench {
     /// business again; that it then forgets it asks for nothing more.
     fn carry_out(&mut self) {
         self.show_bans();
-        let Some(outlets) = &self.outlets else {
+        let Some(outlets) = self.outlets.take() else {
             return self.effects.clear();
         };
-        outlets.send(&mut self.effects, &mut self.bans);
+        outlets.send(&mut self.effects, &self.clock, &mut self.bans);
         while !self.bans.is_empty() {
             let mut answers = Vec::new();
             self.action.apply(&self.bans, &mut |outcome| {
@@ -263,10 +295,11 @@ impl Bench {
             self.bans.clear();
             self.bans.shrink_to(ORDERS_KEPT);
             for event in answers {
-                self.engine.handle(event, Time::now(), &mut self.effects);
+                self.handle(event);
             }
-            outlets.send(&mut self.effects, &mut self.bans);
+            outlets.send(&mut self.effects, &self.clock, &mut self.bans);
         }
+        self.outlets = Some(outlets);
     }
 }
 

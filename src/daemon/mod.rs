@@ -8,6 +8,7 @@
 
 pub mod bus;
 pub mod clerk;
+pub mod clock;
 pub mod flows;
 pub mod ignorecommand;
 pub mod ignored;
@@ -47,6 +48,7 @@ use crate::feed;
 use crate::jail::protect::Protected;
 use crate::time::Time;
 use bus::{Judge, Outlets};
+use clock::Clock;
 use ignored::Answers;
 use intake::{Intake, Progress, Ways};
 use kernel::Kernel;
@@ -114,7 +116,8 @@ pub enum Ending {
 /// Runs until it is told to stop.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     end_on_panic();
-    let started = Time::now();
+    let clock = Clock::start();
+    let started = clock.now();
     let program = Program::running();
     let mut config = options.config()?;
     if config.jails.is_empty() {
@@ -185,12 +188,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         flows,
     };
     // The bans among them are in the kernel already.
-    outlets.send(&mut effects, &mut Vec::new());
+    outlets.send(&mut effects, &clock, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let (ban_action, list_action) = kernel.actions()?;
     let conntrack = flows::open();
     engine.flows_can_be_asked(conntrack.is_some());
-    let judge = Judge::new(engine, ban_action, outlets, Recidive::new(&config));
+    let judge = Judge::new(engine, clock, ban_action, outlets, Recidive::new(&config));
     let trouble = clerk::Trouble::default();
     let mut threads = vec![
         judge.start_clock()?,

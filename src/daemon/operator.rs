@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::bus::Judge;
 use super::clerk::Trouble;
+use super::clock::Clock;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake, LogStatus};
 use super::protected::{self, Found, Known, NamesDue};
@@ -434,8 +435,14 @@ impl Operator {
     }
 
     async fn status(&self) -> Status {
-        let (jails, banned, bans_total) =
-            self.engine(|engine| (jails(engine), engine.ledger().len(), engine.bans_total()));
+        let clock = self.judge.clock();
+        let (jails, banned, bans_total) = self.engine(|engine| {
+            (
+                jails(engine, &clock),
+                engine.ledger().len(),
+                engine.bans_total(),
+            )
+        });
         let files = self.intake.files().await.unwrap_or_default();
         let apiban = self.apiban();
         let mut changing = self.changing.borrow_mut();
@@ -501,7 +508,7 @@ impl Operator {
         let ban = self
             .judge
             .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
-        ban.map(|ban| BanShown::from(&ban))
+        ban.map(|ban| shown(&self.judge.clock(), ban))
             .map_err(|refusal| refusal.to_string())
     }
 
@@ -558,7 +565,8 @@ impl Operator {
         let pardon = self
             .judge
             .visit(|engine, now, effects| engine.unban(addr, now, effects));
-        let shown = |bans: &[Ban]| bans.iter().map(BanShown::from).collect();
+        let clock = self.judge.clock();
+        let shown = |bans: &[Ban]| bans.iter().map(|ban| shown(&clock, ban.clone())).collect();
         Ok(Pardoned {
             lifted: shown(&pardon.lifted),
             wider: shown(&pardon.wider),
@@ -744,7 +752,7 @@ fn summary(state: &feed::State) -> String {
     format!("{condition}{why}{stale}")
 }
 
-fn jails(engine: &Engine) -> Vec<JailShown> {
+fn jails(engine: &Engine, clock: &Clock) -> Vec<JailShown> {
     let shown = engine.jails().map(|jail| {
         let name = &jail.rules.name;
         let latest = latest(engine.ledger().of_jail(name));
@@ -753,10 +761,15 @@ fn jails(engine: &Engine) -> Vec<JailShown> {
             failing: jail.failing(),
             failures_total: jail.failures_total,
             banned: engine.ledger().len_of(name),
-            latest: latest.iter().map(BanShown::from).collect(),
+            latest: latest.into_iter().map(|ban| shown(clock, ban)).collect(),
         }
     });
     shown.collect()
+}
+
+/// A ban of the engine's, with the wall's times.
+fn shown(clock: &Clock, ban: Ban) -> BanShown {
+    BanShown::from(&clock.ban_outward(ban))
 }
 
 /// The latest bans, newest first. There may be very many to choose from.

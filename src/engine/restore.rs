@@ -17,6 +17,10 @@ use crate::time::Time;
 /// the rounding of seconds, and the moments between two looks.
 const KERNEL_SLACK_SECS: u32 = 2;
 
+/// A ban that begins in the future by more than the rounding of its time was written down
+/// by a clock that was set back since.
+const FUTURE_MAX: Duration = Duration::from_secs(1);
+
 /// The page number of a load that is not the feed's.
 pub(super) const NO_PAGE: u64 = u64::MAX;
 
@@ -137,6 +141,15 @@ impl Engine {
         let mut listed = before.listed;
         listed.retain(|(addr, _)| !self.list.contains_key(&addr.ip()));
         self.restore_list(listed, HashMap::new(), now, effects);
+    }
+
+    /// Has the times of all that is in force written down anew, since the clock by which they
+    /// were written was set: bans and standings at once, tries with the next reading.
+    pub fn record_times(&mut self, effects: &mut Vec<Effect>) {
+        let bans = self.jails.keys().flat_map(|jail| self.ledger.of_jail(jail));
+        effects.extend(bans.map(|ban| Effect::Record(Record::Prolonged(ban))));
+        self.record_standings(effects);
+        self.jails.values_mut().for_each(Jail::renew);
     }
 
     /// Has every ban in force written down, for a database that may not know it.
@@ -261,7 +274,12 @@ fn lasts_long_enough(held: Option<u32>, order: &Order) -> bool {
 
 /// What is left of a ban after a restart, by its jail's rules. A ban that the rules did
 /// not make (APIBAN's, an operator's) keeps its own length.
-fn restored(rules: &Rules, old: OldBan, now: Time) -> Option<Ban> {
+fn restored(rules: &Rules, mut old: OldBan, now: Time) -> Option<Ban> {
+    // A clock that was set back since, or does not know the time yet, must not make it
+    // last for longer than it was meant to.
+    if old.since > now + FUTURE_MAX {
+        old.since = now;
+    }
     let bantime = match (old.reason, old.bantime) {
         (Reason::Listed | Reason::Operator, Some(bantime)) => bantime,
         (_, kept) => rules

@@ -10,7 +10,7 @@ use super::*;
 use crate::ban::store::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
-use crate::ticket::{Registration, Sight, Sighting, Trust};
+use crate::ticket::{FormTries, Registration, Sight, Sighting, Trust};
 
 pub(super) const START: i64 = 1_000_000;
 
@@ -503,6 +503,55 @@ fn a_pardon_forgets_what_was_done_and_answered() {
             5 record forget 198.51.100.9
             6 tell found 198.51.100.9 1/3
         "#]],
+    );
+}
+
+#[test]
+fn what_begins_in_the_future_lasts_no_longer_than_it_was_meant_to() {
+    // The clock was set back, or does not know the time yet.
+    let (now, future) = (Time::from_secs(START), Time::from_secs(START + 90_000));
+    let addr: Addr = "192.0.2.1".parse().unwrap();
+    let other: Addr = "192.0.2.2".parse().unwrap();
+    let form = FormTries {
+        form: 0,
+        count: 4,
+        proven: 4,
+        first: future,
+        last: future,
+    };
+    let before = Before {
+        bans: vec![OldBan {
+            jail: "asterisk".into(),
+            addr,
+            since: future,
+            bantime: Some(BanTime::For(Duration::from_secs(500))),
+            reason: Reason::MaxRetry,
+            tries: 5,
+        }],
+        tries: vec![KeptTries {
+            jail: "asterisk".into(),
+            addr: other,
+            forms: vec![form],
+        }],
+        ..Before::default()
+    };
+    let mut engine = engine();
+    engine.restore(before, now, &mut Vec::new());
+    let ban = engine.ledger().get("asterisk", &addr).unwrap();
+    assert_eq!(
+        (ban.since, ban.until),
+        (now, Some(now + Duration::from_secs(500)))
+    );
+    let jail = engine
+        .jails()
+        .find(|jail| *jail.rules.name == *"asterisk")
+        .unwrap();
+    assert_eq!(jail.tries(&other, now), 4);
+    let later = now + Duration::from_secs(3_600);
+    assert_eq!(
+        jail.tries(&other, later),
+        0,
+        "they are past as if made at the start"
     );
 }
 

@@ -617,3 +617,6 @@ fn policy(shown: Shown, now: Time, mode: Mode, findtime: Duration) -> Option<Tim
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

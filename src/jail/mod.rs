@@ -227,6 +227,11 @@ impl Jail {
         self.window.news()
     }
 
+    /// Has all of its tries written down anew.
+    pub fn renew(&mut self) {
+        self.window.renew();
+    }
+
     /// Takes over what was written down of an offender's tries.
     pub fn restore(&mut self, offender: Addr, forms: Vec<FormTries>, now: Time) {
         let findtime = self.rules.findtime;

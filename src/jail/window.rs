@@ -260,6 +260,11 @@ impl Window {
         }
     }
 
+    /// What was written down before is void.
+    pub fn renew(&mut self) {
+        self.changed = Changed::All;
+    }
+
     /// What has changed since this was last asked, to be written down.
     pub fn news(&mut self) -> News {
         let forms = |addr: &Addr| {
@@ -293,6 +298,12 @@ impl Window {
         now: Time,
         findtime: Duration,
     ) {
+        let mut forms = forms;
+        // A clock that was set back since must not make them count for longer.
+        for form in &mut forms {
+            form.last = form.last.min(now);
+            form.first = form.first.min(now);
+        }
         let last = forms.iter().map(|form| form.last).max();
         if let Some(last) = last.filter(|last| *last > now - findtime)
             && self.offenders.len() < OFFENDERS_MAX

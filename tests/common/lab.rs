@@ -24,6 +24,8 @@ pub(crate) struct Lab {
     pub(crate) daemon: Option<Child>,
     /// Which program is run.
     pub(crate) program: PathBuf,
+    /// What the daemon finds in its environment.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Lab {
@@ -34,6 +36,7 @@ impl Lab {
             folder,
             daemon: None,
             program: env!("CARGO_BIN_EXE_ringfence").into(),
+            environment: Vec::new(),
         };
         fs::create_dir(lab.path("jail.d")).unwrap();
         lab.write("ringfence.toml", settings);
@@ -82,6 +85,7 @@ impl Lab {
             .ringfence(&["run"])
             .args(arguments)
             .env("NOTIFY_SOCKET", &notify)
+            .envs(self.environment.iter().cloned())
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(fs::File::create(self.path("log")).unwrap())
