@@ -355,7 +355,7 @@ namespaced! {
         let left = |hours: i64| {
             let bans = &lab.json(&["status"])["jails"][0]["latest"];
             let untils = bans.as_array().unwrap().iter().map(|ban| ban["until"].as_i64().unwrap());
-            untils.max().unwrap() - (jiff::Timestamp::now().as_second() + 3600 * hours)
+            untils.max().unwrap() - (jiff::Zoned::now().timestamp().as_second() + 3600 * hours)
         };
         let steps = || lab.log().matches("the clock was set").count();
         set_clock("+2h");
@@ -390,7 +390,7 @@ namespaced! {
         wait("the end of the short ban again", || lab.json(&["status"])["banned"] == 3, || lab.log());
         let bans = lab.json(&["status"]);
         for ban in bans["jails"][0]["latest"].as_array().unwrap() {
-            let left = ban["until"].as_i64().unwrap() - (jiff::Timestamp::now().as_second() - 9 * 3600);
+            let left = ban["until"].as_i64().unwrap() - (jiff::Zoned::now().timestamp().as_second() - 9 * 3600);
             assert!(left <= 3600, "{left} s are left of an hour");
         }
     }
