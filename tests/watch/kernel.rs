@@ -210,12 +210,14 @@ fn permission_is_lost_and_given() {
 fn without_watches_we_look_ourselves() {
     const NAME: &str = "kernel::without_watches_we_look_ourselves";
     if !is_apart() {
-        let mut command = Command::new("unshare");
-        let script = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"";
-        command.args(["-Ur", "sh", "-c", script]);
-        command.arg(std::env::current_exe().unwrap());
-        command.args(["--exact", NAME]);
-        run_apart(NAME, &mut command);
+        for limit in ["max_inotify_watches", "max_inotify_instances"] {
+            let mut command = Command::new("unshare");
+            let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\" \"$@\"");
+            command.args(["-Ur", "sh", "-c", &script]);
+            command.arg(std::env::current_exe().unwrap());
+            command.args(["--exact", NAME]);
+            run_apart(NAME, &mut command);
+        }
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -230,4 +232,29 @@ fn without_watches_we_look_ourselves() {
     write(&log, "two\n");
     assert_eq!(watch.read(), "two\n");
     assert_eq!(watch.notices(), Vec::<String>::new());
+}
+
+#[test]
+fn an_overflow_of_the_kernels_queue_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    write(&log, "one\n");
+    let mut watch = Watch::new(&log);
+    // While nobody listens more is told than the queue holds; all that comes then is dropped.
+    let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let words: usize = queue.trim().parse().unwrap();
+    for _ in 0..=words / 2 {
+        write(&dir.path().join("other"), "");
+        fs::remove_file(dir.path().join("other")).unwrap();
+    }
+    write(&log, "two\n");
+    fs::rename(&log, dir.path().join("log.1")).unwrap();
+    write(&log, "three\n");
+    let mut out = String::new();
+    while !out.ends_with("three\n") {
+        out += &watch.next();
+    }
+    assert_eq!(out, "two\nthree\n");
+    write(&log, "four\n");
+    assert_eq!(watch.next(), "four\n", "it is told of again");
 }
