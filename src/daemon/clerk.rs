@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::bus::{self, Judge, ORDERS_KEPT, Paper};
-use crate::ban::archive::Archive;
+use crate::ban::archive::{Archive, is_from_kernel};
 use crate::ban::store::Record;
 use crate::engine::{Before, Tell};
 use crate::time::{Time, human};
@@ -206,7 +206,10 @@ fn take(paper: Paper, records: &mut Vec<Record>) {
         }
         Paper::Record(mut record) => {
             if let Record::Ban { ban, lines, .. } = &mut record {
-                tell_people(&Tell::Banned(ban.clone()));
+                // What a start found in the kernel was told by the run that banned it.
+                if !is_from_kernel(ban) {
+                    tell_people(&Tell::Banned(ban.clone()));
+                }
                 if records.len() >= RECORDS_WITH_LINES_MAX {
                     *lines = Box::default();
                 }

@@ -3,13 +3,14 @@
 //! Names are looked up again now and then; while there is no answer the last good one
 //! holds, so that a name server that is down bans nobody.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::names;
@@ -20,20 +21,35 @@ use crate::jail::protect::Protected;
 /// The longest file of addresses that is read; a hundred thousand have 2 MB.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// The name under which answers are kept for the next start, which need not wait then.
+pub const ANSWERS_FACT: &str = "ignored.names";
+
 /// What the names stood for when they last had an answer.
-#[derive(Debug, Default)]
-pub struct Answers(HashMap<String, Vec<IpAddr>>);
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answers(BTreeMap<String, Vec<IpAddr>>);
 
 impl Answers {
+    /// As a fact.
+    pub fn to_json(&self) -> String {
+        // Names and addresses can always be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// From a fact; nothing if it is none.
+    pub fn from_json(json: &str) -> Answers {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
+    /// Which of these have no answer yet?
+    pub fn missing(&self, names: &[String]) -> Vec<String> {
+        let is_missing = |name: &&String| !self.0.contains_key(*name);
+        names.iter().filter(is_missing).cloned().collect()
+    }
+
     /// Takes over new answers, and forgets names that nobody asks for any more.
     pub fn learn(&mut self, asked: &[String], answers: HashMap<String, Vec<IpAddr>>) {
         self.0.retain(|name, _| asked.contains(name));
         self.0.extend(answers);
-    }
-
-    /// Is there an answer for each of these?
-    pub fn has_all(&self, names: &[String]) -> bool {
-        names.iter().all(|name| self.0.contains_key(name))
     }
 
     /// Everybody whom this jail ignores now.
@@ -128,6 +144,9 @@ mod tests {
         let answer = vec!["203.0.113.5".parse().unwrap()];
         answers.learn(&asked, HashMap::from([(asked[0].clone(), answer)]));
         answers.learn(&asked, HashMap::new()); // no answer: the last one holds
+        let mut answers = Answers::from_json(&answers.to_json()); // in the next run, too
+        assert_eq!(answers.missing(&asked), [""; 0]);
+        assert_eq!(Answers::from_json("{").missing(&asked), asked);
 
         let ignored = answers.ignored(&ignore);
         for (addr, expected) in [

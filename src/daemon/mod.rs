@@ -64,8 +64,9 @@ const REQUESTS_FACT: &str = "apiban.requests";
 /// and who is logged in.
 const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the start waits for names that jails ignore. Later answers count when they come.
-const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the start waits for names that jails ignore and that never had an answer. Later
+/// answers count when they come.
+const NAMES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -132,15 +133,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let _guard = runtime.enter();
         bind(options.socket.as_ref().unwrap_or(&config.settings.socket))?
     };
+    let mut archive = open_archive(options, &config, started);
     let answers = {
+        let facts = archive.facts(ignored::ANSWERS_FACT);
+        let mut known = facts
+            .first()
+            .map_or_else(Answers::default, |json| Answers::from_json(json));
         let asked = ignored::names(&config.jails);
-        let answers = runtime.block_on(ignored::look_up(&asked, NAMES_PATIENCE));
-        let mut known = Answers::default();
-        known.learn(&asked, answers);
+        let missing = known.missing(&asked);
+        known.learn(
+            &asked,
+            runtime.block_on(ignored::look_up(&missing, NAMES_PATIENCE)),
+        );
         known
     };
     answers.fill(&mut config.jails);
-    let mut archive = open_archive(options, &config, started);
     let kept = archive.load(started);
     if let Err(error) = archive.purge(started) {
         warn!(%error, "what is long over could not be deleted");

@@ -318,12 +318,8 @@ impl Operator {
     /// Looks up the names that jails ignore, and reads their files, again and again.
     async fn look_after_ignored(&self) {
         let mut reloaded = self.reloaded.subscribe();
+        let mut pause = Duration::ZERO; // what is known may be of the last run
         loop {
-            let asked = ignored::names(&self.changing.borrow().config.jails);
-            let pause = match self.changing.borrow().answers.has_all(&asked) {
-                true => IGNORED_EVERY,
-                false => UNANSWERED_EVERY,
-            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = reloaded.changed() => {}
@@ -336,7 +332,17 @@ impl Operator {
                 config,
                 ..
             } = &mut *changing;
+            let before = known.to_json();
             known.learn(&asked, answers);
+            pause = match known.missing(&asked).is_empty() {
+                true => IGNORED_EVERY,
+                false => UNANSWERED_EVERY,
+            };
+            let after = known.to_json();
+            if after != before {
+                let name = ignored::ANSWERS_FACT.to_owned();
+                self.judge.event(Event::Fact(name, after));
+            }
             for jail in config
                 .jails
                 .iter_mut()

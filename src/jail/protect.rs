@@ -4,16 +4,17 @@
 //! The same addresses stand in the kernel's allow set, in front of every drop,
 //! so a prefix that is banned around them leaves them reachable.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
 use crate::addr::Addr;
 
-/// Protected addresses, known by host and by prefix.
+/// Protected addresses. However many there are, asking takes as many looks as there are
+/// lengths of prefixes among them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Protected {
-    hosts: HashSet<IpAddr>,
-    prefixes: Vec<Addr>,
+    addrs: BTreeSet<Addr>,
+    /// The lengths of their prefixes, hosts' too: is it IPv6, and how long?
+    lengths: BTreeSet<(bool, u8)>,
 }
 
 impl Protected {
@@ -28,42 +29,30 @@ impl Protected {
 
     /// These and nobody else, for what one jail ignores.
     pub fn only(addrs: impl IntoIterator<Item = Addr>) -> Self {
-        let mut protected = Protected::default();
-        for addr in addrs {
-            if addr.is_host() {
-                protected.hosts.insert(addr.ip());
-            } else {
-                protected.prefixes.push(addr);
-            }
-        }
-        protected.prefixes.sort_unstable();
-        protected.prefixes.dedup();
-        protected
+        let addrs: BTreeSet<Addr> = addrs.into_iter().collect();
+        let length = |addr: &Addr| (addr.is_ipv6(), addr.prefix_len());
+        let lengths = addrs.iter().map(length).collect();
+        Protected { addrs, lengths }
     }
 
     /// Is the whole of `addr` protected?
     pub fn covers(&self, addr: &Addr) -> bool {
-        (addr.is_host() && self.hosts.contains(&addr.ip()))
-            || self.prefixes.iter().any(|prefix| prefix.contains(addr))
+        let (is_ipv6, longest) = (addr.is_ipv6(), addr.prefix_len());
+        let mut lengths = self.lengths.range((is_ipv6, 0)..=(is_ipv6, longest));
+        lengths.any(|(_, length)| self.addrs.contains(&Addr::prefix(addr.ip(), *length)))
     }
 
     /// Is somebody inside of this prefix protected?
     pub fn any_inside(&self, prefix: &Addr) -> bool {
-        let hosts = || self.hosts.iter().map(|host| Addr::host(*host));
+        // In their order, what lies inside a prefix follows it at once.
+        let next = || self.addrs.range(prefix..).next();
         !prefix.is_host()
-            && (hosts().any(|host| prefix.contains(&host))
-                || self
-                    .prefixes
-                    .iter()
-                    .any(|protected| protected.overlaps(prefix)))
+            && (self.covers(prefix) || next().is_some_and(|addr| prefix.contains(addr)))
     }
 
     /// All of them, for the kernel's allow set and for showing, in order.
     pub fn addrs(&self) -> Vec<Addr> {
-        let hosts = self.hosts.iter().map(|host| Addr::host(*host));
-        let mut addrs: Vec<Addr> = hosts.chain(self.prefixes.iter().copied()).collect();
-        addrs.sort_unstable();
-        addrs
+        self.addrs.iter().copied().collect()
     }
 }
 
@@ -90,6 +79,41 @@ mod tests {
             ("fe80::1", true),
         ] {
             assert_eq!(protected.covers(&text.parse().unwrap()), covered, "{text}");
+        }
+    }
+
+    #[test]
+    fn asking_many_is_as_asking_one_by_one() {
+        let mut seed = 7_u32;
+        let mut next = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) % below
+        };
+        let mut addr = || {
+            let (ip, length) = (next(64) << 4 | next(16), 20 + next(13) as u8);
+            match next(2) {
+                0 => Addr::prefix(std::net::Ipv4Addr::from(0xc000_0000 | ip).into(), length),
+                _ => {
+                    let ip = std::net::Ipv6Addr::from(0x2001 << 112 | u128::from(ip));
+                    Addr::prefix(ip.into(), length + 96)
+                }
+            }
+        };
+        for _ in 0..200 {
+            let all: Vec<Addr> = (0..20).map(|_| addr()).collect();
+            let protected = Protected::only(all.iter().copied());
+            for _ in 0..50 {
+                let asked = addr();
+                let covered = all.iter().any(|one| one.contains(&asked));
+                assert_eq!(protected.covers(&asked), covered, "{asked} in {all:?}");
+                let overlaps = all.iter().any(|one| one.overlaps(&asked));
+                let inside = !asked.is_host() && overlaps;
+                assert_eq!(
+                    protected.any_inside(&asked),
+                    inside,
+                    "{asked} around {all:?}"
+                );
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ const READ_BYTES: usize = 64 * 1024;
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 
 /// Fields of which an entry's line and time are made.
-const LINE_FIELDS: [&str; 9] = [
+const LINE_FIELDS: [&str; 10] = [
     "MESSAGE",
     "_HOSTNAME",
     "SYSLOG_IDENTIFIER",
@@ -49,7 +49,15 @@ const LINE_FIELDS: [&str; 9] = [
     "_TRANSPORT",
     "_SOURCE_REALTIME_TIMESTAMP",
     "_LINE_BREAK",
+    STREAM,
 ];
+
+/// Which output of a program an entry came from: what journald cuts, goes on in the next
+/// entry of the same.
+const STREAM: &str = "_STREAM_ID";
+
+/// How many outputs are remembered whose last line was cut.
+const TORN_MAX: usize = 64;
 
 /// Which entries somebody wants: groups of fields, of which one group must fit. In a
 /// group every field that is named must have one of its values.
@@ -396,6 +404,8 @@ struct Parser {
     carry: Vec<u8>,
     state: State,
     draft: Draft,
+    /// Outputs whose last line journald has cut.
+    torn: Vec<String>,
 }
 
 #[derive(Default)]
@@ -417,6 +427,8 @@ struct Draft {
     entry: Entry,
     messages: Vec<String>,
     cut: bool,
+    /// It is the beginning of a line that is too long.
+    is_torn: bool,
     monotonic: Option<u64>,
 }
 
@@ -450,7 +462,9 @@ impl Parser {
         let line = std::mem::take(&mut self.carry);
         match memchr(b'=', &line) {
             _ if line.is_empty() => {
-                if let Some(entry) = std::mem::take(&mut self.draft).finish() {
+                let is_torn = self.draft.is_torn;
+                if let Some(mut entry) = std::mem::take(&mut self.draft).finish() {
+                    self.mend(&mut entry, is_torn);
                     each(&entry);
                 }
             }
@@ -464,6 +478,22 @@ impl Parser {
         self.carry = line;
         self.carry.clear();
         &bytes[end + 1..]
+    }
+
+    /// The rest of a line that journald has cut is none: whoever made it so long chose
+    /// where it begins.
+    fn mend(&mut self, entry: &mut Entry, is_torn: bool) {
+        let mut fields = entry.fields.iter();
+        let Some((_, stream)) = fields.find(|(name, _)| name == STREAM) else {
+            return;
+        };
+        if let Some(known) = self.torn.iter().position(|torn| torn == stream) {
+            self.torn.swap_remove(known);
+            entry.cut = true;
+        }
+        if is_torn && self.torn.len() < TORN_MAX {
+            self.torn.push(stream.clone());
+        }
     }
 
     fn long_line<'a>(&mut self, bytes: &'a [u8], names: &BTreeSet<String>) -> &'a [u8] {
@@ -545,7 +575,10 @@ impl Draft {
                     self.messages.push(text());
                 }
             }
-            "_LINE_BREAK" => self.cut |= value == b"line-max",
+            "_LINE_BREAK" => {
+                self.is_torn = value == b"line-max";
+                self.cut |= self.is_torn;
+            }
             _ => {}
         }
         // A field may stand in an entry several times; that many are enough.
@@ -672,6 +705,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_that_journald_cut_is_none() {
+        let entry = |stream: &str, end: &str, text: &str| {
+            format!("__CURSOR=1\n_STREAM_ID={stream}\n{end}MESSAGE={text}\n\n")
+        };
+        let torn = "_LINE_BREAK=line-max\n";
+        let export = [
+            entry("a", torn, "begins"),
+            entry("b", "", "another's"),
+            entry("a", torn, "goes on"),
+            entry("a", "", "ends"),
+            entry("a", "", "the next"),
+        ];
+        let entries = parsed(&[export.concat().as_bytes()]);
+        let cut: Vec<bool> = entries.iter().map(|entry| entry.cut).collect();
+        assert_eq!(cut, [true, false, true, true, false]);
     }
 
     #[test]
