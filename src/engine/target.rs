@@ -134,6 +134,11 @@ impl Engine {
             (Rank::Stranger, Trust::Proof) => {
                 let void = self.target.standings.failed(&offender);
                 effects.extend(void.map(recorded));
+                if self.target.standings.has_logged_in(&offender) {
+                    // Only to know whose login is no surprise: a stranger's total decides.
+                    let accounts = &mut self.target.accounts;
+                    let _pace = accounts.failed(offender, tried(failure), failure.time, maxretry);
+                }
                 return Some(1);
             }
             (_, Trust::Hint) => return None,
@@ -160,9 +165,8 @@ impl Engine {
         if self.target.brake.on_since().is_some() {
             return None;
         }
-        let tried = (failure.user.as_deref().unwrap_or(""), failure.form);
         let accounts = &mut self.target.accounts;
-        if let Some(cracking) = accounts.failed(offender, tried, failure.time, maxretry) {
+        if let Some(cracking) = accounts.failed(offender, tried(failure), failure.time, maxretry) {
             let alarm = Alarm {
                 kind: AlarmKind::Cracking,
                 time: failure.time,
@@ -255,12 +259,12 @@ impl Engine {
     }
 
     /// After how many failures a login worked, if these were many: then somebody guessed.
-    /// Behind an address that is more than a stranger the account's own failures count.
+    /// Behind an address that has logged in before the account's own failures count.
     fn failed_before(&self, jail: &str, addr: &Addr, user: &str, time: Time) -> Option<u32> {
         let maxretry = self.jails.get(jail)?.rules.maxretry;
         let many = maxretry.saturating_sub(MANY_BELOW).max(MANY_LEAST);
-        let failed = match self.rank(addr, time) {
-            Rank::Stranger => {
+        let failed = match self.target.standings.has_logged_in(addr) {
+            false => {
                 let guessed = |ban: &Ban| {
                     let is_over = ban.until.is_some_and(|until| until <= time);
                     ban.reason == Reason::MaxRetry && ban.since <= time && !is_over
@@ -271,7 +275,7 @@ impl Engine {
                 let banned = bans.filter(guessed).map(|ban| ban.tries).max();
                 banned.unwrap_or(0).max(self.proven(addr, time))
             }
-            _ => self.target.accounts.tries(addr, user, time),
+            true => self.target.accounts.tries(addr, user, time),
         };
         (failed >= many).then_some(failed)
     }
@@ -298,7 +302,10 @@ impl Engine {
         self.target.brake.login(&addr);
         let is_merit = may_be_merit && self.proven(&addr, time) == 0;
         let news = self.target.standings.login(addr, user, time, is_merit);
-        effects.extend(news.map(recorded));
+        if let Some(kept) = news {
+            self.lift_shared(addr, time, effects);
+            effects.push(recorded(kept));
+        }
     }
 
     /// A registrar's store holds these registrations.
@@ -318,7 +325,6 @@ impl Engine {
                 self.target.scans.forget(&addr);
                 self.login(addr, &user, since.min(now), true, effects);
                 self.login(addr, &user, now, true, effects);
-                self.lift_shared(addr, now, effects);
             }
         }
     }
@@ -428,6 +434,11 @@ impl Engine {
 
 fn is_ours(jail: &Jail) -> bool {
     jail.rules.tally == Tally::Tries
+}
+
+/// Whose account was tried, and in which form of a line that is told.
+fn tried(failure: &Failure) -> (&str, u32) {
+    (failure.user.as_deref().unwrap_or(""), failure.form)
 }
 
 fn recorded(kept: KeptStanding) -> Effect {

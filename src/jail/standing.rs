@@ -138,6 +138,11 @@ impl Standings {
         standing.map_or(Rank::Stranger, |standing| standing.rank(now))
     }
 
+    /// Has a login from this address ever worked, as far as we remember?
+    pub fn has_logged_in(&self, addr: &Addr) -> bool {
+        self.addrs.contains(addr)
+    }
+
     /// Since when an address is known-good.
     pub fn known_since(&self, addr: &Addr) -> Option<Time> {
         self.addrs.peek(addr)?.known
