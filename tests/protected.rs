@@ -74,6 +74,22 @@ namespaced! {
         assert!(!is_banned(&lab, "kamailio", "192.0.2.9"));
     }
 
+    fn lookups_leave_nothing_open() {
+        run("ip link set lo up");
+        let folder = tempfile::tempdir().unwrap();
+        NameServer::start(folder.path()).set(TABLE);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let look_up = || {
+            let answer = runtime.block_on(ringfence::daemon::protected::look_up("_sip._udp.example.net"));
+            assert!(answer.is_some());
+        };
+        look_up();
+        let before = open();
+        (0..50).for_each(|_| look_up());
+        assert!(open() <= before + 4, "{} were open before, and now {}", before, open());
+    }
+
     fn administrators_who_are_logged_in_are_protected() {
         let mut lab = Lab::new("", "maxretry = 2");
         run("mount -t tmpfs tmpfs /run");
