@@ -120,4 +120,14 @@ namespaced! {
         let (code, text) = ask(&lab, &["198.51.100.7", "--for-customer"]);
         assert!(code == Some(0) && text.contains("198.51.100.7 is PROTECTED: it is never banned\n"), "{text}");
     }
+
+    fn a_dry_run_does_not_claim_what_it_does_not_do() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        lab.start_with(&["--dry-run"]);
+        lab.fail("192.0.2.7", 2);
+        wait("the ban", || json_of(&lab, "192.0.2.7")["blocked"] == true, || lab.log());
+        let (code, text) = ask(&lab, &["192.0.2.7"]);
+        assert_eq!(code, Some(3));
+        has_all(&text, &["192.0.2.7 WOULD BE HELD OFF, but this is a dry run: it passes", "2 failed tries"]);
+    }
 }

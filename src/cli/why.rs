@@ -109,6 +109,12 @@ fn verdict(text: &mut String, why: &Why) -> fmt::Result {
                 ),
             }?;
         }
+        (false, true) if why.dry_run => {
+            writeln!(
+                text,
+                "{addr} WOULD BE HELD OFF, but this is a dry run: it passes"
+            )?;
+        }
         (false, true) if is_throttled(why) => {
             writeln!(
                 text,

@@ -558,6 +558,7 @@ impl Operator {
         };
         let mut why = why::why(addr, evidence, Time::now());
         why.trouble = trouble;
+        why.dry_run = self.options.dry_run;
         Ok(match for_customer {
             true => why.for_customer(),
             false => why,

@@ -67,6 +67,8 @@ pub struct Why {
     pub past: Vec<PastWhy>,
     /// What could not be looked at.
     pub trouble: Vec<String>,
+    /// Nothing is done in the kernel, so whatever is held off passes all the same.
+    pub dry_run: bool,
     /// Other tenants' data was left out.
     pub for_customer: bool,
 }
@@ -285,6 +287,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
         packets: kept.into_iter().map(packets).collect(),
         past,
         trouble: Vec::new(),
+        dry_run: false,
         for_customer: false,
     }
 }
