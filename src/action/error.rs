@@ -158,6 +158,22 @@ pub enum Error {
         /// Which one.
         program: &'static str,
     },
+    /// A program that a jail's action calls is not installed.
+    #[error(
+        "{program} was not found in /usr/sbin, /sbin or /usr/bin, and the jail's action needs it; install it, or choose another `banaction`"
+    )]
+    NoTool {
+        /// Which one.
+        program: String,
+    },
+    /// A jail's action has no way to ban this family.
+    #[error(
+        "{addr} cannot be banned by this jail's action, which knows no IPv6; choose another `banaction`"
+    )]
+    NoFamily {
+        /// Whom.
+        addr: Addr,
+    },
     /// iptables cannot match sets.
     #[error(
         "{program} cannot match sets ({said}); load it with `modprobe xt_set`, or on a container do so on its host"
@@ -196,7 +212,10 @@ impl Error {
     pub fn is_lasting(&self) -> bool {
         !matches!(
             self,
-            Error::Full { .. } | Error::Entry { .. } | Error::Kernel { .. }
+            Error::Full { .. }
+                | Error::Entry { .. }
+                | Error::NoFamily { .. }
+                | Error::Kernel { .. }
         )
     }
 

@@ -1,9 +1,11 @@
 //! The words that both kinds of kernel sets share: the family, and an entry.
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Addr;
 
 /// IPv4 or IPv6. A set holds one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// `inet`
     V4,

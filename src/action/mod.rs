@@ -25,6 +25,8 @@ pub mod ipset;
 pub mod name;
 pub mod netlink;
 pub mod nftables;
+mod program;
+pub mod stock;
 
 use std::fmt;
 

@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 use super::Purpose;
 use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
 use super::judgement;
+use super::stock;
+use crate::action::stock::Layout;
 use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
@@ -41,6 +43,9 @@ pub struct JailConfig {
     pub zone: Option<TimeZone>,
     /// Whom it never bans.
     pub ignore: IgnoreConfig,
+    /// What its stock actions of fail2ban's keep in the kernel; none if it bans in a set
+    /// of ours.
+    pub stock: Vec<Layout>,
     /// Is it one of those that run without any configuration?
     pub built_in: bool,
 }
@@ -174,9 +179,10 @@ impl Reader {
         };
         let by_journal =
             text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
-        if self.purpose == Purpose::Ban {
-            self.can_act(&text.actions)?;
-        }
+        let stock = match self.purpose {
+            Purpose::Ban => self.can_act(&text.actions, doubts)?,
+            Purpose::Judge => Vec::new(),
+        };
         let zone = text.logtimezone.as_deref().map(date::zone);
         let zone = zone
             .transpose()
@@ -248,6 +254,7 @@ impl Reader {
             journal: self.journal(text, by_journal, doubts)?,
             zone,
             ignore,
+            stock,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
     }
@@ -304,25 +311,42 @@ impl Reader {
         }))
     }
 
-    /// Can these actions be run? A jail of ours needs none.
-    fn can_act(self, actions: &[ActionText]) -> Result<(), String> {
+    /// Can these actions be run? A jail of ours needs none. What stock actions keep in
+    /// the kernel is returned.
+    fn can_act(
+        self,
+        actions: &[ActionText],
+        doubts: &mut Vec<String>,
+    ) -> Result<Vec<Layout>, String> {
         let advice = "write `action = ringfence` (or `banaction = ringfence`) to ban in ringfence's own sets, \
                       or use --dry-run to see whom the jail would ban";
         if actions.is_empty() && self.is_tree {
             return Err(format!("it has no action, and bans nobody; {advice}"));
         }
-        let is_ours = |action: &ActionText| !action.python && action.file.ends_with(OUR_ACTION);
-        match actions.iter().find(|action| !is_ours(action)) {
-            Some(action) => {
+        let is_ours = |action: &&ActionText| !action.python && action.file.ends_with(OUR_ACTION);
+        let mut layouts = Vec::new();
+        for action in actions.iter().filter(|action| !is_ours(action)) {
+            let file = action.file.display();
+            let recognised = stock::recognise(action).map_err(|why| {
                 let (path, line) = &action.origin;
-                Err(format!(
-                    "action {} ({}:{line}) cannot be run by this version yet; {advice}",
-                    action.file.display(),
+                format!(
+                    "action {file} ({}:{line}) cannot be run by this version yet, since it is no stock action of \
+                     fail2ban's that bans by iptables, ipset or nftables: {why}; {advice}",
                     path.display()
-                ))
+                )
+            })?;
+            if let Some(why) = recognised.doubt {
+                doubts.push(format!("action {file} bans no addresses of IPv6: {why}"));
             }
-            None => Ok(()),
+            layouts.extend(recognised.layouts);
         }
+        if !layouts.is_empty() && actions.iter().any(|action| is_ours(&action)) {
+            return Err(
+                "it bans in ringfence's own set and by another action too; keep one of them"
+                    .to_owned(),
+            );
+        }
+        Ok(layouts)
     }
 }
 

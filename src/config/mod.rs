@@ -13,6 +13,7 @@ pub mod ini;
 pub mod jail;
 mod judgement;
 pub mod native;
+mod stock;
 pub mod trunks;
 
 use std::path::{Path, PathBuf};

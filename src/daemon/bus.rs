@@ -77,7 +77,7 @@ impl Outlets {
     }
 }
 
-fn set_of(order: &Order) -> &Set {
+pub(super) fn set_of(order: &Order) -> &Set {
     match order {
         Order::Block { set, .. } | Order::Unblock { set, .. } | Order::Load { set, .. } => set,
     }
@@ -326,7 +326,7 @@ pub fn load_lists(
 }
 
 /// What the engine must know of an outcome. The rest is told to people.
-fn answer(outcome: Outcome) -> Option<Event> {
+pub(super) fn answer(outcome: Outcome) -> Option<Event> {
     match outcome {
         Outcome::Loaded { page, refused } => return Some(Event::Loaded { page, refused }),
         Outcome::LoadFailed { page, error } => {

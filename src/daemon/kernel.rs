@@ -1,10 +1,13 @@
 //! The kernel as the daemon sees it: the firewall, or nothing in a dry run.
 
+use super::{bus, stock};
+use crate::action::stock::Stock;
 use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
+use crate::ban::Ledger;
 use crate::config::Config;
 use crate::engine::Effect;
-use crate::ticket::{Entry, Set};
+use crate::ticket::{Entry, JailName, Order, Set};
 use tracing::{debug, error, info, warn};
 
 /// Addresses that the allow set holds at most; people write them by hand.
@@ -18,6 +21,8 @@ pub enum Kernel {
         firewall: Box<Firewall>,
         /// The sets in use.
         sets: Vec<Set>,
+        /// What jails with stock actions of fail2ban's keep in the kernel.
+        stock: Stock,
     },
     /// Into the log only.
     DryRun,
@@ -25,7 +30,12 @@ pub enum Kernel {
 
 impl Kernel {
     /// Puts the sets and rules in place; entries that are there stay.
-    pub fn open(dry_run: bool, config: &Config, sets: &[Set]) -> anyhow::Result<Kernel> {
+    pub fn open(
+        dry_run: bool,
+        config: &Config,
+        sets: &[Set],
+        stock: Stock,
+    ) -> anyhow::Result<Kernel> {
         if dry_run {
             return Ok(Kernel::DryRun);
         }
@@ -54,13 +64,14 @@ impl Kernel {
         Ok(Kernel::Firewall {
             firewall: Box::new(firewall),
             sets: sets.to_vec(),
+            stock,
         })
     }
 
     /// What the kernel holds.
     pub fn entries(&mut self) -> anyhow::Result<Vec<(Set, Entry)>> {
         let mut entries = Vec::new();
-        if let Kernel::Firewall { firewall, sets } = self {
+        if let Kernel::Firewall { firewall, sets, .. } = self {
             for set in sets.iter().chain([&Set::Allow]) {
                 firewall.list(set, &mut |kept| {
                     entries.push((
@@ -88,17 +99,39 @@ impl Kernel {
                 _ => None,
             })
             .collect();
-        if let Kernel::Firewall { firewall, .. } = self {
-            firewall.apply(&orders, &mut |outcome| match outcome {
+        if let Kernel::Firewall {
+            firewall, stock, ..
+        } = self
+        {
+            let is_stock =
+                |order: &Order| matches!(bus::set_of(order), Set::Jail(jail) if stock.has(jail));
+            let (theirs, ours): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(is_stock);
+            let mut outcome = |outcome| match outcome {
                 Outcome::Loaded { refused: 0, .. } => {}
                 Outcome::Refused { set, addr, error } => {
                     error!(?set, %addr, %error, "could not be restored");
                     refused.push((set, addr));
                 }
                 other => error!(?other, "could not be restored"),
-            });
+            };
+            firewall.apply(&ours, &mut outcome);
+            stock.apply(&theirs, &mut outcome);
         }
         refused
+    }
+
+    /// Lets go whom stock actions hold and no jail of these does: unlike ours, their
+    /// entries never expire by themselves.
+    pub fn keep_only(&mut self, ledger: &Ledger) {
+        if let Kernel::Firewall { stock, .. } = self {
+            let jails: Vec<JailName> = stock.jails().cloned().collect();
+            for jail in jails {
+                let wanted = ledger.of_jail(&jail).map(|ban| ban.addr).collect();
+                if let Err(error) = stock.keep_only(&jail, &wanted) {
+                    stock::tell(&jail, error);
+                }
+            }
+        }
     }
 
     /// Where bans go, in words.
@@ -109,14 +142,22 @@ impl Kernel {
         }
     }
 
-    /// Two that carry orders out at the same time: for bans, and for lists.
-    pub fn actions(self) -> anyhow::Result<(Box<dyn Action + Send>, Box<dyn Action + Send>)> {
+    /// Three that carry orders out at the same time: for bans, for lists, and for jails
+    /// with stock actions.
+    pub fn actions(self) -> anyhow::Result<Actions> {
         Ok(match self {
-            Kernel::Firewall { firewall, .. } => {
-                let lists = firewall.handle()?;
-                (firewall, Box::new(lists))
-            }
-            Kernel::DryRun => (Box::new(DryRun::logging()), Box::new(DryRun::logging())),
+            Kernel::Firewall {
+                firewall, stock, ..
+            } => Actions {
+                lists: Box::new(firewall.handle()?),
+                bans: firewall,
+                stock,
+            },
+            Kernel::DryRun => Actions {
+                bans: Box::new(DryRun::logging()),
+                lists: Box::new(DryRun::logging()),
+                stock: Stock::default(),
+            },
         })
     }
 
@@ -143,6 +184,16 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// Who carries orders out.
+pub struct Actions {
+    /// Those of bans in sets of ours.
+    pub bans: Box<dyn Action + Send>,
+    /// Those of lists.
+    pub lists: Box<dyn Action + Send>,
+    /// Those of jails with stock actions.
+    pub stock: Stock,
 }
 
 /// Takes away the sets of jails that are gone, so that nobody stays banned whom no jail

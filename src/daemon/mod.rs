@@ -22,6 +22,7 @@ pub mod protected;
 pub mod recidive;
 pub mod registrars;
 pub mod standing;
+pub mod stock;
 pub mod upgrade;
 pub mod verbs;
 pub mod why;
@@ -160,7 +161,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     });
     let checks = checks(&feed_settings);
     let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
-    let mut kernel = Kernel::open(options.dry_run, &config, &engine::sets_of(&rules))?;
+    let layouts = stock::layouts(&config);
+    let sets = stock::sets_beside(&layouts, &rules);
+    let stock = stock::take_over(&archive, &config, &layouts);
+    let kept_layouts = stock::fact(&stock.layouts());
+    let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock)?;
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
     let before = Before {
@@ -180,6 +185,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
+    kernel.keep_only(engine.ledger());
 
     let report = report(options, &config, &kernel, &feed_settings, &known, restored);
     // A report that nobody can read is no reason to protect nobody.
@@ -197,14 +203,26 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     // The bans among them are in the kernel already.
     outlets.send(&mut effects, &clock, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
-    let (ban_action, list_action) = kernel.actions()?;
+    let actions = kernel.actions()?;
+    let (door, waiting) = stock::Door::new(&layouts);
+    let hands = stock::Hands {
+        ours: actions.bans,
+        door: door.clone(),
+    };
     let conntrack = flows::open();
     engine.flows_can_be_asked(conntrack.is_some());
-    let judge = Judge::new(engine, clock, ban_action, outlets, Recidive::new(&config));
+    let judge = Judge::new(
+        engine,
+        clock,
+        Box::new(hands),
+        outlets,
+        Recidive::new(&config),
+    );
     let trouble = clerk::Trouble::default();
     let mut threads = vec![
         judge.start_clock()?,
-        bus::load_lists(list_action, list_orders, judge.clone())?,
+        bus::load_lists(actions.lists, list_orders, judge.clone())?,
+        stock::start(actions.stock, waiting, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
     if let Some(conntrack) = conntrack {
@@ -212,6 +230,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     registrars::start(config.settings.registrars.clone(), judge.clone())?;
     judge.keep(running(&config.jails));
+    judge.keep(kept_layouts);
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let ways = Ways {
@@ -232,6 +251,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         started,
         firewall,
         kernel: another,
+        door: door.clone(),
         judge: judge.clone(),
         intake,
         feed: feed_sender,
@@ -258,7 +278,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ))?;
     // A lookup may take as long as the system's resolver is patient; nobody waits for it.
     runtime.shutdown_background();
-    match finish(stopped, &judge, threads) {
+    match finish(stopped, &judge, &door, threads) {
         Ending::Leave | Ending::Lift => Ok(()),
         Ending::Purge if options.dry_run => Ok(()),
         Ending::Purge => Kernel::purge().inspect(|()| info!("rules and sets are taken away")),
@@ -303,10 +323,16 @@ fn running(jails: &[JailConfig]) -> Record {
 }
 
 /// Ends the threads in the order in which they feed each other.
-fn finish(stopped: operator::Stopped, judge: &Judge, threads: Vec<JoinHandle<()>>) -> Ending {
+fn finish(
+    stopped: operator::Stopped,
+    judge: &Judge,
+    door: &stock::Door,
+    threads: Vec<JoinHandle<()>>,
+) -> Ending {
     stopped.intake.stop();
     judge.keep(running(&[])); // as fail2ban leaves them
     judge.close();
+    door.end(matches!(stopped.ending, Ending::Lift | Ending::Purge));
     for thread in threads {
         if thread.join().is_err() {
             warn!("a thread ended in a panic");

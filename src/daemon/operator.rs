@@ -29,17 +29,17 @@ use super::verbs::{
 use super::why::{self, Evidence, Why};
 use super::{
     Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
-    update_protected,
+    stock, update_protected,
 };
 use crate::action::Firewall;
 use crate::addr::Addr;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
-use crate::engine::{self, Engine, Event};
+use crate::engine::{Engine, Event};
 use crate::feed::{self, Command, Report};
 use crate::filter::lines::Named;
 use crate::jail::protect::Protected;
-use crate::ticket::{Ban, Failure, JailName, Verdict};
+use crate::ticket::{Ban, Failure, JailName, Set, Verdict};
 use crate::time::{BanTime, Time};
 
 /// Bans that `status` shows of each jail: a screen, and no flood.
@@ -71,6 +71,8 @@ pub struct Parts {
     pub firewall: String,
     /// A handle on the firewall; none in a dry run.
     pub kernel: Option<Firewall>,
+    /// The way to jails with stock actions.
+    pub door: stock::Door,
     /// The engine.
     pub judge: Judge,
     /// The reader.
@@ -130,6 +132,7 @@ pub struct Operator {
     options: Options,
     started: Time,
     firewall: String,
+    door: stock::Door,
     judge: Judge,
     intake: Intake,
     feed: mpsc::UnboundedSender<Command>,
@@ -150,6 +153,7 @@ impl Operator {
             started,
             firewall,
             kernel,
+            door,
             judge,
             intake,
             feed,
@@ -178,6 +182,7 @@ impl Operator {
             options,
             started,
             firewall,
+            door,
             judge,
             intake,
             feed,
@@ -589,6 +594,7 @@ impl Operator {
             let removed = kernel.remove_rules();
             removed.or(lifted).map_err(|error| error.to_string())?;
         }
+        self.door.end(true);
         changing.ending = match purge {
             true => Ending::Purge,
             false => Ending::Lift,
@@ -638,14 +644,25 @@ impl Operator {
         let feed_settings = config::feed_settings(&config.settings)?;
         self.changing.borrow().answers.fill(&mut config.jails);
         let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
+        let layouts = stock::layouts(&config);
         if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
             kernel
-                .ensure(&engine::sets_of(&rules))
+                .ensure(&stock::sets_beside(&layouts, &rules))
                 .map_err(|error| error.to_string())?;
         }
+        self.door.add(&layouts);
         let checks = checks(&feed_settings);
         self.judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        self.door.retain(&layouts);
+        // Whose bans have another place by now: there they are laid on again.
+        for jail in stock::moved(&stock::layouts(&before), &layouts) {
+            let set = Set::Jail(jail);
+            self.judge.visit(|engine, now, effects| {
+                engine.lay_again(&set, &engine.in_force(&set), now, effects);
+            });
+        }
+        self.judge.keep(stock::fact(&layouts));
         self.judge.keep(running(&config.jails));
         if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
             kernel::remove_strays(kernel, &config); // nobody orders anything in them any more

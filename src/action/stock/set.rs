@@ -1,0 +1,94 @@
+//! An ipset with rules that look into it. Bans are messages of netlink's.
+
+use std::collections::BTreeSet;
+
+use super::jumps;
+use super::{Change, SetLayout, Timeouts};
+use crate::action::Family;
+use crate::action::error::Error;
+use crate::action::ipset::Ipset;
+use crate::action::program::must;
+use crate::addr::Addr;
+use crate::ticket::Entry;
+
+/// The table that the rules stand in.
+const TABLE: &str = "filter";
+
+/// Who is in the set; `None`: there is no such set.
+pub(super) fn read(layout: &SetLayout) -> Result<Option<BTreeSet<Addr>>, Error> {
+    let (mut ipset, mut found) = (Ipset::open()?, BTreeSet::new());
+    if ipset.header(&layout.name)?.is_none() {
+        return Ok(None);
+    }
+    ipset.each(&layout.name, &mut |kept| {
+        found.insert(kept.addr);
+    })?;
+    Ok(Some(found))
+}
+
+/// Makes what is missing of set and rules. The `ipset` program makes the set, so that it
+/// is of the very kind that its users expect.
+pub(super) fn make(layout: &SetLayout, family: Family, is_there: bool) -> Result<(), Error> {
+    if !is_there {
+        let made = layout.made.iter().map(String::as_str);
+        let arguments: Vec<&str> = ["create", &layout.name].into_iter().chain(made).collect();
+        must("ipset", &arguments, "")?;
+    }
+    jumps::ensure(TABLE, &layout.jumps, family)
+}
+
+/// Puts entries in and takes entries out; `refused` is told of each that was not done.
+pub(super) fn change(
+    layout: &SetLayout,
+    changes: &[Change],
+    refused: &mut dyn FnMut(Addr, Error),
+) -> Result<(), Error> {
+    let mut ipset = Ipset::open()?;
+    let timeout = |entry: &Entry| match layout.timeouts {
+        Timeouts::Ban => entry.timeout_secs,
+        Timeouts::Always(secs) => secs,
+        Timeouts::None => 0,
+    };
+    let mut rest = changes;
+    while let Some(first) = rest.first() {
+        let same = |change: &&Change| change.is_in() == first.is_in();
+        let count = rest.iter().take_while(same).count();
+        let (lane, behind) = rest.split_at(count);
+        let entries: Vec<Entry> = lane
+            .iter()
+            .map(|change| match change {
+                Change::In(entry) => Entry {
+                    addr: entry.addr,
+                    timeout_secs: timeout(entry),
+                },
+                Change::Out(addr) => Entry {
+                    addr: *addr,
+                    timeout_secs: 0,
+                },
+            })
+            .collect();
+        let mut tell = |place: usize, error| {
+            if let Some(entry) = entries.get(place) {
+                refused(entry.addr, error);
+            }
+        };
+        match first.is_in() {
+            true => {
+                let timeouts = layout.timeouts != Timeouts::None;
+                ipset.add(&layout.name, &entries, timeouts, &mut tell);
+            }
+            false => ipset.del(&layout.name, &entries, &mut tell),
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// Takes all of it away.
+pub(super) fn remove(layout: &SetLayout, family: Family) -> Result<(), Error> {
+    jumps::remove(TABLE, &layout.jumps, family)?;
+    match Ipset::open()?.destroy(&layout.name) {
+        Err(Error::Missing { .. }) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,279 @@
+use std::path::Path;
+
+use super::super::fail2ban::{Roots, load, testing};
+use super::*;
+use expect_test::{Expect, expect};
+
+/// Plays the action of each jail of a tree, and shows what it would keep in the kernel.
+fn show(tree: &Path) -> String {
+    let loaded = load(&Roots::dir(tree));
+    let mut shown: String = loaded
+        .errors
+        .iter()
+        .filter(|e| !e.is_warning())
+        .map(|e| format!("{e}\n"))
+        .collect();
+    for jail in &loaded.jails {
+        for action in &jail.actions {
+            shown += &format!("{} {}\n", jail.name, action.name);
+            match recognise(action) {
+                Err(why) => shown += &format!("  no: {why}\n"),
+                Ok(recognised) => {
+                    for layout in &recognised.layouts {
+                        shown +=
+                            &format!("  {} {}\n", layout.family.word(), show_kind(&layout.kind));
+                    }
+                    shown += &recognised
+                        .doubt
+                        .map_or_else(String::new, |why| format!("  not IPv6: {why}\n"));
+                }
+            }
+        }
+    }
+    shown
+}
+
+fn show_kind(kind: &Kind) -> String {
+    let jumps = |jumps: &[Rule]| {
+        let words = jumps
+            .iter()
+            .map(|rule| format!("\n    {} {}", rule.chain, rule.words.join(" ")));
+        words.collect::<String>()
+    };
+    match kind {
+        Kind::Chain(chain) => format!(
+            "chain {} {} ends {:?} bans {}{}",
+            chain.table,
+            chain.chain,
+            chain
+                .rules
+                .iter()
+                .map(|rule| rule.join(" "))
+                .collect::<Vec<_>>(),
+            chain.target.join(" "),
+            jumps(&chain.jumps)
+        ),
+        Kind::Set(set) => format!(
+            "set {} {} {:?}{}",
+            set.name,
+            set.made.join(" "),
+            set.timeouts,
+            jumps(&set.jumps)
+        ),
+        Kind::Table(table) => format!(
+            "table {} {} {{{}}} {} {{{}}}\n    {}",
+            table.table,
+            table.chain,
+            table.chain_made,
+            table.set,
+            table.set_made,
+            table.rules.join("\n    ")
+        ),
+    }
+}
+
+/// A tree with one jail, `pbx`, that has this action.
+fn check(action: &str, given: &str, expected: Expect) {
+    let jail =
+        format!("[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw[{given}]\n");
+    let files = [("jail.conf", jail.as_str()), ("action.d/fw.conf", action)];
+    let tree = testing::write_tree(&files);
+    expected.assert_eq(&show(tree.path()));
+}
+
+/// In the way of older releases, which phone servers still have: no locks, no loops, and
+/// one family.
+const PLAIN: &str = "[Definition]
+actionstart = <fw> -N <own>
+ <fw> -A <own> -j RETURN
+ <fw> -I <from> <sip> -j <own>
+actionstop = <fw> -D <from> <sip> -j <own>
+ <fw> -F <own>
+ <fw> -X <own>
+actioncheck = <fw> -n -L <from> | grep -q '<own>[ \\t]'
+actionban = <fw> -I <own> 1 -s <ip> -j <what>
+actionunban = <fw> -D <own> -s <ip> -j <what>
+[Init]
+fw = iptables
+own = fail2ban-<name>
+from = INPUT
+sip = -p udp -m multiport --dports 5060:5061
+what = DROP
+";
+
+#[test]
+fn a_chain_of_older_releases() {
+    check(
+        PLAIN,
+        "name=SIP",
+        expect![[r#"
+            pbx fw-SIP
+              inet chain filter fail2ban-SIP ends ["-j RETURN"] bans -j DROP
+                INPUT -p udp -m multiport --dports 5060:5061 -j fail2ban-SIP
+              not IPv6: in its actionstart: `iptables -N fail2ban-SIP` is no command of a stock action
+        "#]],
+    );
+}
+
+#[test]
+fn both_families_loops_and_several_chains() {
+    check(
+        "[Definition]
+actionstart = { <fw> -C <own> -j RETURN >/dev/null 2>&1; } || { <fw> -N <own> || true; <fw> -A <own> -j RETURN; }
+ for c in $(echo '<chain>' | sed 's/,/ /g'); do for p in $(echo 'tcp,udp' | sed 's/,/ /g'); do
+ { <fw> -C $c -p $p -j <own> >/dev/null 2>&1; } || <fw> -I $c -p $p -j <own>
+ done; done
+actionstop = for c in $(echo '<chain>' | sed 's/,/ /g'); do for p in tcp udp; do <fw> -D $c -p $p -j <own>; done; done
+ <fw> -F <own>
+ <fw> -X <own>
+actionflush = <fw> -F <own>
+actionban = <fw> -I <own> 1 -s <ip> -j <block>
+actionunban = <fw> -D <own> -s <ip> -j <block>
+[Init]
+fw = iptables -w
+own = f2b-<name>
+chain = INPUT,DOCKER-USER
+block = REJECT --reject-with icmp-port-unreachable
+[Init?family=inet6]
+fw = ip6tables -w
+block = REJECT --reject-with icmp6-port-unreachable
+",
+        "",
+        expect![[r#"
+            pbx fw
+              inet chain filter f2b-pbx ends ["-j RETURN"] bans -j REJECT --reject-with icmp-port-unreachable
+                DOCKER-USER -p tcp -j f2b-pbx
+                DOCKER-USER -p udp -j f2b-pbx
+                INPUT -p tcp -j f2b-pbx
+                INPUT -p udp -j f2b-pbx
+              inet6 chain filter f2b-pbx ends ["-j RETURN"] bans -j REJECT --reject-with icmp6-port-unreachable
+                DOCKER-USER -p tcp -j f2b-pbx
+                DOCKER-USER -p udp -j f2b-pbx
+                INPUT -p tcp -j f2b-pbx
+                INPUT -p udp -j f2b-pbx
+        "#]],
+    );
+}
+
+#[test]
+fn sets_and_their_time_outs() {
+    for (timeout, expected) in [
+        ("0", "Always(0)"),
+        ("<bantime>", "Ban"),
+        (
+            "$([ \"<bantime>\" -le 2147483 ] && echo \"<bantime>\" || echo 0)",
+            "Ban",
+        ),
+    ] {
+        let action = format!(
+            "[Definition]
+actionstart = ipset create <set> hash:ip timeout 600 <family6>
+ <fw> -I INPUT -m set --match-set <set> src -j DROP
+actionstop = <fw> -D INPUT -m set --match-set <set> src -j DROP
+ ipset flush <set>
+ ipset destroy <set>
+actionban = ipset add <set> <ip> timeout {timeout} -exist
+actionunban = ipset del <set> <ip> -exist
+[Init]
+fw = iptables
+set = f2b-<name>
+family6 =
+[Init?family=inet6]
+fw = ip6tables
+set = f2b-<name>6
+family6 = family inet6
+"
+        );
+        let jail = "[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw\n";
+        let tree = testing::write_tree(&[("jail.conf", jail), ("action.d/fw.conf", &action)]);
+        let shown = show(tree.path());
+        for line in [
+            format!("inet set f2b-pbx hash:ip timeout 600 {expected}"),
+            format!("inet6 set f2b-pbx6 hash:ip timeout 600 family inet6 {expected}"),
+            "INPUT -m set --match-set f2b-pbx6 src -j DROP".to_owned(),
+        ] {
+            assert!(shown.contains(&line), "{line}: {shown}");
+        }
+    }
+}
+
+/// What was edited does not pass for a stock action, and the error says where.
+#[test]
+fn edited_actions_are_told() {
+    for (old, new, why) in [
+        (
+            "actionban = <fw>",
+            "actionban = logger <ip>\n <fw>",
+            "in its actionban: `logger 192.0.2.1` is no command",
+        ),
+        (
+            "-s <ip> -j <what>\n[Init]",
+            "-s <ip> -j REJECT\n[Init]",
+            "its actionunban would fail",
+        ),
+        (
+            "actionban = <fw> -I <own> 1",
+            "actionban = <fw> -I <own> 2",
+            "in its actionban",
+        ),
+        (
+            "-I <own> 1 -s <ip>",
+            "-I <own> 1 -d <ip>",
+            "in its actionban",
+        ),
+        (
+            "-I <own> 1 -s <ip>",
+            "-I <own> 1 -s 192.0.2.0/24",
+            "its actionunban would fail",
+        ),
+        (
+            "<fw> -X",
+            "conntrack -D -s 192.0.2.1\n <fw> -X",
+            "in its actionstop",
+        ),
+        (
+            "<fw> -D <from> <sip> -j <own>",
+            "true",
+            "its actionstop would fail",
+        ),
+        (
+            " <fw> -X <own>\n",
+            "",
+            "its actionstop leaves something behind",
+        ),
+        (
+            "<sip> -j <own>\nactionstop",
+            "<sip> -j <own>\n <fw> -I FORWARD -p udp -j DROP\nactionstop",
+            "its actionstop leaves",
+        ),
+        (
+            "<fw> -n -L",
+            "<fw> -I INPUT -p tcp -j DROP; <fw> -n -L",
+            "actioncheck",
+        ),
+        ("[Init]", "norestored = 1\n[Init]", "norestored"),
+        ("[Init]", "actionprolong = <fw> -L\n[Init]", "actionprolong"),
+        (
+            "<sip> -j",
+            "<sip> > /etc/cron.d/x -j",
+            "writes to `/etc/cron.d/x`",
+        ),
+        (
+            "what = DROP",
+            "what = DROP; reboot",
+            "`reboot` is no command",
+        ),
+        ("1 -s <ip>", "1 -s <ip> <matches>", "the tag <matches>"),
+        ("<fw> -I <from>", "<fw> -A <from>", "in its actionstart"),
+    ] {
+        let action = PLAIN.replacen(old, new, 1);
+        assert_ne!(action, PLAIN, "{old}");
+        let jail = "[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw\n";
+        let tree = testing::write_tree(&[("jail.conf", jail), ("action.d/fw.conf", &action)]);
+        let shown = show(tree.path());
+        assert!(
+            shown.contains("no: ") && shown.contains(why),
+            "{old} -> {new}: {shown}"
+        );
+    }
+}

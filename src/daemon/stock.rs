@@ -1,0 +1,208 @@
+//! Jails with stock actions of fail2ban's, whose bans go where those actions put them.
+//!
+//! That runs programs, which takes milliseconds, so it has a thread of its own, and nobody
+//! who holds the judge's lock waits for it. Orders come to it through a [`Door`], where the
+//! judge's hands find it: all that wait are done together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use tracing::{error, warn};
+
+use super::bus::{self, Judge, ORDERS_KEPT, set_of};
+use crate::action::stock::{Layout, Layouts, Stock};
+use crate::action::{Action, Outcome};
+use crate::ban::archive::Archive;
+use crate::ban::store::Record;
+use crate::config::Config;
+use crate::engine;
+use crate::jail::Rules;
+use crate::ticket::{JailName, Order, Set};
+
+/// The name of the fact that says what stock actions keep in the kernel.
+const FACT: &str = "stock.layouts";
+
+/// The jails with stock actions, and what they keep in the kernel.
+pub fn layouts(config: &Config) -> Layouts {
+    let jails = config.jails.iter().filter(|jail| !jail.stock.is_empty());
+    jails
+        .map(|jail| (jail.rules.name.clone(), jail.stock.clone()))
+        .collect()
+}
+
+/// The sets of ours that the other jails need.
+pub fn sets_beside(layouts: &Layouts, rules: &[Rules]) -> Vec<Set> {
+    let mut sets = engine::sets_of(rules);
+    sets.retain(|set| !matches!(set, Set::Jail(jail) if layouts.contains_key(jail)));
+    sets
+}
+
+/// Takes over what a run before us has left, and takes away what no jail has any more. As
+/// long as a jail cannot run for a mistake, what is left may be its: it stays.
+pub fn take_over(archive: &Archive, config: &Config, layouts: &Layouts) -> Stock {
+    let facts = archive.facts(FACT);
+    let before: Option<BTreeMap<String, Vec<Layout>>> = facts
+        .iter()
+        .find_map(|json| serde_json::from_str(json).ok());
+    let before: Layouts = before
+        .into_iter()
+        .flatten()
+        .map(|(jail, layouts)| (jail.into(), layouts))
+        .collect();
+    let mut stock = Stock::open(&before, &mut tell);
+    stock.add(layouts, &mut tell);
+    if config.broken.is_empty() {
+        stock.retain(layouts, &mut tell);
+    }
+    stock
+}
+
+/// What is in the kernel, for the next run.
+pub fn fact(layouts: &Layouts) -> Record {
+    let jails: BTreeMap<&str, &Vec<Layout>> =
+        layouts.iter().map(|(jail, own)| (&**jail, own)).collect();
+    let json = serde_json::to_string(&jails).unwrap_or_default();
+    Record::Fact(FACT.to_owned(), json)
+}
+
+/// The jails whose bans have another place than before: another set of ours or theirs.
+pub fn moved(before: &Layouts, after: &Layouts) -> Vec<JailName> {
+    let jails: BTreeSet<&JailName> = before.keys().chain(after.keys()).collect();
+    let is_moved = |jail: &&JailName| before.get(*jail) != after.get(*jail);
+    jails.into_iter().filter(is_moved).cloned().collect()
+}
+
+/// What the thread is told.
+enum Work {
+    Order(Order),
+    /// There are these jails too; one that is there in another form goes first.
+    Add(Layouts),
+    /// There are these jails only.
+    Retain(Layouts),
+    /// Do what waits, and end; with true, take all of it away first.
+    End(bool),
+}
+
+/// The way to the thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    jails: Arc<RwLock<BTreeSet<JailName>>>,
+    work: Sender<Work>,
+}
+
+/// What comes through the door.
+pub struct Waiting(Receiver<Work>);
+
+impl Door {
+    /// A door for the orders of these jails.
+    pub fn new(layouts: &Layouts) -> (Door, Waiting) {
+        let (work, waiting) = channel();
+        let jails = Arc::new(RwLock::new(layouts.keys().cloned().collect()));
+        (Door { jails, work }, Waiting(waiting))
+    }
+
+    /// From now on these jails have stock actions as well as those before.
+    pub fn add(&self, layouts: &Layouts) {
+        self.write(|jails| jails.extend(layouts.keys().cloned()));
+        self.tell(Work::Add(layouts.clone()));
+    }
+
+    /// From now on only these jails have; what others had in the kernel goes.
+    pub fn retain(&self, layouts: &Layouts) {
+        self.write(|jails| jails.retain(|jail| layouts.contains_key(jail)));
+        self.tell(Work::Retain(layouts.clone()));
+    }
+
+    /// Has the thread end when it has done what waits, and take all away if it shall.
+    pub fn end(&self, remove: bool) {
+        self.tell(Work::End(remove));
+    }
+
+    fn write(&self, change: impl FnOnce(&mut BTreeSet<JailName>)) {
+        change(&mut self.jails.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn tell(&self, work: Work) {
+        // A thread that has ended has said why.
+        let _ended = self.work.send(work);
+    }
+}
+
+/// Hands that carry orders out: those of jails with stock actions go through the door.
+pub struct Hands {
+    /// For all others.
+    pub ours: Box<dyn Action + Send>,
+    /// For those of jails with stock actions.
+    pub door: Door,
+}
+
+impl Action for Hands {
+    fn apply(&mut self, orders: &[Order], outcome: &mut dyn FnMut(Outcome)) {
+        let jails = self
+            .door
+            .jails
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_stock =
+            |order: &&Order| matches!(set_of(order), Set::Jail(jail) if jails.contains(jail));
+        if jails.is_empty() || !orders.iter().any(|order| is_stock(&order)) {
+            return self.ours.apply(orders, outcome);
+        }
+        let (stock, ours): (Vec<&Order>, Vec<&Order>) = orders.iter().partition(is_stock);
+        for order in stock {
+            self.door.tell(Work::Order(order.clone()));
+        }
+        let ours: Vec<Order> = ours.into_iter().cloned().collect();
+        self.ours.apply(&ours, outcome);
+    }
+}
+
+/// Starts the thread.
+pub fn start(stock: Stock, waiting: Waiting, judge: Judge) -> anyhow::Result<JoinHandle<()>> {
+    bus::named("actions", move || serve(stock, &waiting.0, &judge))
+}
+
+fn serve(mut stock: Stock, waiting: &Receiver<Work>, judge: &Judge) {
+    let mut orders = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        for work in std::iter::once(first).chain(waiting.try_iter()) {
+            if let Work::Order(order) = work {
+                orders.push(order);
+                continue;
+            }
+            carry_out(&mut stock, &mut orders, judge);
+            match work {
+                Work::Order(_) => {}
+                Work::Add(layouts) => stock.add(&layouts, &mut tell),
+                Work::Retain(layouts) => stock.retain(&layouts, &mut tell),
+                Work::End(remove) => {
+                    if remove && let Err(error) = stock.remove() {
+                        error!(%error, "what jails' actions made could not all be taken away");
+                    }
+                    return;
+                }
+            }
+        }
+        carry_out(&mut stock, &mut orders, judge);
+    }
+}
+
+fn carry_out(stock: &mut Stock, orders: &mut Vec<Order>, judge: &Judge) {
+    if orders.is_empty() {
+        return;
+    }
+    stock.apply(orders, &mut |outcome| {
+        if let Some(event) = bus::answer(outcome) {
+            judge.event(event);
+        }
+    });
+    orders.clear();
+    orders.shrink_to(ORDERS_KEPT);
+}
+
+/// Trouble with a jail's objects is told once, and they are tried again at its next ban.
+pub(super) fn tell(jail: &JailName, error: crate::action::Error) {
+    warn!(%jail, %error, "what the jail's action keeps in the kernel could not be put in order");
+}

@@ -1,0 +1,399 @@
+//! Jails with fail2ban's stock actions, run by ringfence and by fail2ban itself: what
+//! stands in the kernel must be the same after bans, after unbans and after the stop.
+//!
+//! Debian's fail2ban must be installed: these tests do not skip.
+
+#[path = "common/namespace.rs"]
+mod namespace;
+#[path = "common/running.rs"]
+mod running;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use namespace::run;
+
+/// A jail for each kind of stock action. The last two share a table.
+const JAILS: &str = "[DEFAULT]\nenabled = true\nfilter = logins\nbackend = polling\nlogpath = @log\nbantime = 1h\nport = ssh\nchain = INPUT\n\
+     [multi]\naction = iptables-multiport[port=\"22,5060:5061\", protocol=\"tcp,udp\"]\n\
+     [all]\naction = iptables-allports[name=SIP, protocol=all]\n\
+     [one]\naction = iptables[port=5060, protocol=udp]\n\
+     [new]\naction = iptables-new[port=5060]\n\
+     [set]\naction = iptables-ipset-proto6[port=\"5060,5061\", protocol=udp]\n\
+     [setall]\naction = iptables-ipset-proto6-allports[bantime=0]\n\
+     [old]\naction = iptables-ipset-proto4[port=5060, protocol=udp, blocktype=DROP]\n\
+     [nft]\naction = nftables-multiport[port=\"http,5060:5061\", protocol=\"udp,tcp\"]\n\
+     [nftall]\naction = nftables-allports[blocktype=drop, protocol=\"tcp,udp\"]\n";
+
+const NAMES: [&str; 9] = [
+    "multi", "all", "one", "new", "set", "setall", "old", "nft", "nftall",
+];
+
+struct Lab {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Lab {
+    fn new(jails: &str) -> Lab {
+        let lab = Lab {
+            folder: tempfile::tempdir().expect("a folder"),
+            child: None,
+        };
+        for folder in ["tree/filter.d", "run"] {
+            fs::create_dir_all(lab.path(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/fail2ban/action.d", lab.path("tree/action.d")).unwrap();
+        let folder = lab.path("").display().to_string();
+        for (name, text) in [
+            (
+                "tree/fail2ban.conf",
+                "[Definition]\nloglevel = INFO\nlogtarget = @f2b.log\nsyslogsocket = auto\nsocket = @f2b.sock\npidfile = @f2b.pid\ndbfile = @db.sqlite3\ndbpurgeage = 1d\nallowipv6 = yes\n",
+            ),
+            (
+                "tree/filter.d/logins.conf",
+                "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n",
+            ),
+            ("log", "2026-01-01 00:00:00 the first line\n"),
+            (
+                "ringfence.toml",
+                "state_dir = '@state'\nsocket = '@socket'\n",
+            ),
+        ] {
+            fs::write(lab.path(name), text.replace('@', &folder)).unwrap();
+        }
+        lab.set_jails(jails);
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        let start = std::time::Instant::now();
+        while !is_so() {
+            let told = |name: &str| fs::read_to_string(self.path(name)).unwrap_or_default();
+            assert!(
+                start.elapsed() < running::PATIENCE,
+                "waited in vain for {what}: {}{}{}",
+                told("said"),
+                told("f2b.log"),
+                dump()
+            );
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+    }
+
+    fn wait_for(&self, what: &str, is_so: impl Fn() -> bool) {
+        running::wait(what, self.folder.path(), is_so);
+    }
+
+    /// Failures with the present date, in UTC.
+    fn fail(&self, host: &str, times: usize) {
+        let now = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+        let now = now.strftime("%Y-%m-%d %H:%M:%S");
+        let line = format!("{now} login of root failed from {host}\n");
+        let log = OpenOptions::new().append(true).open(self.path("log"));
+        log.unwrap()
+            .write_all(line.repeat(times).as_bytes())
+            .unwrap();
+    }
+
+    fn set_jails(&self, jails: &str) {
+        let folder = self.path("").display().to_string();
+        fs::write(self.path("tree/jail.conf"), jails.replace('@', &folder)).unwrap();
+    }
+
+    fn ringfence(&self, words: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .arg("--config-dir")
+            .arg(self.folder.path())
+            .args(words);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success(),
+            "{words:?}: {said} {}",
+            running::said(self.folder.path())
+        );
+    }
+
+    fn start_ringfence(&mut self) {
+        // It says that it is ready when what was in force is so again.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        command
+            .arg("--config-dir")
+            .arg(self.folder.path())
+            .args(["run", "-c"])
+            .arg(self.path("tree"));
+        self.child = Some(running::start(&mut command, self.folder.path()));
+    }
+
+    fn start_fail2ban(&mut self) {
+        let server = Command::new("fail2ban-server")
+            .arg("-c")
+            .arg(self.path("tree"))
+            .args(["-f", "start"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.child = Some(server.expect("fail2ban is needed (package fail2ban)"));
+        self.wait("fail2ban", || self.client(&["status", NAMES[8]]));
+    }
+
+    fn client(&self, words: &[&str]) -> bool {
+        let output = Command::new("fail2ban-client")
+            .arg("-c")
+            .arg(self.path("tree"))
+            .args(words)
+            .output()
+            .expect("fail2ban is needed (package fail2ban)");
+        output.status.success()
+    }
+
+    /// Ends it as systemd would.
+    fn terminate(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        run(&format!("kill -TERM {}", child.id()));
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.child.iter_mut().for_each(running::end);
+    }
+}
+
+fn addresses(jail: &str) -> &'static [&'static str] {
+    match jail {
+        "old" => &["192.0.2.1", "192.0.2.2"], // knows no IPv6
+        _ => &["192.0.2.1", "192.0.2.2", "2001:db8::1"],
+    }
+}
+
+/// All that stands in the kernel, as operators look at it; without what the kernel makes
+/// up, and with the jumps in a fixed order: jails come up in any.
+fn dump() -> String {
+    let mut all = String::new();
+    for command in ["iptables -S", "ip6tables -S"] {
+        let text = run(command);
+        let (mut jumps, others): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("-A INPUT"));
+        let last = jumps.pop();
+        jumps.sort_unstable();
+        all += &format!("# {command}\n{}\n{}\n", others.join("\n"), jumps.join("\n"));
+        all += &format!("last: {last:?}\n");
+    }
+    all += "# ipset list\n";
+    let names = run("ipset list -n");
+    let mut names: Vec<&str> = names
+        .lines()
+        .filter(|name| name.starts_with("f2b-"))
+        .collect();
+    names.sort_unstable();
+    let sets: String = names
+        .iter()
+        .map(|name| run(&format!("ipset -sorted list {name}")))
+        .collect();
+    for line in sets
+        .lines()
+        .filter(|line| !line.starts_with("Size in memory"))
+    {
+        let line = line.split(" initval").next().unwrap_or(line);
+        all += &match line.split_once("timeout ") {
+            // A time-out counts down.
+            Some((entry, rest)) if entry.starts_with(|first: char| first.is_ascii_hexdigit()) => {
+                format!(
+                    "{entry}timeout {}\n",
+                    if rest.trim() == "0" { "0" } else { "some" }
+                )
+            }
+            _ => format!("{line}\n"),
+        };
+    }
+    let tables = run("nft list tables");
+    if tables.contains("f2b-table") {
+        all += &run("nft list table inet f2b-table");
+    }
+    all
+}
+
+fn count(addr: &str) -> usize {
+    let is_whole =
+        |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit() || next == '.');
+    let dump = dump();
+    dump.match_indices(addr)
+        .filter(|(place, _)| is_whole(dump.get(place + addr.len()..).unwrap_or("")))
+        .count()
+}
+
+/// What stands there after bans, after unbans, and at the end.
+#[derive(Debug, PartialEq)]
+struct Story {
+    banned: String,
+    unbanned: String,
+    stopped: String,
+}
+
+/// `ban` is told jail and addresses, `unban` the address.
+fn story(
+    lab: &mut Lab,
+    ban: &dyn Fn(&Lab, &str, &[&str]),
+    unban: &dyn Fn(&Lab, &str),
+    stop: &dyn Fn(&mut Lab),
+) -> Story {
+    // What was there before stays, and below.
+    for program in ["iptables", "ip6tables"] {
+        run(&format!("{program} -A INPUT -i lo -j ACCEPT"));
+    }
+    for jail in NAMES {
+        ban(lab, jail, addresses(jail));
+        if jail == "nft" {
+            lab.wait("the first of the table", || {
+                run("nft list tables").contains("f2b-table")
+                    && run("nft list table inet f2b-table").contains("addr6-set-nft")
+            });
+        }
+    }
+    let all = |addr: &str| {
+        NAMES
+            .iter()
+            .filter(|jail| addresses(jail).contains(&addr))
+            .count()
+    };
+    lab.wait("all bans", || {
+        ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+            .iter()
+            .all(|addr| count(addr) == all(addr))
+    });
+    let banned = dump();
+    unban(lab, "192.0.2.1");
+    unban(lab, "2001:db8::1");
+    lab.wait("the unban", || {
+        count("192.0.2.1") + count("2001:db8::1") == 0
+    });
+    let unbanned = dump();
+    stop(lab);
+    let stopped = dump();
+    for program in ["iptables", "ip6tables"] {
+        run(&format!("{program} -F"));
+    }
+    Story {
+        banned,
+        unbanned,
+        stopped,
+    }
+}
+
+namespaced! {
+    fn ringfence_keeps_in_the_kernel_what_fail2ban_does() {
+        run("ip link set lo up");
+        let mut lab = Lab::new(JAILS);
+        lab.start_fail2ban();
+        let theirs = story(
+            &mut lab,
+            &|lab, jail, addrs| assert!(lab.client(&[&["set", jail, "banip"], addrs].concat())),
+            &|lab, addr| assert!(lab.client(&["unban", addr])),
+            &|lab| {
+                assert!(lab.client(&["stop"]));
+                lab.child.take().unwrap().wait().unwrap();
+            },
+        );
+        let mut lab = Lab::new(JAILS);
+        lab.start_ringfence();
+        let said = running::said(lab.folder.path());
+        assert!(!said.contains("cannot be run"), "{said}");
+        let ours = story(
+            &mut lab,
+            &|lab, jail, addrs| addrs.iter().for_each(|addr| lab.ringfence(&["ban", "--jail", jail, addr])),
+            &|lab, addr| lab.ringfence(&["unban", addr]),
+            &|lab| {
+                lab.ringfence(&["stop"]);
+                lab.child.take().unwrap().wait().unwrap();
+            },
+        );
+        check_same(&theirs.banned, &ours.banned);
+        check_same(&theirs.unbanned, &ours.unbanned);
+        check_same(&theirs.stopped, &ours.stopped);
+    }
+}
+
+namespaced! {
+    fn bans_outlive_restarts_rebuilding_and_other_settings() {
+        run("ip link set lo up");
+        let jail = |action: &str| {
+            format!(
+                "[pbx]\nenabled = true\nfilter = logins\nbackend = polling\nlogpath = @log\nlogtimezone = UTC\n\
+                 maxretry = 3\nfindtime = 1h\nbantime = 1h\naction = {action}\n"
+            )
+        };
+        let mut lab = Lab::new(&jail("iptables-multiport[port=5060, protocol=udp]"));
+        lab.start_ringfence();
+        assert!(!dump().contains("f2b-"), "nothing before the first ban: {}", dump());
+        for addr in ["203.0.113.7", "2001:db8::7"] {
+            lab.fail(addr, 3);
+            lab.wait_for(addr, || count(addr) == 1);
+        }
+        let before = dump();
+        for part in ["-A f2b-pbx -s 203.0.113.7/32 -j REJECT", "-A INPUT -p udp -m multiport --dports 5060 -j f2b-pbx", "-A f2b-pbx -s 2001:db8::7/128"] {
+            assert!(before.contains(part), "{part}: {before}");
+        }
+        lab.terminate();
+        assert_eq!(dump(), before, "the end of a run leaves no gap");
+        // Whom nobody's ledger knows is let go, as fail2ban would by its stop.
+        run("iptables -I f2b-pbx 1 -s 192.0.2.99 -j REJECT");
+        lab.start_ringfence();
+        check_same(&before, &dump());
+
+        // Somebody rebuilds the firewall: with the next ban it is put back, once.
+        for command in ["iptables -F", "iptables -X"] {
+            run(command);
+        }
+        lab.fail("203.0.113.8", 3);
+        lab.wait_for("203.0.113.8", || count("203.0.113.8") == 1);
+        assert_eq!((count("203.0.113.7"), dump().matches("-j f2b-pbx").count()), (1, 2), "{}", dump());
+
+        // Other ports, by reload; another action; none.
+        lab.set_jails(&jail("iptables-multiport[port=\"5060,5061\", protocol=udp]"));
+        lab.ringfence(&["reload"]);
+        lab.wait_for("the other ports", || {
+            let dump = dump();
+            dump.matches("--dports 5060,5061 -j f2b-pbx").count() == 2 && !dump.contains("5060 -j f2b-pbx")
+                && ["203.0.113.7", "203.0.113.8", "2001:db8::7"].iter().all(|addr| count(addr) == 1)
+        });
+        lab.set_jails(&jail("ringfence"));
+        lab.ringfence(&["reload"]);
+        lab.wait_for("our own set", || !dump().contains("f2b-") && running::is_banned("pbx", "203.0.113.7"));
+        lab.set_jails(&jail("nftables-multiport[port=5060, protocol=udp]"));
+        lab.ringfence(&["reload"]);
+        lab.wait_for("the table", || count("203.0.113.8") == 1 && dump().contains("addr-set-pbx"));
+        lab.terminate();
+        lab.set_jails(&jail("iptables-ipset-proto6[port=5060, protocol=udp]"));
+        lab.start_ringfence();
+        let after = dump();
+        assert!(!after.contains("f2b-table") && after.contains("f2b-pbx6"), "{after}");
+        lab.ringfence(&["stop"]);
+        lab.child.take().unwrap().wait().unwrap();
+        assert!(!dump().contains("f2b-"), "{}", dump());
+    }
+}
+
+/// Shows where the two differ.
+fn check_same(theirs: &str, ours: &str) {
+    if theirs != ours {
+        let missing = theirs
+            .lines()
+            .filter(|line| !ours.lines().any(|other| other == *line));
+        let more = ours
+            .lines()
+            .filter(|line| !theirs.lines().any(|other| other == *line));
+        let missing: Vec<&str> = missing.collect();
+        let more: Vec<&str> = more.collect();
+        panic!("missing: {missing:#?}\nmore: {more:#?}\ntheirs:\n{theirs}\nours:\n{ours}");
+    }
+}
