@@ -10,7 +10,7 @@ mod running;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use namespace::run;
@@ -380,6 +380,89 @@ namespaced! {
         lab.ringfence(&["stop"]);
         lab.child.take().unwrap().wait().unwrap();
         assert!(!dump().contains("f2b-"), "{}", dump());
+    }
+}
+
+/// Trees as Debian, FreePBX and FusionPBX have them, with stock actions: their jails run,
+/// and ban where those actions do. (Our likeness of FusionPBX has a filter without an address.)
+const TREES: [(&str, &[(&str, &str)]); 3] = [
+    (
+        "/etc/fail2ban",
+        &[(
+            "sshd",
+            "-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd",
+        )],
+    ),
+    (
+        "tests/trees/freepbx-like",
+        &[
+            ("asterisk-iptables", "-A INPUT -j f2b-SIP"),
+            ("pbx-gui", "-A INPUT -j f2b-PBX-GUI"),
+            (
+                "ssh-iptables",
+                "-A INPUT -p tcp -m multiport --dports 22 -j f2b-SSH",
+            ),
+            (
+                "apache-badbots",
+                "-A INPUT -p tcp -m multiport --dports 80,443 -j f2b-BadBots",
+            ),
+            ("recidive", "-A INPUT -j f2b-recidive"),
+        ],
+    ),
+    (
+        "tests/trees/fusionpbx-like",
+        &[
+            ("ssh", "-A INPUT -j f2b-sshd"),
+            ("sip-auth-failure", "-A INPUT -j f2b-sip-auth-failure"),
+            (
+                "sip-auth-challenge-ip",
+                "-A INPUT -j f2b-sip-auth-challenge-ip",
+            ),
+            (
+                "fusionpbx",
+                "-A INPUT -p tcp -m multiport --dports 80,443 -j f2b-fusionpbx",
+            ),
+            (
+                "nginx-404",
+                "-A INPUT -p tcp -m multiport --dports 80,443 -j f2b-nginx-404",
+            ),
+        ],
+    ),
+];
+
+namespaced! {
+    fn trees_of_phone_servers_ban() {
+        run("ip link set lo up");
+        for (tree, jails) in TREES {
+            let mut lab = Lab::new("");
+            let copy = lab.path("tree");
+            fs::remove_dir_all(&copy).unwrap();
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(tree);
+            run(&format!("cp -r {} {}", source.display(), copy.display()));
+            let actions = copy.join("action.d");
+            fs::remove_dir_all(&actions).unwrap();
+            std::os::unix::fs::symlink("/etc/fail2ban/action.d", actions).unwrap();
+            let own = format!("[Definition]\ndbfile = {}\n", lab.path("db.sqlite3").display());
+            fs::write(copy.join("fail2ban.local"), own).unwrap();
+            if let Ok(jails) = fs::read_to_string(copy.join("jail.local")) {
+                // Mail is not sent yet. A name of a port may be missing on this machine.
+                let is_mail = |line: &&str| line.trim_start().starts_with("sendmail");
+                let jails: Vec<&str> = jails.lines().filter(|line| !is_mail(line)).collect();
+                fs::write(copy.join("jail.local"), jails.join("\n")).unwrap();
+            }
+            lab.start_ringfence();
+            for (jail, jump) in jails {
+                lab.ringfence(&["ban", "--jail", jail, "203.0.113.9"]);
+                lab.wait_for(jump, || {
+                    let rules = run("iptables -S");
+                    let chain = jump.rsplit(' ').next().unwrap();
+                    rules.contains(jump) && rules.contains(&format!("-A {chain} -s 203.0.113.9/32 -j REJECT"))
+                });
+            }
+            lab.ringfence(&["stop"]);
+            lab.child.take().unwrap().wait().unwrap();
+            assert!(!dump().contains("f2b-"), "{tree}: {}", dump());
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::ask;
 use super::{Common, print};
+use crate::config::Location;
 use crate::control::{Client, ClientError};
-use crate::daemon::{self, verbs::Verb};
+use crate::daemon::{self, Options, verbs::Verb};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -47,9 +48,17 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> 
             print(&format!("stopped; {done}; bans stay in the database\n"))
         }
         Err(ClientError::NotRunning { .. }) => {
+            let options = Options {
+                location: Location {
+                    folder: common.config_dir.clone(),
+                    tree: None,
+                },
+                socket: common.socket.clone(),
+                dry_run: false,
+            };
             match purge {
-                true => daemon::purge()?,
-                false => daemon::lift()?,
+                true => daemon::purge(&options)?,
+                false => daemon::lift(&options)?,
             }
             print(&format!("no daemon runs; {done}\n"))
         }

@@ -91,13 +91,24 @@ impl Options {
 }
 
 /// Takes away the rules that a daemon left in the kernel: nothing is blocked any more.
-pub fn lift() -> anyhow::Result<()> {
-    Kernel::lift()
+pub fn lift(options: &Options) -> anyhow::Result<()> {
+    Kernel::lift()?;
+    remove_stock(options)
 }
 
 /// Takes away the rules and sets that a daemon left in the kernel.
-pub fn purge() -> anyhow::Result<()> {
-    Kernel::purge()
+pub fn purge(options: &Options) -> anyhow::Result<()> {
+    Kernel::purge()?;
+    remove_stock(options)
+}
+
+/// Takes away what jails with stock actions left there.
+fn remove_stock(options: &Options) -> anyhow::Result<()> {
+    let config = options.config()?;
+    let archive = open_archive(options, &config, Time::now());
+    let layouts = stock::layouts(&config);
+    stock::take_over(&archive, &config, &layouts).remove()?;
+    Ok(())
 }
 
 /// What is done at the end, when all that was read is judged and written down.
