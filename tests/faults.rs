@@ -28,7 +28,7 @@ fn fail(log: &Path, addr: &str, times: usize) {
 fn follow(lab: &Lab, logs: &[&Path]) {
     let logs: Vec<String> = logs.iter().map(|log| log.display().to_string()).collect();
     let text = format!(
-        "[asterisk]\nenabled = false\n[kamailio]\nmaxretry = 3\nlogpath = {}\n",
+        "[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nmaxretry = 3\nlogpath = {}\n",
         logs.join("\n  ")
     );
     lab.write("jail.d/lab.conf", &text);
