@@ -194,6 +194,8 @@ namespaced! {
         let mut lab = Lab::with("RateLimitIntervalSec=1s\nRateLimitBurst=5\nStorage=volatile");
         lab.start_ringfence("[DEFAULT]\nmaxretry = 3\n");
         fail("x", "198.51.100.1", 3); // journald knows of no unit
+        let is_taken = || run("journalctl --no-pager --output=cat").matches("198.51.100.1 ").count() == 3;
+        lab.wait("journald to have looked", is_taken);
         // journald reads there of which unit a process is, as systemd has put it.
         let place = "/system.slice/system-kamailio.slice/kamailio@1.service";
         fs::write("/run/place", format!("1:name=systemd:{place}\n0::{place}\n")).unwrap();
