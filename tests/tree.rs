@@ -176,6 +176,58 @@ namespaced! {
 }
 
 namespaced! {
+    /// Of the same names and addresses in six encodings, each jail finds those in its own.
+    fn logs_in_other_encodings() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\nenabled = true\nfilter = accents\nbackend = auto\naction = ringfence\nmaxretry = 2\nlogtimezone = UTC\n\
+             [plain]\nlogpath = @plain.log\n\
+             [latin]\nlogpath = @latin.log\nlogencoding = latin-1\n\
+             [gbk]\nlogpath = @gbk.log\nlogencoding = gbk\n\
+             [low]\nlogpath = @low.log\nlogencoding = utf-16-le\n\
+             [mark]\nlogpath = @mark.log\nlogencoding = utf-16\n\
+             [bad]\nlogpath = @latin.log\nlogencoding = klingon\n",
+        );
+        lab.write("tree/filter.d/accents.conf", "[Definition]\nfailregex = ^\\s*login of caf[é中] failed from <HOST>$\n");
+        let text = |accent: &str| line("203.0.113.7").replace("root", &format!("caf{accent}"));
+        let latin = |text: &str| text.chars().map(|char| u8::try_from(char).unwrap()).collect::<Vec<u8>>();
+        let low = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let high = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+        let gbk = |text: &str| {
+            let (before, behind) = text.split_once('中').unwrap();
+            [before.as_bytes(), b"\xd6\xd0", behind.as_bytes()].concat()
+        };
+        let folder = lab.path("");
+        let append = |name: &str, bytes: &[u8]| {
+            let log = OpenOptions::new().create(true).append(true).open(folder.join(name));
+            log.unwrap().write_all(bytes).unwrap();
+        };
+        // One line before the start, which is looked for by its date, and one behind.
+        append("mark.log", &high(&format!("\u{feff}{}", text("é"))));
+        append("low.log", &low(&text("é")));
+        append("latin.log", &latin(&text("é")));
+        lab.start();
+        let said = lab.said();
+        assert!(said.contains("jail bad: logencoding = klingon: this encoding is not known; write auto"), "{said}");
+        append("mark.log", &high(&text("é")));
+        append("low.log", &low(&text("é")));
+        append("latin.log", &latin(&text("é")));
+        append("gbk.log", &gbk(&text("中")).repeat(2));
+        append("plain.log", &latin(&text("é")).repeat(2)); // no UTF-8
+        append("plain.log", text("中").as_bytes());
+        append("plain.log", text("é").as_bytes());
+        for jail in ["latin", "gbk", "low", "mark", "plain"] {
+            lab.wait_for_ban(jail, "203.0.113.7");
+        }
+        append("plain.log", &latin(&line("203.0.113.8").replace("root", "caf\u{ff}")).repeat(2));
+        append("plain.log", text("é").replace(".7", ".9").repeat(2).as_bytes());
+        lab.wait_for_ban("plain", "203.0.113.9");
+        assert!(!is_banned("plain", "203.0.113.8"));
+        let told = lab.said().matches("has bytes that are no text in this encoding").count();
+        assert_eq!(told, 1, "once a day: {}", lab.said());
+    }
+}
+
+namespaced! {
     fn recidive_is_shown_the_bans() {
         let mut lab = Lab::new(
             "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\

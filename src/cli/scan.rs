@@ -22,6 +22,7 @@ use crate::config::{self, Config, JailConfig, Location, Purpose};
 use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::frame::charset::{Charset, Transcoder};
 use crate::frame::{Decoder, Framing};
 use crate::ticket::{Ban, Failure, Sighting, last_lines};
 use crate::time::{Time, human};
@@ -143,9 +144,10 @@ fn chosen(
 
 struct Scan {
     engine: Engine,
+    transcoder: Transcoder,
     decoder: Decoder,
     /// For decoded lines.
-    room: Vec<u8>,
+    room: (String, Vec<u8>),
     lineup: Lineup,
     jails: Vec<String>,
     found: BTreeMap<(Addr, String), Offender>,
@@ -168,10 +170,13 @@ impl Scan {
         let protected = daemon::protected_by(config);
         let mut framings = jails.iter().map(|jail| jail.framing);
         let framing = framings.find(|framing| *framing != Framing::Auto);
+        let mut charsets = jails.iter().map(|jail| jail.charset);
+        let charset = charsets.find(|charset| *charset != Charset::Utf8);
         Scan {
             engine: Engine::new(rules, protected, Checks::default(), Time::from_secs(0)),
+            transcoder: Transcoder::new(charset.unwrap_or_default()),
             decoder: Decoder::new(framing.unwrap_or_default()),
-            room: Vec::new(),
+            room: (String::new(), Vec::new()),
             lineup: Lineup::new(attached.collect(), 0, TimeZone::system(), Time::now()),
             jails: jails
                 .iter()
@@ -199,11 +204,11 @@ impl Scan {
             }
         };
         let bar = bar(size);
-        let bytes = crate::watch::read_to_end(&mut *from, &mut |bytes, cut| {
+        let bytes = crate::watch::read_to_end(&mut *from, &mut |offset, bytes, cut| {
             bar.inc(bytes.len() as u64);
             match cut {
                 true => self.lost_line(),
-                false => self.block(bytes),
+                false => self.block(bytes, offset),
             }
         });
         bar.finish_and_clear();
@@ -213,13 +218,16 @@ impl Scan {
     /// A line that is too long blames nobody.
     fn lost_line(&mut self) {
         self.lines += 1;
+        self.transcoder.lost();
         self.decoder.lost();
     }
 
-    fn block(&mut self, bytes: &[u8]) {
+    fn block(&mut self, bytes: &[u8], offset: u64) {
+        let (text, lines) = &mut self.room;
+        let bytes = self.transcoder.block(bytes, offset, text);
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         let (mut all, mut names) = (Vec::new(), 0);
-        let lines = self.decoder.block(bytes, &mut self.room);
+        let lines = self.decoder.block(bytes, lines);
         self.lineup
             .block(lines, Mode::Replay, Time::now(), |found| match found {
                 Found::Named(_) => names += 1,

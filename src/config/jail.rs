@@ -14,6 +14,7 @@ use crate::action::stock::Layout;
 use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
+use crate::frame::charset::{Charset, UnknownCharset};
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
 use crate::watch::journal::Matches;
@@ -37,6 +38,8 @@ pub struct JailConfig {
     pub logs: Vec<LogConfig>,
     /// What their lines are wrapped in.
     pub framing: Framing,
+    /// What their bytes mean.
+    pub charset: Charset,
     /// What it reads of the systemd journal.
     pub journal: Option<JournalConfig>,
     /// The zone of dates that name none; the system's if it is not set.
@@ -187,12 +190,12 @@ impl Reader {
         let zone = zone
             .transpose()
             .map_err(|error| format!("logtimezone: {error}"))?;
-        if !is_utf8(&text.logencoding) {
-            doubts.push(format!(
-                "logencoding = {}: logs are read as UTF-8, and what is not UTF-8 in them is replaced",
-                text.logencoding
-            ));
-        }
+        let charset = match text.logencoding.trim() {
+            word if word.eq_ignore_ascii_case("auto") => Charset::of_locale(&locale()),
+            name => name
+                .parse()
+                .map_err(|error: UnknownCharset| error.to_string())?,
+        };
         let mut ignore = IgnoreConfig {
             command: text.ignorecommand.clone().map(|command| IgnoreCommand {
                 command,
@@ -251,6 +254,7 @@ impl Reader {
                 true => Framing::Plain, // its filters know docker's JSON, or do not match
                 false => Framing::Auto,
             }),
+            charset,
             journal: self.journal(text, by_journal, doubts)?,
             zone,
             ignore,
@@ -399,15 +403,11 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
     }
 }
 
-/// Is it read right as UTF-8?
-fn is_utf8(encoding: &str) -> bool {
-    let plain: String = encoding
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    ["auto", "utf8", "utf8sig", "ascii", "usascii", "u8"]
-        .iter()
-        .any(|known| plain.eq_ignore_ascii_case(known))
+/// The locale by which texts are read, as the C library finds it.
+fn locale() -> String {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let mut said = names.iter().filter_map(|name| std::env::var(name).ok());
+    said.find(|locale| !locale.is_empty()).unwrap_or_default()
 }
 
 /// fail2ban's words for yes.

@@ -25,6 +25,7 @@ use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::filter::losses::Losses;
+use crate::frame::charset::{Charset, Transcoder};
 use crate::frame::{self, Decoder, Framing};
 use crate::ticket::{Failure, JailName};
 use crate::time::Time;
@@ -44,6 +45,9 @@ const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 /// Failures that are judged together at most, so that under a flood the kernel is asked
 /// once for many, and none waits for the rest of a long block.
 const TOGETHER: usize = 64;
+
+/// How often it is told that a log has bytes which are no text: fail2ban's figure.
+const BAD_TOLD_EVERY: Duration = Duration::from_secs(86_400);
 
 /// Logs whose filters are kept at hand; names with a date in them come and go. When
 /// there are more, all begin anew: it costs their last dates and splits a few tries.
@@ -98,9 +102,9 @@ impl Intake {
         let ours = before.places.into_iter().map(position).collect();
         let marks = Marks::new(jails);
         let positions = marks.positions(ours, &before.foreign);
-        let framings = framings(jails, &sources);
+        let shapes = shapes(jails, &sources);
         let mut tail = Tail::new(sources, positions);
-        tail.set_ages(ages(&attached, &framings, &TimeZone::system()));
+        tail.set_ages(ages(&attached, &shapes, &TimeZone::system()));
         let (sender, orders) = channel();
         let waker = tail.waker();
         let reader = Reader {
@@ -109,10 +113,10 @@ impl Intake {
             positions_due: None,
             tail,
             attached,
-            framings,
+            shapes,
             logs: HashMap::new(),
             losses: BTreeMap::new(),
-            room: Vec::new(),
+            room: Room::default(),
             journals: Journals::new(jails, &before.cursors, TimeZone::system()),
             zone: TimeZone::system(),
             sorter: Sorter {
@@ -199,36 +203,52 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
     (sources, attached)
 }
 
-/// What the lines of each source are wrapped in: what the first jail says that says
-/// anything. What comes from a socket is syslog's, unless it is said to be a container's.
-fn framings(jails: &[JailConfig], sources: &[Source]) -> Vec<Framing> {
-    let framing = |source: &Source| {
+/// The shape of each source's lines: what the first jail says that says anything. What comes
+/// from a socket is syslog's, unless it is said to be a container's.
+fn shapes(jails: &[JailConfig], sources: &[Source]) -> Vec<Shape> {
+    let shape = |source: &Source| {
         let follows =
             |jail: &&JailConfig| jail.logs.iter().any(|log| log.pattern == source.pattern);
-        let said = said(jails.iter().filter(follows).map(|jail| jail.framing));
-        match (said, is_socket(&source.pattern)) {
-            (Framing::Auto | Framing::Plain, true) => Framing::Syslog,
-            _ => said,
+        let mut said = Shape::said(jails.iter().filter(follows).map(|jail| Shape {
+            framing: jail.framing,
+            charset: jail.charset,
+        }));
+        if is_socket(&source.pattern) && matches!(said.framing, Framing::Auto | Framing::Plain) {
+            said.framing = Framing::Syslog;
         }
+        said
     };
-    sources.iter().map(framing).collect()
+    sources.iter().map(shape).collect()
 }
 
-/// The first of these that was said.
-fn said(mut framings: impl Iterator<Item = Framing>) -> Framing {
-    framings
-        .find(|framing| *framing != Framing::Auto)
-        .unwrap_or_default()
+/// What stands between the bytes of a log and its lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    framing: Framing,
+    charset: Charset,
 }
 
-/// The framing of a file that these sources follow.
-fn framing_of(framings: &[Framing], sources: &[SourceId]) -> Framing {
-    said(
-        sources
-            .iter()
-            .filter_map(|source| framings.get(source.0))
-            .copied(),
-    )
+impl Shape {
+    /// The first of these that was said.
+    fn said(shapes: impl Iterator<Item = Shape>) -> Shape {
+        let first = |before: Shape, next: Shape| Shape {
+            framing: match before.framing {
+                Framing::Auto => next.framing,
+                said => said,
+            },
+            charset: match before.charset {
+                Charset::Utf8 => next.charset,
+                said => said,
+            },
+        };
+        shapes.reduce(first).unwrap_or_default()
+    }
+
+    /// That of a file that these sources follow.
+    fn of(shapes: &[Shape], sources: &[SourceId]) -> Shape {
+        let shapes = sources.iter().filter_map(|source| shapes.get(source.0));
+        Shape::said(shapes.copied())
+    }
 }
 
 /// The number of a log: tries are counted by it, and kept for the next run. That two
@@ -239,8 +259,8 @@ pub(super) fn number(path: &Path) -> u16 {
 }
 
 /// Says which lines of a source are older than `findtime` for all of its jails.
-fn ages(attached: &[Vec<Attached>], framings: &[Framing], zone: &TimeZone) -> Ages {
-    let framings = framings.to_vec();
+fn ages(attached: &[Vec<Attached>], shapes: &[Shape], zone: &TimeZone) -> Ages {
+    let shapes = shapes.to_vec();
     let years = Years::at(Time::now());
     let clock = |one: &Attached| {
         let detector = Detector::new(one.filter.datepattern(), years).ok()?;
@@ -251,7 +271,9 @@ fn ages(attached: &[Vec<Attached>], framings: &[Framing], zone: &TimeZone) -> Ag
     let mut clocks: Vec<Vec<(Detector, TimeZone, Duration)>> =
         attached.iter().map(clocks).collect();
     Box::new(move |sources, line| {
-        let line = frame::peel(framing_of(&framings, sources), line);
+        let Shape { framing, charset } = Shape::of(&shapes, sources);
+        let line = charset.peek(line);
+        let line = frame::peel(framing, &line);
         let (line, now) = (String::from_utf8_lossy(&line), Time::now());
         let mut answer = None;
         for source in sources {
@@ -347,12 +369,11 @@ fn position(place: Place) -> Position {
 struct Reader {
     tail: Tail,
     attached: Vec<Vec<Attached>>,
-    framings: Vec<Framing>,
+    shapes: Vec<Shape>,
     logs: HashMap<PathBuf, Log>,
     /// What logs told of losses: those that did, also over a reload.
     losses: BTreeMap<PathBuf, Losses>,
-    /// For the decoded lines of a block.
-    room: Vec<u8>,
+    room: Room,
     journals: Journals,
     sent: Vec<Position>,
     marks: Marks,
@@ -364,8 +385,44 @@ struct Reader {
 
 /// What is kept of one log.
 struct Log {
+    transcoder: Transcoder,
     decoder: Decoder,
     lineup: Lineup,
+    /// When it was told last that it has bytes which are no text.
+    bad_told: Option<Instant>,
+}
+
+impl Log {
+    fn new(shape: Shape, lineup: Lineup) -> Log {
+        Log {
+            transcoder: Transcoder::new(shape.charset),
+            decoder: Decoder::new(shape.framing),
+            lineup,
+            bad_told: None,
+        }
+    }
+
+    /// How often something in it was no text.
+    fn bad(&self) -> u64 {
+        self.transcoder.bad() + self.lineup.bad_lines
+    }
+
+    /// Says so at most once a day, as fail2ban does.
+    fn tell_bad(&mut self, path: &Path, before: u64, now: Instant) {
+        let is_told = |told: Instant| now.duration_since(told) < BAD_TOLD_EVERY;
+        if self.bad() > before && !self.bad_told.is_some_and(is_told) {
+            self.bad_told = Some(now);
+            let (log, encoding) = (path.display(), self.transcoder.charset());
+            warn!(%log, %encoding, "has bytes that are no text in this encoding; they count as U+FFFD (set logencoding in its jail)");
+        }
+    }
+}
+
+/// For the lines of a block, decoded: one for all logs.
+#[derive(Default)]
+struct Room {
+    text: String,
+    lines: Vec<u8>,
 }
 
 /// Sends what was found on its way.
@@ -448,7 +505,7 @@ impl Reader {
         let Reader {
             tail,
             attached,
-            framings,
+            shapes,
             logs,
             losses,
             room,
@@ -464,25 +521,34 @@ impl Reader {
                 if logs.len() >= LOGS_MAX {
                     logs.clear();
                 }
-                let decoder = Decoder::new(framing_of(framings, block.sources));
+                let shape = Shape::of(shapes, block.sources);
                 let log = number(block.path);
                 let attached = attached_to(attached, &block);
                 let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
-                logs.insert(block.path.to_owned(), Log { decoder, lineup });
+                logs.insert(block.path.to_owned(), Log::new(shape, lineup));
             }
-            let Some(Log { decoder, lineup }) = logs.get_mut(block.path) else {
+            let Some(log) = logs.get_mut(block.path) else {
                 return;
             };
+            let bad = log.bad();
+            let Log {
+                transcoder,
+                decoder,
+                lineup,
+                ..
+            } = log;
             let mode = if block.live {
                 Mode::Live
             } else {
                 Mode::CatchingUp
             };
             if block.cut {
+                transcoder.lost();
                 return decoder.lost();
             }
             let odd = decoder.odd();
-            let lines = decoder.block(block.bytes, room);
+            let text = transcoder.block(block.bytes, block.offset, &mut room.text);
+            let lines = decoder.block(text, &mut room.lines);
             let given_up = lineup.given_up();
             lineup.block(lines, mode, Time::now(), |found| sorter.take(found));
             sorter.hand_in();
@@ -493,6 +559,7 @@ impl Reader {
                 let known = losses.entry(block.path.to_owned()).or_default();
                 add_losses(block.path, known, lost);
             }
+            log.tell_bad(block.path, bad, now);
         });
         let (any, more_entries) = journals.read(now, &mut |found| sorter.take(found));
         if any {
@@ -547,10 +614,10 @@ impl Reader {
                 }
                 Order::Jails(jails) => {
                     let (sources, attached) = sources(&jails);
-                    self.framings = framings(&jails, &sources);
+                    self.shapes = shapes(&jails, &sources);
                     self.tail.set_sources(sources);
                     self.tail
-                        .set_ages(ages(&attached, &self.framings, &self.zone));
+                        .set_ages(ages(&attached, &self.shapes, &self.zone));
                     self.marks = Marks::new(&jails);
                     self.attached = attached;
                     self.sorter.asking = asking(&jails);

@@ -6,6 +6,7 @@
 //! spared. What the daemon does with a live log is what `scan` and `examine` do with an
 //! old one; they differ in [`Mode`] and [`Ask`] only.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub struct Lineup {
     losses: Losses,
     /// Dates that were too far from the present to be believed, since the start.
     pub clock_doubts: u64,
+    /// Lines that were looked at and are no UTF-8, since the start.
+    pub bad_lines: u64,
 }
 
 /// One jail at work on the log.
@@ -184,6 +187,7 @@ impl Lineup {
             log,
             losses: Losses::default(),
             clock_doubts: 0,
+            bad_lines: 0,
         };
         lineup.replace(attached);
         lineup
@@ -373,6 +377,7 @@ impl Lineup {
             self.losses.see(line);
         }
         let line = String::from_utf8_lossy(line);
+        self.bad_lines += u64::from(matches!(line, Cow::Owned(_)));
         for cutter in &mut self.cutters {
             if candidate || cutter.every_line {
                 cutter.look(block, start, &line, reading);

@@ -6,6 +6,8 @@
 //! without colours. Framings are found by how lines begin and end, which is the runtime's
 //! and not the sender's; a line that fits no framing goes through as it is.
 //!
+//! Before it, a [`charset::Transcoder`] makes UTF-8 of a log in another encoding.
+//!
 //! What always holds: the block of a plain log goes through untouched, after a look at its
 //! first lines; one line of the server's stays one line, whatever newlines are in it (they
 //! become `#012`, as in syslog); nobody can write more by a framing of his own making than
@@ -14,6 +16,7 @@
 //! Absent: positions. A part whose rest is not written yet is not in any; after a restart
 //! just then the rest stands alone.
 
+pub mod charset;
 mod colour;
 mod shape;
 mod stamp;

@@ -28,12 +28,12 @@ pub(super) struct Piece<'a> {
 }
 
 /// Reads a stream to its end and hands on its lines, a block of whole ones at a time, or
-/// one that was cut ([`Block::cut`](super::Block::cut)). The last may lack its newline: nobody
+/// one that was cut ([`Block::cut`](super::Block::cut)), with its place. The last may lack its newline: nobody
 /// writes to it any more. Says how many bytes there were.
 ///
 /// # Errors
 /// It cannot be read further.
-pub fn read_to_end(from: &mut dyn Read, each: &mut dyn FnMut(&[u8], bool)) -> io::Result<u64> {
+pub fn read_to_end(from: &mut dyn Read, each: &mut dyn FnMut(u64, &[u8], bool)) -> io::Result<u64> {
     let (mut lines, mut buffer) = (Lines::default(), vec![0; READ_BYTES]);
     loop {
         let bytes = match from.read(&mut buffer) {
@@ -41,13 +41,13 @@ pub fn read_to_end(from: &mut dyn Read, each: &mut dyn FnMut(&[u8], bool)) -> io
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             bytes => bytes?,
         };
-        let mut piece = |piece: Piece<'_>| each(piece.bytes, piece.cut);
+        let mut piece = |piece: Piece<'_>| each(piece.offset, piece.bytes, piece.cut);
         lines.hand_on(&mut buffer[..bytes], &mut piece);
     }
     let end = lines.next();
     if end > lines.offset {
         lines.hand_on(&mut b"\n".to_owned(), &mut |piece| {
-            each(piece.bytes, piece.cut)
+            each(piece.offset, piece.bytes, piece.cut)
         });
     }
     Ok(end)

@@ -3,13 +3,13 @@
 //! Empty lines and those that begin with `#` are passed over, as `fail2ban-regex` does, and
 //! so is a last line without its newline in a file: the server is still writing it.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::subject::short;
+use crate::frame::charset::{Charset, Transcoder, UnknownCharset};
 
 /// The longest line that is looked at; the rest of a longer one is passed over. Servers
 /// write a few kilobytes at most.
@@ -20,17 +20,6 @@ const LINES_MENTIONED: usize = 5;
 
 /// What follows LOG if it is a journal.
 const JOURNAL: &str = "systemd-journal";
-
-/// How the bytes of a log are read as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    /// What is no UTF-8 is shown by the character for that.
-    Utf8,
-    /// The same for what is no ASCII.
-    Ascii,
-    /// Every byte is the character of that number.
-    Latin1,
-}
 
 /// Where lines come from.
 #[derive(Debug)]
@@ -99,13 +88,17 @@ impl Source {
                 .split('\n')
                 .try_for_each(|line| given(line.trim_end_matches('\r'))),
             Source::File(path) => {
-                let encoding = encoding_named(encoding)?;
+                let mut transcoder = Transcoder::new(charset(encoding)?);
                 let told = |error: std::io::Error| format!("{}: {error}", path.display());
                 let mut file = BufReader::new(File::open(path).map_err(told)?);
-                let mut bytes = Vec::new();
-                while read_line(&mut file, &mut bytes).map_err(told)? {
-                    let text = decoded(&bytes, encoding);
-                    given(text.trim_end_matches(['\r', '\n']))?;
+                let (mut bytes, mut room, mut offset) = (Vec::new(), String::new(), 0);
+                while let Some(length) = read_line(&mut file, &mut bytes).map_err(told)? {
+                    let lines = transcoder.block(&bytes, offset, &mut room);
+                    offset += length;
+                    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+                        let text = String::from_utf8_lossy(line);
+                        given(text.trim_end_matches(['\r', '\n']))?;
+                    }
                 }
                 Ok(())
             }
@@ -113,44 +106,30 @@ impl Source {
     }
 }
 
-/// Reads a whole line with its newline; false at the end of the file.
-fn read_line(file: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<bool> {
+/// Reads a whole line with its newline, and says how long it is in the file; `None` at its
+/// end.
+fn read_line(file: &mut impl BufRead, bytes: &mut Vec<u8>) -> std::io::Result<Option<u64>> {
     bytes.clear();
-    file.by_ref()
+    let mut length = file
+        .by_ref()
         .take(LINE_BYTES_MAX as u64)
-        .read_until(b'\n', bytes)?;
+        .read_until(b'\n', bytes)? as u64;
     let whole = bytes.last() == Some(&b'\n');
     if !whole && bytes.len() == LINE_BYTES_MAX {
-        file.skip_until(b'\n')?;
-        return Ok(true);
+        length += file.skip_until(b'\n')? as u64;
+        bytes.push(b'\n');
+        return Ok(Some(length));
     }
-    Ok(whole)
+    Ok(whole.then_some(length))
 }
 
-fn encoding_named(name: Option<&str>) -> Result<Encoding, String> {
-    let plain = |char: &char| char.is_ascii_alphanumeric();
-    let given = name.unwrap_or("utf8").to_lowercase();
-    match given.chars().filter(plain).collect::<String>().as_str() {
-        "utf8" | "u8" | "auto" => Ok(Encoding::Utf8),
-        "ascii" | "usascii" | "646" => Ok(Encoding::Ascii),
-        "latin1" | "iso88591" | "88591" | "l1" => Ok(Encoding::Latin1),
-        _ => Err(format!(
-            "unknown encoding: {given}; write UTF-8, ASCII or ISO-8859-1"
-        )),
-    }
-}
-
-fn decoded(bytes: &[u8], encoding: Encoding) -> Cow<'_, str> {
-    match encoding {
-        Encoding::Utf8 => String::from_utf8_lossy(bytes),
-        Encoding::Latin1 => bytes.iter().map(|byte| char::from(*byte)).collect(),
-        Encoding::Ascii => {
-            let char = |byte: &u8| match byte.is_ascii() {
-                true => char::from(*byte),
-                false => char::REPLACEMENT_CHARACTER,
-            };
-            bytes.iter().map(char).collect()
-        }
+fn charset(name: Option<&str>) -> Result<Charset, String> {
+    let charset = name.unwrap_or("utf-8");
+    match charset.eq_ignore_ascii_case("auto") {
+        true => Ok(Charset::Utf8),
+        false => charset
+            .parse()
+            .map_err(|error: UnknownCharset| error.to_string()),
     }
 }
 
@@ -167,6 +146,7 @@ mod tests {
             (None, &["a\u{fffd}", " # d"][..]),
             (Some("ascii"), &["a\u{fffd}", " # d"]),
             (Some("latin1"), &["a\u{ff}", " # d"]),
+            (Some("koi8_r"), &["aЪ", " # d"]),
         ] {
             let mut lines = Vec::new();
             let keep = |line: &str| {
