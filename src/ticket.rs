@@ -33,6 +33,24 @@ pub struct Failure {
     /// The lines that tell of it, each cut to a bounded length, a newline between them:
     /// the evidence.
     pub line: Box<str>,
+    /// What else it says, if that is of any account.
+    pub captured: Option<Box<Captured>>,
+}
+
+/// What a line says besides whom it blames.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Captured {
+    /// What its failure is counted by, if that is not its address (`<F-ID>`).
+    pub id: Option<Box<str>>,
+    /// What its pattern captured, by name; nothing unless the jail has a command for it.
+    pub groups: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Failure {
+    /// What it is counted by, if that is not its address.
+    pub fn id(&self) -> Option<&str> {
+        self.captured.as_ref()?.id.as_deref()
+    }
 }
 
 /// The last `count` lines of an evidence.

@@ -14,7 +14,7 @@ use std::process::{Child, Command};
 use namespace::run;
 use running::is_banned;
 
-const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of \\S+ failed from <HOST>$\n            ^\\s*attack by \\S+ failed from <SUBNET>$\n";
+const FILTER: &str = "[Definition]\nfailregex = ^\\s*login of <F-USER>\\S+</F-USER> failed from <HOST>$\n            ^\\s*attack by \\S+ failed from <SUBNET>$\n";
 
 struct Lab {
     folder: tempfile::TempDir,
@@ -111,7 +111,7 @@ namespaced! {
              [one]\nenabled = true\nlogpath = @one.log\nignoreip = 192.0.2.1 192.0.2.2 trunk.test file:@trunks\n\
              [two]\nenabled = true\nlogpath = @two.log tail\nusedns = yes\n\
              [three]\nenabled = true\nlogpath = @three*.log\n\
-             ignorecommand = echo <ip> >> @asked; grep -q '^<ip>$' @known\n\
+             ignorecommand = echo \"<ip> <ip-rev> <F-USER>\" >> @asked; grep -q '^<ip>$' @known\n\
              [four]\nenabled = true\nlogpath = @one.log\naction = iptables-multiport\n\
              [five]\nenabled = true\nbackend = systemd\njournalmatch = kamailio\n",
         );
@@ -153,6 +153,11 @@ namespaced! {
         lab.wait_for_ban("two", "192.0.2.2");
         lab.wait_for_ban("two", "198.51.100.9");
         lab.wait_for_ban("two", "2001:db8::9");
+        assert!(!lab.said().contains("looked up, since a line names"), "usedns = yes is quiet");
+        lab.fail("one.log", "bad.test", 2);
+        lab.wait_for_ban("one", "198.51.100.9");
+        let told = lab.said().matches("looked up, since a line names").count();
+        assert_eq!(told, 1, "usedns = warn: {}", lab.said());
         lab.fail("one.log", "203.0.113.4", 2);
         lab.wait_for_ban("one", "203.0.113.4");
         for (jail, addr) in [("one", "192.0.2.1"), ("two", "192.0.2.1"), ("one", "192.0.2.2"), ("one", "198.51.100.8"), ("one", "198.51.100.7")] {
@@ -165,11 +170,11 @@ namespaced! {
         lab.wait_for_ban("two", "198.51.100.127");
         assert!(!is_banned("two", "198.51.100.128"));
 
-        lab.fail("three-a.log", "192.0.2.3", 3);
+        lab.append("three-a.log", &line("192.0.2.3").replace("root", "$(x)'`").repeat(3));
         lab.fail("three-b.log", "192.0.2.4", 2);
         lab.wait_for_ban("three", "192.0.2.4");
         let asked = fs::read_to_string(lab.path("asked")).unwrap();
-        assert!(asked.starts_with("192.0.2.3\n192.0.2.3\n192.0.2.3\n"), "{asked}");
+        assert!(asked.starts_with(&"192.0.2.3 3.2.0.192. $(x)'`\n".repeat(3)), "{asked}");
         assert!(!is_banned("three", "192.0.2.3"));
         assert!(run("iptables -t raw -S").contains("ringfence"));
     }
@@ -233,7 +238,8 @@ namespaced! {
             "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\
              [one]\nenabled = true\nlogpath = @one.log\n\
              [two]\nenabled = true\nlogpath = @two.log\n\
-             [recidive]\nenabled = true\nfilter = recidive\nlogpath = @fail2ban.log\nmaxretry = 2\nbantime = 1w\nfindtime = 1d\n",
+             [recidive]\nenabled = true\nfilter = recidive\nlogpath = @fail2ban.log\nmaxretry = 2\nbantime = 1w\nfindtime = 1d\n\
+             ignorecommand = echo <ip> >> @asked; test <ip> = 203.0.113.7\n",
         );
         // The stock filter itself, with what it includes.
         for name in ["recidive.conf", "common.conf"] {
@@ -248,8 +254,15 @@ namespaced! {
         lab.fail("one.log", "203.0.113.2", 1);
         lab.wait_for_ban("one", "203.0.113.2");
         assert!(!is_banned("recidive", "203.0.113.2") && !is_banned("recidive", "203.0.113.1"));
+        for log in ["one.log", "two.log"] {
+            lab.fail(log, "203.0.113.7", 1); // whom the command knows
+        }
+        lab.wait_for_ban("two", "203.0.113.7");
         lab.fail("two.log", "203.0.113.1", 1);
         lab.wait_for_ban("recidive", "203.0.113.1");
+        assert!(!is_banned("recidive", "203.0.113.7"));
+        let asked = fs::read_to_string(lab.path("asked")).unwrap();
+        assert_eq!(asked.matches("203.0.113.7\n").count(), 2, "{asked}");
         assert!(!is_banned("recidive", "203.0.113.2"), "banned once");
         assert!(!log.exists(), "no log in between");
     }

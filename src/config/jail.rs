@@ -17,6 +17,7 @@ use crate::frame::Framing;
 use crate::frame::charset::{Charset, UnknownCharset};
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
+use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// The action that bans in our own sets.
@@ -49,6 +50,8 @@ pub struct JailConfig {
     /// What its stock actions of fail2ban's keep in the kernel; none if it bans in a set
     /// of ours.
     pub stock: Vec<Layout>,
+    /// Is it told whenever a host name in its lines is looked up (`usedns = warn`)?
+    pub warns_of_names: bool,
     /// Is it one of those that run without any configuration?
     pub built_in: bool,
 }
@@ -103,10 +106,33 @@ pub struct IgnoreCommand {
     pub command: String,
     /// How long its answers are remembered.
     pub cache: Option<IgnoreCache>,
+    /// How long a ban of its jail lasts, as fail2ban writes it: seconds, -1 for ever.
+    pub bantime: String,
 }
 
+/// The tags that are filled in for `ignorecommand`, beside those of what the filter captured
+/// (`<F-USER>`).
+pub const IGNORE_TAGS: [&str; 15] = [
+    "ip",
+    "fid",
+    "family",
+    "time",
+    "matches",
+    "failures",
+    "ip-host",
+    "ip-rev",
+    "bantime",
+    "bancount",
+    "restored",
+    "br",
+    "sp",
+    "fq-hostname",
+    "sh-hostname",
+];
+
 impl IgnoreCommand {
-    fn texts(&self) -> impl Iterator<Item = &str> {
+    /// All its texts with tags.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
         let key = self.cache.iter().map(|cache| cache.key.as_str());
         key.chain([self.command.as_str()])
     }
@@ -119,11 +145,12 @@ fn unknown_tag(text: &str) -> Option<&str> {
         .skip(1)
         .filter_map(|rest| rest.split_once('>'));
     let mut names = tags.map(|(name, _)| name);
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_/".contains(letter);
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
     names.find(|name| {
         !name.is_empty()
             && name.chars().all(is_part)
-            && !["ip", "fid", "family", "time"].contains(name)
+            && !IGNORE_TAGS.contains(name)
+            && !name.starts_with("F-")
     })
 }
 
@@ -200,6 +227,10 @@ impl Reader {
             command: text.ignorecommand.clone().map(|command| IgnoreCommand {
                 command,
                 cache: text.ignorecache.clone(),
+                bantime: match text.bantime {
+                    BanTime::For(span) => span.as_secs().to_string(),
+                    BanTime::Forever => "-1".to_owned(),
+                },
             }),
             ..IgnoreConfig::default()
         };
@@ -211,7 +242,8 @@ impl Reader {
         for command in ignore.command.iter().flat_map(IgnoreCommand::texts) {
             if let Some(tag) = unknown_tag(command) {
                 return Err(format!(
-                    "ignorecommand: <{tag}> is not known; <ip>, <fid>, <family> and <time> are"
+                    "ignorecommand: <{tag}> is not known; <{}> and <F-…> are",
+                    IGNORE_TAGS.join(">, <")
                 ));
             }
         }
@@ -259,6 +291,7 @@ impl Reader {
             zone,
             ignore,
             stock,
+            warns_of_names: text.filter_text.usedns == UseDns::Warn,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
     }
@@ -266,6 +299,7 @@ impl Reader {
     /// The jail's filter. A tree's may use our keys for something else: it runs without them.
     fn filter(self, text: &JailText, doubts: &mut Vec<String>) -> Result<Filter, String> {
         let mut patterns = filter_text(&text.filter_text);
+        patterns.captures = text.ignorecommand.is_some();
         let say = |error| format!("filter {}: {error}", text.filter);
         match Filter::compile(&patterns) {
             Err(error) if self.is_tree && error.is_about_sightings() => {
@@ -400,6 +434,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             UseDns::No => Names::No,
             UseDns::Raw => Names::Raw,
         },
+        captures: false,
     }
 }
 
@@ -426,8 +461,9 @@ mod tests {
         for (command, expected) in [
             ("/usr/bin/known <ip> <family>", None),
             ("grep -q <ip> < /etc/known > /dev/null", None),
-            ("known <F-USER>", Some("F-USER")),
-            ("known <ip> <<matches>", Some("matches")),
+            ("known <F-USER> <matches> <ip-rev>", None),
+            ("known <ip> <<ipmatches>", Some("ipmatches")),
+            ("known <jail.found>", Some("jail.found")),
         ] {
             assert_eq!(unknown_tag(command), expected, "{command}");
         }

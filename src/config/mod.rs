@@ -25,7 +25,7 @@ pub use database::Database;
 pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Globals, Root, Roots};
 use jail::filter_text;
-pub use jail::{IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
+pub use jail::{IGNORE_TAGS, IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
 use native::{Settings, SettingsError};
 
 /// Our own jails and filters, as they stand in the source tree.

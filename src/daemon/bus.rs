@@ -25,7 +25,7 @@ use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
 use crate::feed::Command;
-use crate::ticket::{Order, Set};
+use crate::ticket::{Failure, Order, Set};
 use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
@@ -42,6 +42,8 @@ pub struct Outlets {
     pub feed: tokio_mpsc::UnboundedSender<Command>,
     /// To the thread that asks about flows.
     pub flows: SyncSender<Addr>,
+    /// Failures of jails that watch bans, to be asked about first (`ignorecommand`).
+    pub asked: tokio_mpsc::Sender<Failure>,
 }
 
 /// What the clerk gets.
@@ -273,6 +275,12 @@ impl Bench {
             }
             seen = self.effects.len();
             for failure in failures {
+                if recidive.asks(&failure.jail) {
+                    // If very many wait for that command, this one is not judged.
+                    let asked = self.outlets.as_ref().map(|outlets| &outlets.asked);
+                    let _full = asked.is_some_and(|asked| asked.try_send(failure).is_err());
+                    continue;
+                }
                 let event = Event::Failure(failure);
                 self.engine.handle(event, now, &mut self.effects);
             }

@@ -292,7 +292,7 @@ fn ages(attached: &[Vec<Attached>], shapes: &[Shape], zone: &TimeZone) -> Ages {
 }
 
 /// The jails whose failures must be asked about.
-fn asking(jails: &[JailConfig]) -> HashSet<JailName> {
+pub(super) fn asking(jails: &[JailConfig]) -> HashSet<JailName> {
     let asking = jails.iter().filter(|jail| jail.ignore.command.is_some());
     asking.map(|jail| jail.rules.name.clone()).collect()
 }

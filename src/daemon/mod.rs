@@ -23,6 +23,7 @@ pub mod recidive;
 pub mod registrars;
 pub mod standing;
 pub mod stock;
+mod tags;
 pub mod upgrade;
 pub mod verbs;
 pub mod why;
@@ -205,11 +206,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (clerk, papers) = channel();
     let (feed_sender, feed_commands) = tokio_mpsc::unbounded_channel();
     let (flows, flow_questions) = flows::questions();
+    let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let outlets = Outlets {
         lists,
         clerk,
         feed: feed_sender.clone(),
         flows,
+        asked: asked.clone(),
     };
     // The bans among them are in the kernel already.
     outlets.send(&mut effects, &clock, &mut Vec::new());
@@ -243,7 +246,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     judge.keep(running(&config.jails));
     judge.keep(kept_layouts);
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
-    let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let ways = Ways {
         judge: judge.clone(),
         named,

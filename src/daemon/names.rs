@@ -5,19 +5,20 @@
 //! answer for them: lookups are few at a time, answers are cut and remembered, and when
 //! too many lines wait, the next are dropped and counted rather than the log held up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use domain::resolv::StubResolver;
 use lru::LruCache;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::filter::lines::Named;
-use crate::ticket::Failure;
+use crate::ticket::{Failure, JailName};
 
 /// Lines that may wait for a name; more than an attack writes while one is looked up.
 pub const WAITING_MAX: usize = 1_024;
@@ -28,6 +29,13 @@ pub const LOOKUPS_MAX: usize = 4;
 /// Names of which the addresses are remembered, and how long: fail2ban's figures.
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+
+/// Names that are told by themselves when they are looked up, since the start: whoever can
+/// write names into a log can write very many.
+const WARNINGS_MAX: usize = 100;
+
+/// How long an address's name is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Addresses of one name that count. An attacker's name server may name the world.
 const ADDRESSES_MAX: usize = 16;
@@ -63,8 +71,23 @@ pub async fn all(names: Vec<String>, patience: Duration) -> HashMap<String, Vec<
     }
 }
 
-/// Looks up the names of those who failed, and hands on a failure for each address.
-pub async fn serve(mut named: mpsc::Receiver<Named>, failures: mpsc::Sender<Failure>) {
+/// The name of an address, by its PTR record; `None` if there is no answer in time.
+pub async fn name_of(ip: IpAddr) -> Option<String> {
+    let resolver = StubResolver::new();
+    let lookup = tokio::time::timeout(PATIENCE, resolver.lookup_addr(ip));
+    let names = lookup.await.ok()?.ok()?;
+    let name = names.iter().next()?.to_string();
+    Some(name.trim_end_matches('.').to_owned())
+}
+
+/// Looks up the names of those who failed, and hands on a failure for each address. `warns`
+/// says whether a jail wants that to be told (`usedns = warn`).
+pub async fn serve(
+    mut named: mpsc::Receiver<Named>,
+    failures: mpsc::Sender<Failure>,
+    warns: impl Fn(&JailName) -> bool,
+) {
+    let mut warnings = Warnings::default();
     let mut known: LruCache<Box<str>, (Instant, Vec<IpAddr>)> = LruCache::new(REMEMBERED_MAX);
     let mut waiting: HashMap<Box<str>, Vec<Named>> = HashMap::new();
     let mut lookups = JoinSet::new();
@@ -95,10 +118,40 @@ pub async fn serve(mut named: mpsc::Receiver<Named>, failures: mpsc::Sender<Fail
             }
             else => return,
         };
+        if let Some(one) = of.iter().find(|one| warns(one.jail())) {
+            warnings.tell(one, &ips);
+        }
         for one in of {
             for ip in &ips {
                 let _stopping = failures.send(one.at(*ip)).await.is_err();
             }
+        }
+    }
+}
+
+/// Warnings of names that were looked up: one for each name, and not for very many.
+#[derive(Default)]
+struct Warnings {
+    told: HashSet<Box<str>>,
+    untold: u64,
+}
+
+impl Warnings {
+    fn tell(&mut self, named: &Named, ips: &[IpAddr]) {
+        if self.told.contains(&named.name) {
+            return;
+        }
+        if self.told.len() < WARNINGS_MAX {
+            self.told.insert(named.name.clone());
+            warn!(jail = %named.jail(), name = %named.name, ?ips, "looked up, since a line names its host so; whoever rules that name's zone chooses whom it blames (usedns = no ends that)");
+            return;
+        }
+        self.untold += 1;
+        if self.untold.is_power_of_two() {
+            warn!(
+                names = self.untold,
+                "more names of hosts in lines were looked up (usedns = warn)"
+            );
         }
     }
 }

@@ -220,13 +220,17 @@ impl Operator {
             let operator = self.clone();
             move |jail: &JailName| operator.ignore_command(jail)
         };
+        let warns = {
+            let operator = self.clone();
+            move |jail: &JailName| operator.warns_of_names(jail)
+        };
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             warn!(%error, "systemd could not be told that we are ready");
         }
         tokio::select! {
             served = control::serve(listener, handler, self.stop.notified()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
-            () = names::serve(ways.names, ways.asked) => {}
+            () = names::serve(ways.names, ways.asked, warns) => {}
             () = ignorecommand::serve(ways.questions, command, self.judge.clone()) => {}
             () = self.look_after_protected() => {}
             () = self.look_after_names() => {}
@@ -361,6 +365,12 @@ impl Operator {
                 }
             }
         }
+    }
+
+    fn warns_of_names(&self, jail: &JailName) -> bool {
+        let jails = &self.changing.borrow().config.jails;
+        let mut jails = jails.iter().filter(|one| one.rules.name == *jail);
+        jails.any(|jail| jail.warns_of_names)
     }
 
     fn ignore_command(&self, jail: &JailName) -> Option<IgnoreCommand> {

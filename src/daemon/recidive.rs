@@ -2,18 +2,23 @@
 //! as the line that fail2ban would have written, without a file in between. So rotation
 //! loses none, and none counts twice.
 
+use std::collections::HashSet;
+
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use super::intake::asking;
 use crate::config::Config;
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
-use crate::ticket::{Ban, Failure};
+use crate::ticket::{Ban, Failure, JailName};
 use crate::time::Time;
 
 /// The jails that watch bans.
 pub struct Recidive {
     lineup: Lineup,
     line: String,
+    /// The jails that have an `ignorecommand`.
+    asking: HashSet<JailName>,
 }
 
 impl Recidive {
@@ -32,8 +37,14 @@ impl Recidive {
         let lineup = |attached| Recidive {
             lineup: Lineup::new(attached, 0, TimeZone::system(), Time::now()),
             line: String::new(),
+            asking: asking(&config.jails),
         };
         (!attached.is_empty()).then(|| lineup(attached))
+    }
+
+    /// Must this jail's failures be asked about first?
+    pub fn asks(&self, jail: &JailName) -> bool {
+        self.asking.contains(jail)
     }
 
     /// Whom these jails blame for a ban.

@@ -248,10 +248,11 @@ impl Engine {
     }
 
     fn failure(&mut self, failure: &Failure, now: Time, effects: &mut Vec<Effect>) {
-        let Some(jail) = self.jails.get(&failure.jail) else {
+        let Some(jail) = self.jails.get_mut(&failure.jail) else {
             return;
         };
         let offender = offender(jail, failure.addr, &self.protected);
+        let offender = jail.counted_for(failure, offender);
         if self.protected.covers(&failure.addr) || jail.rules.ignored.covers(&failure.addr) {
             effects.push(Effect::Tell(Tell::Protected {
                 jail: failure.jail.clone(),

@@ -10,7 +10,7 @@ use super::*;
 use crate::ban::store::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
-use crate::ticket::{FormTries, Registration, Sight, Sighting, Trust};
+use crate::ticket::{Captured, FormTries, Registration, Sight, Sighting, Trust};
 
 pub(super) const START: i64 = 1_000_000;
 
@@ -87,6 +87,16 @@ fn play(
             now,
             effects,
         ),
+        ["id", jail, addr, id] => {
+            let Event::Failure(mut failure) = failure(jail, ip(addr), 0, now) else {
+                unreachable!()
+            };
+            failure.captured = Some(Box::new(Captured {
+                id: Some((*id).into()),
+                groups: Vec::new(),
+            }));
+            engine.handle(Event::Failure(failure), now, effects);
+        }
         [trust @ ("hint" | "proof"), jail, addr, rest @ ..] => {
             let trust = match *trust {
                 "proof" => Trust::Proof,
@@ -224,6 +234,7 @@ fn failure(jail: &str, ip: IpAddr, form: u32, time: Time) -> Event {
         trust: Trust::Hint,
         user: None,
         line: "line".into(),
+        captured: None,
     })
 }
 
@@ -915,6 +926,7 @@ fn tries_outlive_the_run_that_counted_them() {
             trust: Trust::Hint,
             user: None,
             line: "a line".into(),
+            captured: None,
         };
         Event::Failure(failure)
     };
@@ -973,4 +985,34 @@ fn tries_outlive_the_run_that_counted_them() {
     let banned = |effect: &Effect| matches!(effect, Effect::Tell(Tell::Banned(ban)) if ban.tries == 3 && ban.addr == "192.0.2.1".parse().unwrap());
     assert_eq!(effects.iter().filter(|effect| banned(effect)).count(), 1);
     assert_eq!(second.bans_total(), 1);
+}
+
+/// Measured on fail2ban 1.0.2: failures count by their id, and the first address that had it
+/// is banned; an address with many ids has the tries of each.
+#[test]
+fn failures_of_one_id_count_for_the_first_address() {
+    let mut rules = rules("sshd");
+    (rules.tally, rules.apiban) = (Tally::Matches, false);
+    let (protected, checks) = (Protected::default(), Checks::default());
+    check_with(
+        Engine::new(vec![rules], protected, checks, Time::from_secs(START)),
+        "0 id sshd 192.0.2.1 abc
+         1 id sshd 192.0.2.2 abc
+         1 id sshd 192.0.2.2 other
+         2 id sshd 192.0.2.2 another
+         2 bad sshd 192.0.2.2
+         3 id sshd 192.0.2.3 abc
+         4 id sshd 192.0.2.3 abc",
+        expect![[r#"
+            0 tell found 192.0.2.1 1/3
+            1 tell found 192.0.2.2 2/3
+            1 tell found 192.0.2.2 1/3
+            2 tell found 192.0.2.2 1/3
+            2 tell found 192.0.2.2 1/3
+            3 block sshd 192.0.2.1 3600s
+            3 record ban sshd 192.0.2.1
+            3 tell banned 192.0.2.1 maxretry after 3
+            4 tell found 192.0.2.3 1/3
+        "#]],
+    );
 }

@@ -212,6 +212,7 @@ impl Follower {
             return each(Match {
                 form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
                 sight: Some(*sight),
+                captures: false,
                 id: None,
                 host,
                 time: seen.time,
@@ -320,6 +321,7 @@ impl Follower {
         let mut made = Match {
             form: u16::try_from(place).unwrap_or(u16::MAX),
             sight: None,
+            captures: filter.captures,
             id: None,
             host: None,
             time: seen.time,

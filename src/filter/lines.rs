@@ -24,7 +24,7 @@ use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
 use super::tally::{Clock, Tally};
 use crate::addr::Addr;
-use crate::ticket::{Failure, JailName, Sighting, Trust};
+use crate::ticket::{Captured, Failure, JailName, Sighting, Trust};
 use crate::time::Time;
 
 /// A live line whose date is further from now than this counts as written now:
@@ -86,9 +86,15 @@ pub struct Named {
     trust: Trust,
     user: Option<Box<str>>,
     line: Box<str>,
+    captured: Option<Box<Captured>>,
 }
 
 impl Named {
+    /// The jail whose filter matched.
+    pub fn jail(&self) -> &JailName {
+        &self.jail
+    }
+
     /// The failure, now that one of the host's addresses is known.
     pub fn at(&self, ip: IpAddr) -> Failure {
         Failure {
@@ -99,6 +105,7 @@ impl Named {
             trust: self.trust,
             user: self.user.clone(),
             line: self.line.clone(),
+            captured: self.captured.clone(),
         }
     }
 }
@@ -531,6 +538,7 @@ fn blame(jail: &JailName, form: u32, found: Match, each: &mut dyn FnMut(Found)) 
     let user = found.groups.full("user");
     let user = user.map(|user| matched::cut(user, USER_BYTES_MAX).into());
     let addr = found.addr();
+    let captured = found.captured();
     let line = found.evidence.into_text();
     if let (Some(sight), Some(addr)) = (found.sight, addr) {
         each(Found::Sighting(Sighting {
@@ -551,6 +559,7 @@ fn blame(jail: &JailName, form: u32, found: Match, each: &mut dyn FnMut(Found)) 
             trust,
             user,
             line,
+            captured,
         }));
     } else if let Some(Host::Name(name)) = found.host {
         each(Found::Named(Named {
@@ -561,6 +570,7 @@ fn blame(jail: &JailName, form: u32, found: Match, each: &mut dyn FnMut(Found)) 
             trust,
             user,
             line,
+            captured,
         }));
     }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Names;
-use super::groups::Groups;
+use super::groups::{Groups, Value};
 use crate::addr::Addr;
-use crate::ticket::{Sight, Trust};
+use crate::ticket::{Captured, Sight, Trust};
 use crate::time::Time;
 
 /// Lines that are kept of one failure. Jails keep five unless told otherwise.
@@ -15,6 +15,9 @@ const EVIDENCE_LINES_MAX: usize = 20;
 
 /// Bytes of a line that are kept as evidence.
 const EVIDENCE_BYTES_MAX: usize = 512;
+
+/// Groups that are kept of one failure for a command; a pattern has a handful.
+const GROUPS_MAX: usize = 64;
 
 /// The longest character in UTF-8.
 const CHAR_BYTES_MAX: usize = 4;
@@ -26,6 +29,8 @@ pub struct Match {
     pub form: u16,
     /// What it is if it is no failure.
     pub sight: Option<Sight>,
+    /// Is all wanted that was captured?
+    pub(super) captures: bool,
     /// The id that the pattern gives by `<F-ID>`; it goes before the host.
     pub id: Option<Box<str>>,
     /// The host that it names. Without id and host the match is pending: a later line
@@ -72,6 +77,30 @@ impl fmt::Display for Host {
 pub(super) struct Nobody;
 
 impl Match {
+    /// What there is to say besides whom it blames; nothing in most filters.
+    pub(super) fn captured(&self) -> Option<Box<Captured>> {
+        let host = self.host.as_ref().map(ToString::to_string);
+        let other = |id: &&str| host.as_ref().is_some_and(|host| host != id);
+        let id = self.id.as_deref().filter(other).map(Box::from);
+        if id.is_none() && !self.captures {
+            return None;
+        }
+        let text = |value: &Value| match value {
+            Value::Text(text) => cut(text, EVIDENCE_BYTES_MAX).into(),
+            Value::List(parts) => {
+                let parts: Vec<&str> = parts.iter().flatten().map(|part| &**part).collect();
+                cut(&parts.join(" "), EVIDENCE_BYTES_MAX).into()
+            }
+        };
+        let groups = self.groups.iter().take(GROUPS_MAX);
+        let groups = groups.filter(|_| self.captures);
+        let groups = groups.map(|(name, value)| (name.into(), text(value)));
+        Some(Box::new(Captured {
+            id,
+            groups: groups.collect(),
+        }))
+    }
+
     /// Does it name nobody yet?
     pub fn is_pending(&self) -> bool {
         self.id.is_none() && self.host.is_none()

@@ -61,6 +61,8 @@ pub struct FilterText {
     pub datepattern: Option<String>,
     /// What a host name means.
     pub names: Names,
+    /// Is all that it captures wanted, for a command?
+    pub captures: bool,
 }
 
 /// The patterns of what is no failure and says something all the same. Only lines that no
@@ -147,6 +149,7 @@ pub struct Filter {
     maxlines: usize,
     datepattern: Option<String>,
     names: Names,
+    captures: bool,
     literals: Option<Vec<Literal>>,
     doubt_literals: Option<Vec<Literal>>,
 }
@@ -192,6 +195,7 @@ impl Filter {
             maxlines: 1,
             datepattern: None,
             names: Names::No,
+            captures: false,
             literals: Some(Vec::new()),
             doubt_literals: Some(Vec::new()),
         }
@@ -264,6 +268,7 @@ impl Filter {
             maxlines: text.maxlines.max(1) as usize,
             datepattern: text.datepattern.clone(),
             names: text.names,
+            captures: text.captures,
             literals,
             doubt_literals,
         })

@@ -11,6 +11,7 @@ pub mod brake;
 pub mod evidence;
 pub mod formula;
 pub mod history;
+pub mod ids;
 pub mod protect;
 pub mod scans;
 pub mod sources;
@@ -25,6 +26,7 @@ use crate::time::{BanTime, Time};
 use bantime::Increment;
 use evidence::Evidence;
 use history::Past;
+use ids::Ids;
 use protect::Protected;
 use window::{News, Try, Window};
 
@@ -109,6 +111,7 @@ pub struct Jail {
     pub rules: Rules,
     window: Window,
     evidence: Evidence,
+    ids: Ids,
     /// Failures seen since the start.
     pub failures_total: u64,
 }
@@ -120,6 +123,7 @@ impl Jail {
             rules,
             window: Window::default(),
             evidence: Evidence::default(),
+            ids: Ids::default(),
             failures_total: 0,
         }
     }
@@ -130,6 +134,17 @@ impl Jail {
             Some(_) => failure.trust,
             None => Trust::Proof,
         }
+    }
+
+    /// For whom a failure counts that would count for `offender` by its address: as in
+    /// fail2ban, those of one id (`<F-ID>`) count for the first of them.
+    pub fn counted_for(&mut self, failure: &Failure, offender: Addr) -> Addr {
+        let Some(id) = failure.id().filter(|_| self.rules.tally == Tally::Matches) else {
+            return offender;
+        };
+        let (window, form) = (&self.window, ids::form(id));
+        self.ids
+            .offender(id, offender, |known| window.has(known, form))
     }
 
     /// Counts a failure for `offender` and judges it, with so many times the patience that
@@ -148,7 +163,7 @@ impl Jail {
         self.failures_total += 1;
         let form = match self.rules.tally {
             Tally::Tries => failure.form,
-            Tally::Matches => 0,
+            Tally::Matches => failure.id().map_or(0, ids::form),
         };
         let one = Try {
             form,

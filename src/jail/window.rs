@@ -193,6 +193,12 @@ impl Window {
         tries.map_or(0, |tries| tries.failures)
     }
 
+    /// Has an offender tries of this form?
+    pub fn has(&self, offender: &Addr, form: u32) -> bool {
+        let tries = self.offenders.peek(offender);
+        tries.is_some_and(|tries| tries.forms.iter().any(|known| known.form == form))
+    }
+
     /// The time of an offender's last failure.
     pub fn last(&self, offender: &Addr) -> Option<Time> {
         self.offenders.peek(offender).map(|tries| tries.last)

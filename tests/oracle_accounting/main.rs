@@ -232,6 +232,7 @@ impl Ours {
                     trust: Trust::Hint,
                     user: None,
                     line: line.as_str().into(),
+                    captured: None,
                 };
                 self.engine
                     .handle(Event::Failure(failure), now, &mut effects);

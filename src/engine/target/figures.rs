@@ -71,6 +71,7 @@ impl Play {
                 trust: Trust::Proof,
                 user: Some(user.into()),
                 line: "line".into(),
+                captured: None,
             };
             self.events.push((secs, Event::Failure(failure)));
         }
