@@ -13,6 +13,10 @@ use ipnet::IpNet;
 /// An IPv6 customer is given a /64 at least, so an IPv6 attacker owns one.
 pub const V6_OFFENDER_PREFIX: u8 = 64;
 
+/// What one site is given of IPv4, as a rule, and of IPv6.
+const V4_NETWORK_PREFIX: u8 = 24;
+const V6_NETWORK_PREFIX: u8 = 48;
+
 /// One host, or one prefix, in canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Addr(IpNet);
@@ -34,6 +38,15 @@ impl Addr {
         match ip.to_canonical() {
             IpAddr::V4(v4) => Addr::host(IpAddr::V4(v4)),
             v6 => Addr::prefix(v6, V6_OFFENDER_PREFIX),
+        }
+    }
+
+    /// The network that a host is thought to share with its neighbours: the IPv4 /24, or the
+    /// IPv6 /48.
+    pub fn network(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            v4 @ IpAddr::V4(_) => Addr::prefix(v4, V4_NETWORK_PREFIX),
+            v6 => Addr::prefix(v6, V6_NETWORK_PREFIX),
         }
     }
 

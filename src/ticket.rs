@@ -269,6 +269,8 @@ pub enum Reason {
     Scan,
     /// It is known-good, and failed many times `maxretry`: its signalling is held back.
     Throttled,
+    /// More of its network's hosts than the jail tolerates are banned: a network.
+    Crowd,
 }
 
 impl Reason {
@@ -281,6 +283,7 @@ impl Reason {
             Reason::Hints => "hints",
             Reason::Scan => "scan",
             Reason::Throttled => "throttled",
+            Reason::Crowd => "aggregate",
         }
     }
 
@@ -293,6 +296,7 @@ impl Reason {
             Reason::Hints,
             Reason::Scan,
             Reason::Throttled,
+            Reason::Crowd,
         ]
         .into_iter()
         .find(|reason| reason.word() == word)

@@ -233,6 +233,39 @@ namespaced! {
 }
 
 namespaced! {
+    /// Three of a network are banned, and so it is; whom we protect passes the kernel's door.
+    fn a_network_is_banned_around_a_protected_host() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\nenabled = true\nfilter = logins\naction = ringfence\nmaxretry = 1\nlogtimezone = UTC\n\
+             [one]\nlogpath = @one.log\naggregate = 2\n[two]\nlogpath = @one.log\n\
+             [bad]\nlogpath = @one.log\naggregate = many\n",
+        );
+        let settings = fs::read_to_string(lab.path("ringfence.toml")).unwrap();
+        lab.write("ringfence.toml", &format!("protect = [\"203.0.113.9\"]\n{settings}"));
+        lab.start();
+        assert!(lab.said().contains("jail bad: aggregate = many: it is a number"), "{}", lab.said());
+        for host in ["203.0.113.1", "203.0.113.2", "203.0.113.9"] {
+            lab.fail("one.log", host, 1);
+        }
+        lab.wait_for_ban("one", "203.0.113.2");
+        assert!(!is_banned("one", "203.0.113.200"));
+        for prefix in ["203.0.113.3", "2001:db8:1:1::1", "2001:db8:1:2::1", "2001:db8:1:3::1"] {
+            lab.fail("one.log", prefix, 1);
+        }
+        lab.wait_for_ban("one", "203.0.113.200");
+        lab.wait_for_ban("one", "2001:db8:1:ffff::1");
+        assert!(!is_banned("one", "203.0.114.1") && !is_banned("two", "203.0.113.200"));
+        run("ipset test ringfence-allow 203.0.113.9");
+        let mut daemon = lab.daemon.take().unwrap();
+        run(&format!("kill -TERM {}", daemon.id()));
+        daemon.wait().unwrap();
+        run("ipset flush ringfence-one");
+        lab.start();
+        assert!(is_banned("one", "203.0.113.200"), "from the database");
+    }
+}
+
+namespaced! {
     fn recidive_is_shown_the_bans() {
         let mut lab = Lab::new(
             "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\

@@ -258,6 +258,7 @@ impl Reader {
                 name: text.name.as_str().into(),
                 maxretry: text.maxretry,
                 findtime: text.findtime,
+                aggregate: judgement::aggregate(text)?,
                 maxmatches: text.maxmatches,
                 bantime: text.bantime,
                 increment: text.bantime_increment.clone(),

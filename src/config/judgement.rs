@@ -1,6 +1,7 @@
 //! Keys of our jails for which fail2ban has no word: how they judge what is not proven.
 
 use super::fail2ban::{JailText, timespan};
+use crate::jail::crowd::OFFENDERS_MAX;
 use crate::time::BanTime;
 
 /// How long a ban lasts that rests on hints (`hints`). Where the filter marks no proofs
@@ -28,6 +29,21 @@ pub(super) fn maxchallenges(text: &JailText) -> Result<Option<u32>, String> {
         _ => Err(format!(
             "maxchallenges = {written}: it is a number of challenges, at least 1; leave it out to \
              count none"
+        )),
+    }
+}
+
+/// How many banned offenders of one network are tolerated before it is banned (`aggregate`).
+pub(super) fn aggregate(text: &JailText) -> Result<Option<u32>, String> {
+    let Some(written) = text.filter_text.extra.get("aggregate") else {
+        return Ok(None);
+    };
+    match written.trim().parse() {
+        Ok(0) => Ok(None),
+        Ok(count) if count <= OFFENDERS_MAX => Ok(Some(count)),
+        _ => Err(format!(
+            "aggregate = {written}: it is a number of banned offenders in one network, up to \
+             {OFFENDERS_MAX}; 0 bans no networks"
         )),
     }
 }

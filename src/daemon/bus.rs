@@ -25,7 +25,7 @@ use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
 use crate::feed::Command;
-use crate::ticket::{Failure, Order, Set};
+use crate::ticket::{Failure, Order, Reason, Set};
 use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
@@ -269,7 +269,9 @@ impl Bench {
         while seen < self.effects.len() {
             let mut failures = Vec::new();
             for effect in self.effects.iter().skip(seen) {
-                if let Effect::Tell(Tell::Banned(ban)) = effect {
+                if let Effect::Tell(Tell::Banned(ban)) = effect
+                    && ban.reason != Reason::Crowd
+                {
                     recidive.see(ban, now, &mut |failure| failures.push(failure));
                 }
             }

@@ -8,6 +8,7 @@
 
 mod about;
 mod again;
+mod crowd;
 mod event;
 mod flows;
 mod list;
@@ -478,7 +479,8 @@ impl Engine {
         self.ledger.insert(&ban, now);
         effects.push(Effect::Order(order));
         effects.push(self.recorded(&ban, lines, count));
-        effects.push(Effect::Tell(Tell::Banned(ban)));
+        effects.push(Effect::Tell(Tell::Banned(ban.clone())));
+        self.crowd(&ban, now, effects);
         Ok(())
     }
 

@@ -126,6 +126,7 @@ pub(super) fn operators_rules() -> Rules {
         name: OPERATOR_JAIL.into(),
         maxretry: u32::MAX,
         findtime: Duration::ZERO,
+        aggregate: None,
         maxmatches: 0,
         bantime: BanTime::Forever,
         increment: Increment::default(),

@@ -190,6 +190,7 @@ impl Engine {
                     effects.push(Effect::Order(order));
                 }
                 self.ledger.insert(&ban, now);
+                self.crowd_again(&ban, now);
                 effects.push(Effect::Tell(Tell::Restored(ban)));
             }
             None if held.is_some() => {

@@ -98,6 +98,15 @@ impl Engine {
         }
     }
 
+    /// Is somebody in this network who is more than a stranger?
+    pub(super) fn has_friends(&self, network: &Addr, now: Time) -> bool {
+        let mut standings = self.target.standings.all();
+        let is_friend =
+            |addr: &Addr| network.overlaps(addr) && self.rank(addr, now) != Rank::Stranger;
+        self.target.infrastructure.any_inside(network)
+            || standings.any(|kept| is_friend(&kept.addr))
+    }
+
     pub(super) fn is_throttled(&self, addr: &Addr) -> bool {
         let ban = |jail: &JailName| self.ledger.get(jail, addr);
         let mut bans = self.jails.keys().filter_map(ban);

@@ -19,6 +19,7 @@ pub(super) fn rules(name: &str) -> Rules {
         name: name.into(),
         maxretry: 3,
         findtime: Duration::from_secs(600),
+        aggregate: None,
         maxmatches: 5,
         bantime: BanTime::For(Duration::from_secs(3_600)),
         increment: Increment::default(),
@@ -1015,4 +1016,133 @@ fn failures_of_one_id_count_for_the_first_address() {
             4 tell found 192.0.2.3 1/3
         "#]],
     );
+}
+
+/// Who may be in a network that is banned, and who not.
+fn aggregating(protected: &[&str], ignored: &[&str]) -> Engine {
+    let mut rules = rules("sshd");
+    (rules.tally, rules.apiban, rules.maxretry) = (Tally::Matches, false, 1);
+    rules.aggregate = Some(2);
+    let addrs = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect::<Vec<Addr>>()
+    };
+    rules.ignored = Protected::only(addrs(ignored));
+    let protected = Protected::new(addrs(protected));
+    Engine::new(
+        vec![rules],
+        protected,
+        Checks::default(),
+        Time::from_secs(START),
+    )
+}
+
+const CROWD: &str = "0 bad sshd 203.0.113.1
+     1 bad sshd 203.0.113.1
+     1 bad sshd 203.0.113.2
+     2 bad sshd 203.0.113.9
+     3 bad sshd 203.0.113.3
+     4 bad sshd 198.51.100.1
+     3605 tick";
+
+#[test]
+fn a_network_of_many_offenders_is_banned_around_a_protected_host() {
+    check_with(
+        aggregating(&["203.0.113.9"], &[]),
+        CROWD,
+        expect![[r#"
+        0 block sshd 203.0.113.1 3600s
+        0 record ban sshd 203.0.113.1
+        0 tell banned 203.0.113.1 maxretry after 1
+        1 block sshd 203.0.113.1 3600s
+        1 record prolonged sshd 203.0.113.1
+        1 block sshd 203.0.113.2 3600s
+        1 record ban sshd 203.0.113.2
+        1 tell banned 203.0.113.2 maxretry after 1
+        2 tell Protected
+        3 block sshd 203.0.113.3 3600s
+        3 record ban sshd 203.0.113.3
+        3 tell banned 203.0.113.3 maxretry after 1
+        3 block sshd 203.0.113.0/24 3600s
+        3 record ban sshd 203.0.113.0/24
+        3 tell banned 203.0.113.0/24 aggregate after 3
+        4 block sshd 198.51.100.1 3600s
+        4 record ban sshd 198.51.100.1
+        4 tell banned 198.51.100.1 maxretry after 1
+        3605 unblock sshd 203.0.113.1
+        3605 tell unbanned 203.0.113.1
+        3605 unblock sshd 203.0.113.2
+        3605 tell unbanned 203.0.113.2
+        3605 unblock sshd 203.0.113.0/24
+        3605 tell unbanned 203.0.113.0/24
+        3605 unblock sshd 203.0.113.3
+        3605 tell unbanned 203.0.113.3
+        3605 unblock sshd 198.51.100.1
+        3605 tell unbanned 198.51.100.1
+    "#]],
+    );
+}
+
+#[test]
+fn networks_of_the_operators_and_of_friends_are_not_banned() {
+    for (protected, ignored, infrastructure) in [
+        (&["203.0.113.128/25"][..], &[][..], None),
+        (&["203.0.112.0/23", "198.51.100.0/24"], &[], None),
+        (&[], &["203.0.113.9"], None),
+        (&[], &["203.0.113.64/28"], None),
+        (&[], &[], Some("203.0.113.9")),
+    ] {
+        let mut engine = aggregating(protected, ignored);
+        let mut effects = Vec::new();
+        let infrastructure = infrastructure.map(|text| text.parse().unwrap());
+        let event = Event::Infrastructure(Protected::only(infrastructure));
+        engine.handle(event, Time::from_secs(START), &mut effects);
+        for host in 1..8 {
+            let addr = Addr::host([203, 0, 113, host].into());
+            let event = failure("sshd", addr.ip(), 0, Time::from_secs(START));
+            engine.handle(event, Time::from_secs(START), &mut effects);
+        }
+        let bans = engine.ledger().of_jail("sshd");
+        assert!(
+            bans.into_iter().all(|ban| ban.addr.is_host()),
+            "{protected:?} {ignored:?}"
+        );
+    }
+}
+
+#[test]
+fn a_banned_network_outlives_a_restart_and_a_pardon_of_one_host_does_not_lift_it() {
+    let now = Time::from_secs(START);
+    let mut engine = aggregating(&[], &[]);
+    let mut effects = Vec::new();
+    for host in 1..=3 {
+        let event = failure("sshd", [203, 0, 113, host].into(), 0, now);
+        engine.handle(event, now, &mut effects);
+    }
+    let network: Addr = "203.0.113.0/24".parse().unwrap();
+    let ban = engine.ledger().get("sshd", &network).expect("a network");
+    assert_eq!((ban.reason, ban.tries), (Reason::Crowd, 3));
+    let pardon = engine.unban("203.0.113.1".parse().unwrap(), now, &mut effects);
+    assert_eq!(
+        (pardon.lifted.len(), &*pardon.wider),
+        (1, &[ban.clone()][..])
+    );
+
+    let old = OldBan {
+        jail: ban.jail.clone(),
+        addr: ban.addr,
+        since: ban.since,
+        bantime: Some(BanTime::For(Duration::from_secs(3_600))),
+        reason: ban.reason,
+        tries: ban.tries,
+    };
+    let mut second = aggregating(&[], &[]);
+    let before = Before {
+        bans: vec![old],
+        ..Before::default()
+    };
+    second.restore(before, now + Duration::from_secs(60), &mut effects);
+    assert_eq!(second.ledger().get("sshd", &network), Some(ban));
 }

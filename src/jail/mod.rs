@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod alarms;
 pub mod bantime;
 pub mod brake;
+pub mod crowd;
 pub mod evidence;
 pub mod formula;
 pub mod history;
@@ -21,9 +22,10 @@ pub mod window;
 use std::time::Duration;
 
 use crate::addr::Addr;
-use crate::ticket::{Failure, FormTries, JailName, Reason, Trust, Verdict};
+use crate::ticket::{Ban, Failure, FormTries, JailName, Reason, Trust, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
+use crowd::Crowds;
 use evidence::Evidence;
 use history::Past;
 use ids::Ids;
@@ -39,6 +41,9 @@ pub struct Rules {
     pub maxretry: u32,
     /// Within how long.
     pub findtime: Duration,
+    /// How many banned offenders of one network are tolerated before it is banned; none if
+    /// networks are never banned. (`aggregate`)
+    pub aggregate: Option<u32>,
     /// How many lines are kept of an offender as evidence; 0 is none.
     pub maxmatches: u32,
     /// How long a ban lasts.
@@ -112,6 +117,7 @@ pub struct Jail {
     window: Window,
     evidence: Evidence,
     ids: Ids,
+    crowds: Crowds,
     /// Failures seen since the start.
     pub failures_total: u64,
 }
@@ -124,6 +130,7 @@ impl Jail {
             window: Window::default(),
             evidence: Evidence::default(),
             ids: Ids::default(),
+            crowds: Crowds::default(),
             failures_total: 0,
         }
     }
@@ -202,6 +209,13 @@ impl Jail {
         }
     }
 
+    /// Counts a ban of this jail for its network; gives the network and its banned
+    /// offenders if they are too many.
+    pub fn crowd(&mut self, ban: &Ban, now: Time) -> Option<(Addr, u32)> {
+        let tolerated = self.rules.aggregate?;
+        self.crowds.add(ban.addr, ban.until, tolerated, now)
+    }
+
     /// Takes out the last lines that tell of an offender, for its ban.
     pub fn take_lines(&mut self, offender: &Addr) -> Box<str> {
         self.evidence.take(offender)
@@ -229,6 +243,7 @@ impl Jail {
 
     /// Forgets what all offenders inside `addr` did.
     pub fn forget_inside(&mut self, addr: &Addr) {
+        self.crowds.forget(addr);
         self.window.forget_inside(addr);
     }
 

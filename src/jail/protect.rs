@@ -50,6 +50,13 @@ impl Protected {
             && (self.covers(prefix) || next().is_some_and(|addr| prefix.contains(addr)))
     }
 
+    /// Does a protected network share something with this prefix, or is all of it protected?
+    pub fn any_network_inside(&self, prefix: &Addr) -> bool {
+        let inside = self.addrs.range(prefix..);
+        let mut inside = inside.take_while(|addr| prefix.contains(addr));
+        self.covers(prefix) || inside.any(|addr| !addr.is_host())
+    }
+
     /// All of them, for the kernel's allow set and for showing, in order.
     pub fn addrs(&self) -> Vec<Addr> {
         self.addrs.iter().copied().collect()

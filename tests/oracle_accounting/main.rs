@@ -86,6 +86,7 @@ fn jails(dice: &mut Dice, count: usize) -> (Vec<Rules>, Value) {
             name: (*name).into(),
             maxretry: dice.pick(&[1, 2, 3, 3, 5, 8]),
             findtime: Duration::from_secs(dice.pick(&[60, 600, 600, 3_600])),
+            aggregate: None,
             maxmatches: dice.pick(&[1, 3, 5, 20]),
             bantime: match u64::try_from(bantime) {
                 Ok(secs) => BanTime::For(Duration::from_secs(secs)),

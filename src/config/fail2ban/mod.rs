@@ -51,6 +51,7 @@ pub const OUR_KEYS: &[&str] = &[
     "hints",
     "maxchallenges",
     "framing",
+    "aggregate",
 ];
 
 /// What a tree says.

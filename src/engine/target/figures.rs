@@ -137,6 +137,7 @@ struct Outcome {
 
 fn engine() -> Engine {
     let rules = Rules {
+        aggregate: None,
         name: "asterisk".into(),
         maxretry: MAXRETRY,
         findtime: Duration::from_secs(600),
