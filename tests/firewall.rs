@@ -58,4 +58,127 @@ namespaced! {
         wait("its answer", is_well, || lab.log());
         assert_eq!(lab.json(&["status"])["banned"], 2);
     }
+
+    fn what_others_take_away_comes_back() {
+        let mut lab = Lab::new("protect = ['198.51.100.99']\n", "maxretry = 3");
+        run("iptables -t raw -N neighbour");
+        run("iptables -t raw -A PREROUTING -s 198.51.100.50 -j neighbour");
+        run("ip6tables -t raw -A PREROUTING -p udp --dport 9 -j ACCEPT");
+        let before = |program: &str| {
+            let rules = run(&format!("{program} -t raw -S"));
+            rules.lines().filter(|line| !line.contains("ringfence")).collect::<Vec<_>>().join("\n")
+        };
+        let (four, six) = (before("iptables"), before("ip6tables"));
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        may_send_from("2001:db8:bad::/48");
+        let (server, server6) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0").unwrap());
+        for addr in ["198.51.100.1", "2001:db8:bad:1::5"] {
+            lab.fail(addr, 3);
+            lab.wait_for_ban(addr);
+        }
+        lab.says(0, &["ban", "198.51.100.96/30"]);
+        let is_whole = || {
+            let counts = ["iptables", "ip6tables"].map(|program| {
+                run(&format!("{program} -t raw -S")).matches("--match-set ringfence src").count()
+            });
+            counts == [1, 1]
+                && !reaches("198.51.100.1", &server)
+                && !reaches("198.51.100.98", &server)
+                && reaches("198.51.100.99", &server)
+                && !reaches("2001:db8:bad:1::5", &server6)
+        };
+        assert!(is_whole(), "{}", lab.log());
+        let damages: [&[&str]; 7] = [
+            &["iptables -t raw -D PREROUTING 1"],
+            &["ip6tables -t raw -D PREROUTING 1"],
+            &["ipset flush ringfence-kamailio"],
+            &["ipset flush ringfence-kamailio6", "ipset flush ringfence-allow"],
+            &["ipset del ringfence ringfence-operator"],
+            &["ipset flush"],
+            &["forget"],
+        ];
+        for damage in damages {
+            // A minute is over, as far as the keeper knows.
+            lab.says(0, &["firewall", "repair"]);
+            assert!(is_whole());
+            let repairs = lab.json(&["status"])["firewall_repairs"].as_u64().unwrap();
+            match damage {
+                ["forget"] => lab::forget_all(),
+                commands => commands.iter().for_each(|command| drop(run(command))),
+            }
+            wait(&format!("the repair of {damage:?}"), || {
+                lab.json(&["status"])["firewall_repairs"].as_u64() > Some(repairs) && is_whole()
+            }, || lab.log());
+            if damage != ["forget"] { // that took the neighbour's rules as well
+                assert_eq!((before("iptables"), before("ip6tables")), (four.clone(), six.clone()));
+            }
+        }
+        assert_eq!(lab.json(&["status"])["firewall_missing"], serde_json::json!([]));
+    }
+
+    fn a_fight_is_reported_and_not_fought() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        lab.says(0, &["ban", "198.51.100.1"]);
+        let is_there = || run("iptables -t raw -S").contains("--match-set ringfence src");
+        for repairs in 1..=3 {
+            run("iptables -t raw -F");
+            let is_repaired = || is_there() && lab.json(&["status"])["firewall_repairs"] == repairs;
+            wait("the repair", is_repaired, || lab.log());
+        }
+        run("iptables -t raw -F");
+        let fight = || lab.json(&["status"])["firewall_fight"].as_str().map(str::to_owned);
+        wait("the report", || fight().is_some(), || lab.log());
+        assert!(!is_there());
+        assert!(lab.says(0, &["status"]).contains("FIREWALL: somebody took rules"), "{}", lab.log());
+        assert_eq!(lab.log().matches("again and again").count(), 1);
+        lab.says(0, &["firewall", "repair"]);
+        assert!(is_there() && fight().is_none());
+    }
+
+    fn a_pause_lifts_every_drop_and_ends_by_itself() {
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        lab.says(0, &["ban", "198.51.100.1"]);
+        assert!(!reaches("198.51.100.1", &server));
+        assert!(lab.says(1, &["pause", "2d"]).contains("a pause lasts for"));
+        assert!(lab.says(0, &["pause", "10m"]).contains("nothing is dropped until"));
+        assert!(reaches("198.51.100.1", &server));
+        lab.fail("198.51.100.2", 3); // watching goes on
+        lab.wait_for_ban("198.51.100.2");
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("PAUSED: nothing is dropped for ") && !text.contains("FIREWALL"), "{text}");
+        assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));
+        assert!(reaches("198.51.100.2", &server), "a reload does not end it");
+
+        // Somebody takes all of it away meanwhile: sets come back, drops do not.
+        lab::forget_all();
+        let is_back = || lab.is_blocked("ringfence-kamailio", "198.51.100.2");
+        wait("the sets", is_back, || lab.log());
+        assert!(reaches("198.51.100.2", &server));
+
+        // Nor does a crash end it.
+        let until = lab.json(&["status"])["paused_until"].clone();
+        assert!(until.is_i64(), "{until}");
+        lab.signal("KILL");
+        lab.start();
+        assert_eq!(lab.json(&["status"])["paused_until"], until);
+        assert!(reaches("198.51.100.1", &server));
+        assert!(lab.says(0, &["resume"]).contains("in force again"));
+        assert!(!reaches("198.51.100.1", &server) && !reaches("198.51.100.2", &server));
+        assert!(lab.says(0, &["resume"]).contains("there was no pause"));
+
+        lab.says(0, &["pause", "1s"]);
+        wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
+        assert!(lab.json(&["status"])["paused_until"].is_null());
+
+        // It is over while nobody is there to see it.
+        lab.says(0, &["pause", "1s"]);
+        lab.signal("KILL");
+        lab.start();
+        wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
+    }
 }

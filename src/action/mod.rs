@@ -22,10 +22,12 @@ mod error;
 mod family;
 mod firewall;
 pub mod ipset;
+mod monitor;
 pub mod name;
 pub mod netlink;
 pub mod nftables;
 mod program;
+pub mod saved;
 pub mod stock;
 
 use std::fmt;
@@ -33,7 +35,8 @@ use std::fmt;
 pub use choice::Backend;
 pub use error::Error;
 pub use family::{Family, Kept};
-pub use firewall::{Firewall, Missing, Note};
+pub use firewall::{Firewall, Glance, Missing, Note};
+pub use monitor::Monitor;
 
 use crate::addr::Addr;
 use crate::ticket::{Order, Set};

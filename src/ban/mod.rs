@@ -142,12 +142,6 @@ impl Ledger {
         page.flat_map(|(jail, page)| page.bans.iter().map(|(addr, held)| held.ban(jail, *addr)))
     }
 
-    /// Whom one jail holds, in no order.
-    pub fn addrs_of(&self, jail: &str) -> impl Iterator<Item = Addr> {
-        let page = self.jails.get(jail).into_iter();
-        page.flat_map(|page| page.bans.keys().copied())
-    }
-
     /// How many bans one jail holds.
     pub fn len_of(&self, jail: &str) -> usize {
         self.jails.get(jail).map_or(0, |page| page.bans.len())

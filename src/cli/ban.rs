@@ -30,7 +30,7 @@ pub(super) struct UnbanArguments {
 }
 
 /// Seconds in a duration such as `2h`; digits alone are seconds.
-fn secs(text: &str) -> Result<u64, String> {
+pub(super) fn secs(text: &str) -> Result<u64, String> {
     let wrong = || "write seconds, or units as in `90s`, `2h` or `1d 12h`".to_owned();
     if let Ok(secs) = text.parse() {
         return Ok(secs);

@@ -11,6 +11,8 @@ mod ask;
 mod ban;
 mod check;
 mod examine;
+mod firewall;
+mod pause;
 mod protect;
 mod regex;
 mod reload;
@@ -79,6 +81,13 @@ enum Verb {
     Reload(reload::Arguments),
     /// End the daemon and take its rules out of the kernel: nothing is blocked any more
     Stop(stop::Arguments),
+    /// Look at the firewall: sets and counters, what is missing, what will hurt at boot
+    #[command(subcommand)]
+    Firewall(firewall::Verb),
+    /// Lift every drop for a while; watching goes on, and it ends by itself
+    Pause(pause::Arguments),
+    /// End a pause
+    Resume(pause::ResumeArguments),
     /// Look at APIBAN, or ask it about an address
     #[command(subcommand)]
     Apiban(apiban::Verb),
@@ -177,6 +186,9 @@ pub fn main() -> ExitCode {
         Verb::Protect(arguments) => protect::run(&cli.common, arguments),
         Verb::Reload(arguments) => reload::run(&cli.common, arguments),
         Verb::Stop(arguments) => stop::run(&cli.common, arguments),
+        Verb::Firewall(verb) => firewall::run(&cli.common, verb),
+        Verb::Pause(arguments) => pause::pause(&cli.common, arguments),
+        Verb::Resume(arguments) => pause::resume(&cli.common, arguments),
         Verb::Apiban(verb) => apiban::run(&cli.common, verb),
     };
     match done {

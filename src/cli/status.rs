@@ -2,6 +2,7 @@
 //! wrong stands first.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -40,8 +41,21 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
         "ringfence {}, running for {up} (pid {})",
         status.version, status.pid
     )?;
+    if let Some(until) = status.paused_until {
+        let until = Time::from_secs(until);
+        alarm(
+            text,
+            &format!(
+                "PAUSED: nothing is dropped for {} more, until {until}; `ringfence resume` ends it",
+                human(until.since(now))
+            ),
+        )?;
+    }
     for missing in &status.firewall_missing {
-        writeln!(text, "  FIREWALL: {missing}")?;
+        alarm(text, &format!("FIREWALL: {missing}"))?;
+    }
+    if let Some(fight) = &status.firewall_fight {
+        alarm(text, &format!("FIREWALL: {fight}"))?;
     }
     if let Some(trouble) = &status.database_trouble {
         writeln!(
@@ -144,6 +158,14 @@ fn write_alarms(text: &mut String, standing: &StandingShown, now: Time) -> std::
         )?;
     }
     Ok(())
+}
+
+/// A line that somebody must see: red where there are colours.
+fn alarm(text: &mut String, line: &str) -> std::fmt::Result {
+    match std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true => writeln!(text, "  \x1b[1;31m{line}\x1b[0m"),
+        false => writeln!(text, "  {line}"),
+    }
 }
 
 fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Result {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{Level, debug, error, warn};
 
 use super::clock::{Clock, LOOK_EVERY};
+use super::keeper::Bell;
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
 use crate::addr::Addr;
@@ -112,6 +113,7 @@ struct Bench {
     action: Box<dyn Action + Send>,
     outlets: Option<Outlets>,
     recidive: Option<Recidive>,
+    bell: Bell,
     effects: Vec<Effect>,
     bans: Vec<Order>,
     /// When the clock looks next; none while it does not sleep.
@@ -126,6 +128,7 @@ impl Judge {
         action: Box<dyn Action + Send>,
         outlets: Outlets,
         recidive: Option<Recidive>,
+        bell: Bell,
     ) -> Judge {
         Judge(Arc::new(Court {
             bench: Mutex::new(Bench {
@@ -134,6 +137,7 @@ impl Judge {
                 action,
                 outlets: Some(outlets),
                 recidive,
+                bell,
                 effects: Vec::new(),
                 bans: Vec::new(),
                 alarm: None,
@@ -299,8 +303,11 @@ impl Bench {
         outlets.send(&mut self.effects, &self.clock, &mut self.bans);
         while !self.bans.is_empty() {
             let mut answers = Vec::new();
+            let bell = &self.bell;
             self.action.apply(&self.bans, &mut |outcome| {
-                answers.extend(answer(outcome));
+                if bell.hears(&outcome) {
+                    answers.extend(answer(outcome));
+                }
             });
             self.bans.clear();
             self.bans.shrink_to(ORDERS_KEPT);
@@ -318,6 +325,7 @@ pub fn load_lists(
     mut action: Box<dyn Action + Send>,
     orders: Receiver<Order>,
     judge: Judge,
+    bell: Bell,
 ) -> anyhow::Result<JoinHandle<()>> {
     named("lists", move || {
         let mut waiting = Vec::new();
@@ -325,7 +333,9 @@ pub fn load_lists(
             waiting.push(order);
             waiting.extend(orders.try_iter());
             action.apply(&waiting, &mut |outcome| {
-                if let Some(event) = answer(outcome) {
+                if bell.hears(&outcome)
+                    && let Some(event) = answer(outcome)
+                {
                     judge.event(event);
                 }
             });
@@ -348,7 +358,7 @@ pub(super) fn answer(outcome: Outcome) -> Option<Event> {
             return Some(Event::Refused { set, addr });
         }
         Outcome::Refused { set, addr, error } => {
-            error!(?set, %addr, %error, "an order could not be carried out; a restart puts rules and sets back");
+            error!(?set, %addr, %error, "an order could not be carried out; what is missing is put back in a moment");
         }
         Outcome::Full { set, error } => error!(?set, %error, "a kernel set is full"),
     }

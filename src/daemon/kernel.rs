@@ -29,12 +29,14 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// Puts the sets and rules in place; entries that are there stay.
+    /// Puts the sets and rules in place; entries that are there stay. In a pause the drops
+    /// are lifted.
     pub fn open(
         dry_run: bool,
         config: &Config,
         sets: &[Set],
         stock: Stock,
+        paused: bool,
     ) -> anyhow::Result<Kernel> {
         if dry_run {
             return Ok(Kernel::DryRun);
@@ -50,8 +52,8 @@ impl Kernel {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
                 Note::Enlarged { .. } | Note::TookOver { .. } => info!("{note}"),
-                Note::Lifted
-                | Note::NoIpv6 { .. }
+                Note::Lifted => debug!("{note}"),
+                Note::NoIpv6 { .. }
                 | Note::NoThrottle { .. }
                 | Note::OtherStays { .. }
                 | Note::Stray { .. } => {
@@ -59,7 +61,10 @@ impl Kernel {
                 }
             }
         }
-        firewall.lay()?; // a run that ended while they were lifted leaves no hole
+        match paused {
+            true => firewall.lift()?,
+            false => firewall.lay()?, // a run that ended while they were lifted leaves no hole
+        }
         remove_strays(&mut firewall, config);
         Ok(Kernel::Firewall {
             firewall: Box::new(firewall),
@@ -207,17 +212,6 @@ pub fn remove_strays(firewall: &mut Firewall, config: &Config) {
                 "sets of jails that are gone are taken away"
             ),
             Err(error) => warn!(%error, "sets of jails that are gone could not be taken away"),
-        }
-    }
-}
-
-/// Says what the kernel lacks; an empty list is good.
-pub fn missing(firewall: &mut Firewall) -> Vec<String> {
-    match firewall.check() {
-        Ok(missing) => missing.iter().map(ToString::to_string).collect(),
-        Err(error) => {
-            warn!(%error, "the firewall cannot be looked at");
-            vec![error.to_string()]
         }
     }
 }

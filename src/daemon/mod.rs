@@ -14,10 +14,12 @@ pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
 pub mod journals;
+pub mod keeper;
 pub mod kernel;
 pub mod marks;
 pub mod names;
 pub mod operator;
+pub mod pause;
 pub mod protected;
 pub mod recidive;
 pub mod registrars;
@@ -53,6 +55,7 @@ use bus::{Judge, Outlets};
 use clock::Clock;
 use ignored::Answers;
 use intake::{Intake, Progress, Ways};
+use keeper::{Bell, Keeper};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::{Found, Known, Names, guarded};
@@ -177,7 +180,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let sets = stock::sets_beside(&layouts, &rules);
     let stock = stock::take_over(&archive, &config, &layouts);
     let kept_layouts = stock::fact(&stock.layouts());
-    let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock)?;
+    let paused_until = pause::before(&archive, started);
+    let paused = paused_until.is_some();
+    let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock, paused)?;
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
     let before = Before {
@@ -225,17 +230,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let conntrack = flows::open();
     engine.flows_can_be_asked(conntrack.is_some());
-    let judge = Judge::new(
-        engine,
-        clock,
-        Box::new(hands),
-        outlets,
-        Recidive::new(&config),
-    );
+    let bell = Bell::new()?;
+    let recidive = Recidive::new(&config);
+    let hands = Box::new(hands);
+    let judge = Judge::new(engine, clock, hands, outlets, recidive, bell.clone());
     let trouble = clerk::Trouble::default();
     let mut threads = vec![
         judge.start_clock()?,
-        bus::load_lists(actions.lists, list_orders, judge.clone())?,
+        bus::load_lists(actions.lists, list_orders, judge.clone(), bell.clone())?,
         stock::start(actions.stock, waiting, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
@@ -243,6 +245,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         threads.push(flows::start(conntrack, flow_questions, judge.clone())?);
     }
     registrars::start(config.settings.registrars.clone(), judge.clone())?;
+    let mut keeper = None;
+    if let Some(firewall) = another {
+        let (one, thread) = Keeper::start(firewall, sets, paused_until, judge.clone(), bell)?;
+        keeper = Some(one);
+        threads.push(thread);
+    }
     judge.keep(running(&config.jails));
     judge.keep(kept_layouts);
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
@@ -263,7 +271,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         options: options.clone(),
         started,
         firewall,
-        kernel: another,
+        keeper: keeper.clone(),
         door: door.clone(),
         judge: judge.clone(),
         intake,
@@ -291,6 +299,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     ))?;
     // A lookup may take as long as the system's resolver is patient; nobody waits for it.
     runtime.shutdown_background();
+    if let Some(keeper) = keeper {
+        keeper.close();
+    }
     match finish(stopped, &judge, &door, threads) {
         Ending::Leave | Ending::Lift => Ok(()),
         Ending::Purge if options.dry_run => Ok(()),

@@ -19,19 +19,20 @@ use super::clerk::Trouble;
 use super::clock::Clock;
 use super::ignored::{self, Answers};
 use super::intake::{self, Intake, LogStatus};
+use super::keeper::{Condition, Keeper};
 use super::protected::{self, Found, Known, NamesDue};
 use super::recidive::Recidive;
 use super::standing;
 use super::upgrade::Program;
 use super::verbs::{
-    ApibanShown, BanShown, Checked, JailShown, LogShown, Pardoned, Reloaded, Status, Verb,
+    ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, Pardoned, Reloaded, Status,
+    Verb,
 };
 use super::why::{self, Evidence, Why};
 use super::{
-    Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, running,
-    stock, update_protected,
+    Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, pause,
+    running, stock, update_protected,
 };
-use crate::action::Firewall;
 use crate::addr::Addr;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
@@ -69,8 +70,8 @@ pub struct Parts {
     pub started: Time,
     /// Where bans go, in words.
     pub firewall: String,
-    /// A handle on the firewall; none in a dry run.
-    pub kernel: Option<Firewall>,
+    /// Who looks after the firewall; none in a dry run.
+    pub keeper: Option<Keeper>,
     /// The way to jails with stock actions.
     pub door: stock::Door,
     /// The engine.
@@ -116,7 +117,6 @@ pub struct Stopped {
 }
 
 struct Changing {
-    kernel: Option<Firewall>,
     config: Config,
     known: Vec<Known>,
     found: Found,
@@ -132,6 +132,7 @@ pub struct Operator {
     options: Options,
     started: Time,
     firewall: String,
+    keeper: Option<Keeper>,
     door: stock::Door,
     judge: Judge,
     intake: Intake,
@@ -152,7 +153,7 @@ impl Operator {
             options,
             started,
             firewall,
-            kernel,
+            keeper,
             door,
             judge,
             intake,
@@ -167,7 +168,6 @@ impl Operator {
             program,
         } = parts;
         let changing = Changing {
-            kernel,
             config,
             known,
             found,
@@ -182,6 +182,7 @@ impl Operator {
             options,
             started,
             firewall,
+            keeper,
             door,
             judge,
             intake,
@@ -445,6 +446,10 @@ impl Operator {
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade()),
             Verb::Stop { purge } => reply(self.end(purge)),
+            Verb::Pause { secs } => reply(pause::begin(self.keeper.as_ref(), &self.judge, secs)),
+            Verb::Firewall => reply(self.firewall()),
+            Verb::Repair => reply(self.kept().and_then(Keeper::repair)),
+            Verb::Resume => reply(pause::end(self.keeper.as_ref(), &self.judge)),
             Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
         }
@@ -466,8 +471,9 @@ impl Operator {
         });
         let files = self.intake.files().await.unwrap_or_default();
         let apiban = self.apiban();
-        let mut changing = self.changing.borrow_mut();
-        let changing = &mut *changing;
+        let keeper = self.keeper.as_ref();
+        let kept = keeper.map(Keeper::condition).unwrap_or_default();
+        let changing = self.changing.borrow();
         let known = &changing.known;
         let standing = self.engine(|engine| standing::shown(engine, known, Time::now()));
         Status {
@@ -476,11 +482,10 @@ impl Operator {
             started: self.started.as_secs(),
             dry_run: self.options.dry_run,
             firewall: self.firewall.clone(),
-            firewall_missing: changing
-                .kernel
-                .as_mut()
-                .map(kernel::missing)
-                .unwrap_or_default(),
+            paused_until: kept.paused_until.map(|until| until.as_secs()),
+            firewall_missing: kept.missing,
+            firewall_fight: kept.fight,
+            firewall_repairs: kept.repairs,
             database_trouble: self.trouble.get(),
             banned,
             bans_total,
@@ -549,11 +554,9 @@ impl Operator {
             Ok(Ok(written)) => written,
             _ => Err("it takes too long".to_owned()),
         };
-        let mut changing = self.changing.borrow_mut();
-        let kept = changing
-            .kernel
-            .as_mut()
-            .map(|kernel| kernel.counters(&addr));
+        let changing = self.changing.borrow();
+        let keeper = self.keeper.as_ref();
+        let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
         let mut trouble = Vec::new();
         let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
         let evidence = Evidence {
@@ -596,16 +599,36 @@ impl Operator {
         })
     }
 
+    fn kept(&self) -> Result<&Keeper, String> {
+        let keeper = self.keeper.as_ref();
+        keeper.ok_or_else(|| "this is a dry run: nothing is in the kernel".to_owned())
+    }
+
+    fn firewall(&self) -> Result<FirewallShown, String> {
+        let keeper = self.kept()?;
+        let Condition {
+            missing,
+            paused_until,
+            repairs,
+            fight,
+        } = keeper.condition();
+        Ok(FirewallShown {
+            firewall: self.firewall.clone(),
+            sets: keeper.sets(),
+            paused_until: paused_until.map(|until| until.as_secs()),
+            missing,
+            fight,
+            repairs,
+        })
+    }
+
     /// Ends the daemon. The rules go at once, however long all else takes.
     fn end(&self, purge: bool) -> Result<u32, String> {
-        let mut changing = self.changing.borrow_mut();
-        if let Some(kernel) = &mut changing.kernel {
-            let lifted = kernel.lift(); // quick; and the rules go in any case
-            let removed = kernel.remove_rules();
-            removed.or(lifted).map_err(|error| error.to_string())?;
+        if let Some(keeper) = &self.keeper {
+            keeper.lift_for_good()?;
         }
         self.door.end(true);
-        changing.ending = match purge {
+        self.changing.borrow_mut().ending = match purge {
             true => Ending::Purge,
             false => Ending::Lift,
         };
@@ -655,10 +678,8 @@ impl Operator {
         self.changing.borrow().answers.fill(&mut config.jails);
         let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         let layouts = stock::layouts(&config);
-        if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
-            kernel
-                .ensure(&stock::sets_beside(&layouts, &rules))
-                .map_err(|error| error.to_string())?;
+        if let Some(keeper) = &self.keeper {
+            keeper.set_sets(stock::sets_beside(&layouts, &rules))?;
         }
         self.door.add(&layouts);
         let checks = checks(&feed_settings);
@@ -674,8 +695,9 @@ impl Operator {
         }
         self.judge.keep(stock::fact(&layouts));
         self.judge.keep(running(&config.jails));
-        if let Some(kernel) = &mut self.changing.borrow_mut().kernel {
-            kernel::remove_strays(kernel, &config); // nobody orders anything in them any more
+        if let Some(keeper) = &self.keeper {
+            // Nobody orders anything in them any more.
+            keeper.with(|firewall| kernel::remove_strays(firewall, &config));
         }
         self.judge.watch_bans(Recidive::new(&config));
         self.intake.set_jails(config.jails.clone());

@@ -41,6 +41,17 @@ pub enum Verb {
         #[serde(default)]
         purge: bool,
     },
+    /// Lift every drop for so long.
+    Pause {
+        /// In seconds.
+        secs: u64,
+    },
+    /// End a pause.
+    Resume,
+    /// Which objects are in the kernel, and how are they?
+    Firewall,
+    /// Put back what is missing in the kernel, and all that is in force, now.
+    Repair,
     /// How is APIBAN?
     ApibanStatus,
     /// What does APIBAN say of an address?
@@ -196,8 +207,14 @@ pub struct Status {
     pub dry_run: bool,
     /// Where bans go, in words.
     pub firewall: String,
+    /// Until when nothing is dropped; null if there is no pause.
+    pub paused_until: Option<i64>,
     /// What is missing in the kernel just now; empty if all is well.
     pub firewall_missing: Vec<String>,
+    /// Somebody takes away again what is put back, so that is left off for now; null if not.
+    pub firewall_fight: Option<String>,
+    /// How often something was put back since the start.
+    pub firewall_repairs: u64,
     /// What is wrong with the database; null if all is well.
     pub database_trouble: Option<String>,
     /// Bans in force, of all jails.
@@ -217,6 +234,47 @@ pub struct Status {
     pub protected: Vec<Known>,
     /// What is wrong with the configuration.
     pub problems: Vec<String>,
+}
+
+/// The answer to [`Verb::Pause`] and [`Verb::Resume`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Until when nothing is dropped; null if drops are in force.
+    pub until: Option<i64>,
+    /// Was there a pause before?
+    pub was_paused: bool,
+}
+
+/// One kernel set of ours and what has met it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetShown {
+    /// What it is for: `allow`, `throttled`, `apiban`, or a jail's name.
+    pub set: String,
+    /// How many addresses should be in it.
+    pub in_force: usize,
+    /// How many entries the kernel has.
+    pub entries: usize,
+    /// Packets that met them: dropped ones, or let through by the allow set.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The answer to [`Verb::Firewall`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirewallShown {
+    /// Where bans go, in words.
+    pub firewall: String,
+    /// All sets.
+    pub sets: Vec<SetShown>,
+    /// Until when nothing is dropped; null if there is no pause.
+    pub paused_until: Option<i64>,
+    /// What is missing just now; empty if all is well.
+    pub missing: Vec<String>,
+    /// See [`Status::firewall_fight`].
+    pub fight: Option<String>,
+    /// See [`Status::firewall_repairs`].
+    pub repairs: u64,
 }
 
 /// The answer to [`Verb::Unban`].

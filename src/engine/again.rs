@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use super::restore::NO_PAGE;
-use super::{Effect, Engine, block};
+use super::{Effect, Engine, set_of};
 use crate::addr::Addr;
-use crate::ticket::{Entry, Order, Set};
+use crate::ticket::{Entry, JailName, Order, Set};
 use crate::time::Time;
 
 /// A witness has so long to live at least: two looks, and the kernel's rounding.
@@ -18,78 +18,93 @@ const WITNESS_LASTS: Duration = Duration::from_secs(10);
 impl Engine {
     /// Everybody who is in force in this set.
     pub fn in_force(&self, set: &Set) -> Vec<Addr> {
-        match set {
-            Set::Allow => self.protected.addrs(),
-            Set::Jail(jail) => self.ledger.addrs_of(jail).collect(),
-            Set::Throttled => Vec::new(),
-            Set::List => self.list.keys().copied().map(Addr::host).collect(),
-        }
+        self.all_of(set).map(|(addr, _)| addr).collect()
     }
 
-    /// How many are in force in this set.
-    pub fn count_in_force(&self, set: &Set) -> usize {
+    /// No more than so many are in force in this set. This is known without counting.
+    pub fn in_force_max(&self, set: &Set) -> usize {
         match set {
             Set::Allow => self.protected.addrs().len(),
             Set::Jail(jail) => self.ledger.len_of(jail),
-            Set::Throttled => 0,
+            Set::Throttled => self.ledger.len(),
             Set::List => self.list.len(),
         }
     }
 
     /// Orders those of `addrs` again that are in force in this set.
     pub fn lay_again(&self, set: &Set, addrs: &[Addr], now: Time, effects: &mut Vec<Effect>) {
-        if *set == Set::List {
-            let entry = |addr: &Addr| {
-                let expires = self.list.get(&addr.ip()).filter(|end| **end > now)?;
-                Some(Entry::lasting(*addr, expires.since(now)))
+        let still = addrs.iter().filter_map(|addr| {
+            let end = self.end_of(set, addr)?;
+            let span = match end {
+                Some(end) if end <= now => return None,
+                Some(end) => end.since(now),
+                None => Duration::MAX,
             };
-            let entries: Vec<Entry> = addrs.iter().filter_map(entry).collect();
-            return effects.push(Effect::Order(Order::Load {
-                set: Set::List,
+            Some(Entry::lasting(*addr, span))
+        });
+        let set = set.clone();
+        match set {
+            Set::List => effects.push(Effect::Order(Order::Load {
+                set,
                 page: NO_PAGE,
-                entries: entries.into(),
-            }));
+                entries: still.collect(),
+            })),
+            _ => effects.extend(still.map(|entry| {
+                let set = set.clone();
+                Effect::Order(Order::Block { set, entry })
+            })),
         }
-        let protected = self.protected.addrs();
-        let order = |addr: &Addr| match set {
-            Set::Jail(jail) => block(&self.ledger.get(jail, addr)?, now),
-            _ => protected.contains(addr).then(|| Order::Block {
-                set: set.clone(),
-                entry: Entry {
-                    addr: *addr,
-                    timeout_secs: 0,
-                },
-            }),
-        };
-        effects.extend(addrs.iter().filter_map(order).map(Effect::Order));
     }
 
     /// Is this address in force in this set, and for a while yet? Then a kernel that does
     /// not know it has lost it.
     pub fn is_witness(&self, set: &Set, addr: &Addr, now: Time) -> bool {
-        let end = match set {
-            Set::Allow => return self.protected.addrs().contains(addr),
-            Set::Jail(jail) => match self.ledger.get(jail, addr) {
-                Some(ban) => ban.until,
-                None => return false,
-            },
-            Set::Throttled => return false,
-            Set::List => match self.list.get(&addr.ip()) {
-                Some(expires) => Some(*expires),
-                None => return false,
-            },
-        };
-        end.is_none_or(|end| end > now + WITNESS_LASTS)
+        self.end_of(set, addr).is_some_and(|end| lasts(end, now))
     }
 
     /// Any such address of one family. This may look at all that are in force.
     pub fn witness(&self, set: &Set, ipv6: bool, now: Time) -> Option<Addr> {
-        let fits = |addr: &Addr| addr.is_ipv6() == ipv6 && self.is_witness(set, addr, now);
+        let fits = |(addr, end): &(Addr, Option<Time>)| addr.is_ipv6() == ipv6 && lasts(*end, now);
+        let (addr, _) = self.all_of(set).find(fits)?;
+        Some(addr)
+    }
+
+    /// Who is in force in this set, and until when.
+    fn all_of(&self, set: &Set) -> Box<dyn Iterator<Item = (Addr, Option<Time>)> + '_> {
+        let wanted = set.clone();
+        let bans = move |jail: &JailName| -> Vec<(Addr, Option<Time>)> {
+            let bans = self.ledger.of_jail(jail);
+            bans.filter(|ban| set_of(ban) == wanted)
+                .map(|ban| (ban.addr, ban.until))
+                .collect()
+        };
         match set {
-            Set::Allow => self.protected.addrs().into_iter().find(fits),
-            Set::Jail(jail) => self.ledger.addrs_of(jail).find(fits),
-            Set::Throttled => None,
-            Set::List => self.list.keys().copied().map(Addr::host).find(fits),
+            Set::Allow => Box::new(self.protected.addrs().into_iter().map(|addr| (addr, None))),
+            Set::Jail(jail) => Box::new(bans(jail).into_iter()),
+            Set::Throttled => Box::new(self.jails.keys().flat_map(bans)),
+            Set::List => {
+                let listed = self.list.iter();
+                Box::new(listed.map(|(ip, expires)| (Addr::host(*ip), Some(*expires))))
+            }
         }
     }
+
+    /// Until when this address is in force in this set; none if it is not.
+    fn end_of(&self, set: &Set, addr: &Addr) -> Option<Option<Time>> {
+        let ban_in = |jail: &JailName| {
+            let ban = self.ledger.get(jail, addr)?;
+            (set_of(&ban) == *set).then_some(ban.until)
+        };
+        match set {
+            Set::Allow => self.protected.addrs().contains(addr).then_some(None),
+            Set::Jail(jail) => ban_in(jail),
+            Set::Throttled => self.jails.keys().find_map(ban_in),
+            Set::List => self.list.get(&addr.ip()).map(|expires| Some(*expires)),
+        }
+    }
+}
+
+/// Does what ends then last for long enough to be a witness?
+fn lasts(end: Option<Time>, now: Time) -> bool {
+    end.is_none_or(|end| end > now + WITNESS_LASTS)
 }

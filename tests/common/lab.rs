@@ -223,6 +223,7 @@ pub(crate) fn wait(what: &str, is_so: impl Fn() -> bool, explain: impl Fn() -> S
 /// Lets a test send from all addresses of a prefix, which are not our own for all that.
 pub(crate) fn may_send_from(prefix: &str) {
     run(&format!("ip route add local {prefix} dev lo"));
+    run("sysctl -q -w net.ipv6.ip_nonlocal_bind=1"); // IPv4 needs no more than the route
 }
 
 /// The kernel's rules and sets are gone, as after a reboot.
@@ -231,7 +232,7 @@ pub(crate) fn forget_all() {
     run("ip6tables -t raw -F");
     // The kernel lets go of sets a moment after the rules are gone.
     let is_gone = || {
-        let script = "ipset -q destroy ringfence; ipset -q destroy; ipset list -n";
+        let script = "ipset -q destroy ringfence; ipset -q destroy ringfence~lifted; ipset -q destroy; ipset list -n";
         let output = Command::new("sh").args(["-c", script]).output().unwrap();
         output.stdout.is_empty()
     };

@@ -15,7 +15,7 @@ use super::rules::{self, Rule};
 use super::{Header, Ipset, Shape};
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
-use crate::action::firewall::{Missing, Note};
+use crate::action::firewall::{Glance, Missing, Note};
 use crate::action::name::{self, LIFTED, Name, ROOT, SPARE};
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::Addr;
@@ -43,6 +43,8 @@ pub(in crate::action) struct Objects {
     sets: BTreeSet<Set>,
     /// Is there a rule for IPv6?
     ipv6: bool,
+    /// The families with rules that hold back the throttled.
+    throttles: Vec<Family>,
 }
 
 impl Objects {
@@ -53,6 +55,7 @@ impl Objects {
             sizes,
             sets: BTreeSet::new(),
             ipv6: rules::is_spoken(Family::V6),
+            throttles: Vec::new(),
         })
     }
 
@@ -63,6 +66,7 @@ impl Objects {
             sizes: self.sizes,
             sets: self.sets.clone(),
             ipv6: self.ipv6,
+            throttles: self.throttles.clone(),
         })
     }
 
@@ -240,17 +244,21 @@ impl Objects {
     }
 
     /// Bans stand without them, so what is wrong here is a note and no error.
-    fn ensure_throttles(&self, notes: &mut Vec<Note>) {
+    fn ensure_throttles(&mut self, notes: &mut Vec<Note>) {
+        self.throttles.clear();
         if !self.sets.contains(&Set::Throttled) {
             return;
         }
-        for family in self.ruled() {
+        for family in self.ruled().collect::<Vec<_>>() {
             let ruled = Rule::THROTTLES
                 .into_iter()
                 .try_for_each(|rule| rules::ensure(family, rule).map(drop));
-            if let Err(error) = ruled {
-                let reason = error.to_string();
-                notes.push(Note::NoThrottle { family, reason });
+            match ruled {
+                Ok(()) => self.throttles.push(family),
+                Err(error) => {
+                    let reason = error.to_string();
+                    notes.push(Note::NoThrottle { family, reason });
+                }
             }
         }
     }
@@ -299,7 +307,34 @@ impl Objects {
                 missing.push(Missing::Rule { family });
             }
         }
+        if !self.is_lifted()? {
+            for family in self.throttles.iter().copied() {
+                for rule in Rule::THROTTLES {
+                    if !rules::is_present(family, rule)? {
+                        missing.push(Missing::Throttle { family });
+                        break;
+                    }
+                }
+            }
+        }
         Ok(missing)
+    }
+
+    /// The members of the lists, and how often rules refer to lists and small sets: so a
+    /// rule that is gone shows without a program that looks for it. The large sets are not
+    /// asked, since the kernel counts their entries for it.
+    pub(in crate::action) fn glance(&mut self) -> Result<Glance, Error> {
+        let small = [Set::Allow, Set::Throttled];
+        let small = names_of(self.sets.intersection(&BTreeSet::from(small)));
+        let mut seen = Vec::new();
+        for name in small.iter().map(|name| &**name).chain([ROOT, LIFTED]) {
+            let header = self.ipset.header(name)?;
+            let references = header.as_ref().map(|header| u64::from(header.references));
+            let lists = header.filter(Header::is_list);
+            seen.push(references);
+            seen.push(lists.map(|list| u64::from(list.entries)));
+        }
+        Ok(Glance(seen))
     }
 
     /// Hands over every entry of the set, both families, as the kernel has it now.

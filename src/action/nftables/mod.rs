@@ -86,6 +86,9 @@ impl Command {
     }
 }
 
+/// `NFTA_GEN_ID`.
+const GENERATION_ID: u16 = 1;
+
 /// `NFTA_TABLE_*`.
 mod table {
     pub(super) const NAME: u16 = 1;
@@ -244,6 +247,17 @@ impl Nftables {
             asked => asked.map_err(|trouble| explain(trouble, "ask for", TABLE)),
         }?;
         Ok(nftables)
+    }
+
+    /// The number of transactions that the kernel has done, anybody's.
+    fn generation(&mut self) -> Result<Option<u64>, Error> {
+        let mut generation = None;
+        let asked = self.ask(Command::GetGeneration, 0, |_| {}, &mut |reply| {
+            let number = reply.get(GENERATION_ID).and_then(Attribute::be32);
+            generation = number.map(u64::from);
+        });
+        self.unless_missing(asked, "look at the generation")
+            .map(|()| generation)
     }
 
     /// Does all that `fill` writes, or nothing.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
-use crate::action::firewall::{Missing, Note};
+use crate::action::firewall::{Glance, Missing, Note};
 use crate::action::name::{self, Name};
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::{Addr, V6_OFFENDER_PREFIX};
@@ -412,6 +412,12 @@ impl Objects {
             missing.push(Missing::Order);
         }
         Ok(missing)
+    }
+
+    /// Whatever anybody changes counts up the kernel's generation. Our own entries do, too:
+    /// they make us look more closely than needed, not less.
+    pub(in crate::action) fn glance(&mut self) -> Result<Glance, Error> {
+        Ok(Glance(vec![self.nftables.generation()?]))
     }
 
     /// Are the drops out of force by [`Objects::lift`]?

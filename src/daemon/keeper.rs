@@ -1,0 +1,575 @@
+//! The keeper: he sees to it that the kernel's firewall stays what the ledger says.
+//!
+//! Others flush it, rebuild it, empty our sets. He hears of it from the kernel where that
+//! tells (nf_tables), and looks for himself twice a second, which costs some microseconds:
+//! do our rules still refer to the sets, and does each set still hold a witness, an address
+//! that must be in it? If not, he waits until it has been quiet for a moment, since whoever
+//! rebuilds a firewall does it in many steps, and puts back what is missing: objects first,
+//! then in bulk, from the ledger, what sets have lost. Nothing that is not ours is touched.
+//!
+//! **A fight** is not fought: when repairs do not last he says so, stands back until the
+//! firewall has been left alone for a while, and tries again. **A pause** is the operator's:
+//! every drop is lifted until its time is over, and nothing else changes.
+//!
+//! Lock order: the keeper's own, then the judge's. Whoever holds the judge's only rings.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tracing::{debug, error, info, warn};
+
+use super::bus::{self, Judge};
+use super::verbs::SetShown;
+use crate::action::{Error, Family, Firewall, Glance, Monitor, Note, Outcome};
+use crate::addr::Addr;
+use crate::ticket::Set;
+use crate::time::{Time, human};
+
+/// How often he looks. With [`SETTLED_MAX`] it keeps a repair within two seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// It is quiet when nothing has changed for so long.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// He waits for quiet for so long at most.
+const SETTLED_MAX: Duration = Duration::from_millis(1_000);
+
+/// More repairs than this within [`FIGHT_SPAN`] are a fight.
+const REPAIRS_MAX: usize = 3;
+
+/// See [`REPAIRS_MAX`].
+const FIGHT_SPAN: Duration = Duration::from_secs(60);
+
+/// How long the firewall must be left alone until he tries again after a fight.
+const PEACE: Duration = Duration::from_secs(60);
+
+/// A set with more entries than this is searched for another witness only so often, since
+/// that may look at all of them.
+const SEARCHED_OFTEN_MAX: usize = 1_024;
+
+/// See [`SEARCHED_OFTEN_MAX`].
+const SEARCH_EVERY: Duration = Duration::from_secs(30);
+
+/// Entries that are laid on again together: a ban waits for so many, about a millisecond.
+const PART: usize = 1_024;
+
+/// The same for the list, which another thread carries out.
+const LIST_PART: usize = 65_536;
+
+/// Rung by whoever finds that an order cannot be carried out. Cheap to clone.
+#[derive(Clone)]
+pub struct Bell(Arc<BellParts>);
+
+struct BellParts {
+    fd: OwnedFd,
+    /// Sets whose orders were refused.
+    doubtful: Mutex<BTreeSet<Set>>,
+}
+
+impl Bell {
+    /// A bell that nobody has rung.
+    pub fn new() -> anyhow::Result<Bell> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Bell(Arc::new(BellParts {
+            fd: eventfd(0, flags)?,
+            doubtful: Mutex::default(),
+        })))
+    }
+
+    /// Has the keeper look after what was refused, if every other order would be. False for
+    /// all but the first of a set since he looked, which need not be told again.
+    pub fn hears(&self, outcome: &Outcome) -> bool {
+        let (set, error) = match outcome {
+            Outcome::Refused { set, error, .. } => (set.clone(), error),
+            Outcome::LoadFailed { error, .. } => (Set::List, error),
+            _ => return true,
+        };
+        if !matches!(error, Error::Missing { .. }) {
+            return true;
+        }
+        let is_first = self.doubtful().insert(set);
+        if is_first {
+            self.ring();
+        }
+        is_first || matches!(outcome, Outcome::LoadFailed { .. })
+    }
+
+    fn ring(&self) {
+        // It fails only if the bell was rung without end, and then it rings.
+        let _full = rustix::io::write(&self.0.fd, &1_u64.to_ne_bytes());
+    }
+
+    fn take(&self) -> BTreeSet<Set> {
+        let _none = rustix::io::read(&self.0.fd, &mut [0; 8]);
+        std::mem::take(&mut *self.doubtful())
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, BTreeSet<Set>> {
+        self.0
+            .doubtful
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the drops stand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stand {
+    /// In force.
+    Laid,
+    /// Lifted until then.
+    Paused(Time),
+    /// Lifted for good: the daemon ends.
+    Over,
+}
+
+/// How the firewall is, for `status`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Condition {
+    /// What is missing now, in words.
+    pub missing: Vec<String>,
+    /// Until when every drop is lifted.
+    pub paused_until: Option<Time>,
+    /// Repairs since the start.
+    pub repairs: u64,
+    /// Who cannot be lived with, in words.
+    pub fight: Option<String>,
+}
+
+/// The keeper, for whoever asks him. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    post: Arc<Mutex<Post>>,
+    bell: Bell,
+}
+
+/// What he has at his post.
+struct Post {
+    firewall: Firewall,
+    sets: Vec<Set>,
+    judge: Judge,
+    stand: Stand,
+    /// How it looked when all was well; none if that must be seen first.
+    glance: Option<Glance>,
+    witnesses: HashMap<(Set, bool), Witness>,
+    repairs: u64,
+    /// When he repaired lately.
+    lately: VecDeque<Instant>,
+    /// Since when the firewall has been left alone, in a fight.
+    fight: Option<Instant>,
+}
+
+struct Witness {
+    addr: Option<Addr>,
+    searched: Instant,
+}
+
+impl Keeper {
+    /// Takes over a firewall that has these sets. A pause that was begun before goes on.
+    pub fn start(
+        firewall: Firewall,
+        sets: Vec<Set>,
+        paused_until: Option<Time>,
+        judge: Judge,
+        bell: Bell,
+    ) -> anyhow::Result<(Keeper, JoinHandle<()>)> {
+        let monitor = Monitor::open()?;
+        let post = Post {
+            firewall,
+            sets,
+            judge,
+            stand: paused_until.map_or(Stand::Laid, Stand::Paused),
+            glance: None,
+            witnesses: HashMap::new(),
+            repairs: 0,
+            lately: VecDeque::new(),
+            fight: None,
+        };
+        let keeper = Keeper {
+            post: Arc::new(Mutex::new(post)),
+            bell,
+        };
+        let himself = keeper.clone();
+        let thread = bus::named("keeper", move || himself.keep(&monitor))?;
+        Ok((keeper, thread))
+    }
+
+    fn keep(&self, monitor: &Monitor) {
+        loop {
+            self.sleep(monitor, LOOK_EVERY);
+            let doubtful = self.bell.take();
+            monitor.heard();
+            let mut post = self.post();
+            if post.stand == Stand::Over {
+                return;
+            }
+            post.end_pause(Time::now());
+            if !post.is_suspicious(&doubtful) {
+                continue;
+            }
+            drop(post);
+            self.wait_for_quiet(monitor);
+            self.post().mend(&doubtful);
+        }
+    }
+
+    /// Waits until nothing has changed for a moment.
+    fn wait_for_quiet(&self, monitor: &Monitor) {
+        let begun = Instant::now();
+        let mut before = self.post().look();
+        loop {
+            let is_said = self.sleep_quietly(monitor);
+            let now = self.post().look();
+            if (!is_said && now == before) || begun.elapsed() > SETTLED_MAX {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    /// Sleeps until the bell rings or the kernel says something; but for so long at most.
+    fn sleep(&self, monitor: &Monitor, span: Duration) {
+        let mut fds = [
+            PollFd::new(&self.bell.0.fd, PollFlags::IN),
+            PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN),
+        ];
+        let span = Timespec::try_from(span).ok();
+        let _interrupted = poll(&mut fds, span.as_ref());
+    }
+
+    /// Sleeps for [`QUIET`]; did the kernel say anything meanwhile?
+    fn sleep_quietly(&self, monitor: &Monitor) -> bool {
+        monitor.heard();
+        std::thread::sleep(QUIET);
+        monitor.heard()
+    }
+
+    /// The jails have changed: makes what their sets need.
+    pub fn set_sets(&self, sets: Vec<Set>) -> Result<(), String> {
+        let mut post = self.post();
+        post.firewall
+            .ensure(&sets)
+            .map_err(|error| error.to_string())?;
+        post.sets = sets;
+        post.stand_as_told()?;
+        post.glance = None;
+        post.witnesses.clear();
+        Ok(())
+    }
+
+    /// Has something done with the firewall.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Firewall) -> R) -> R {
+        work(&mut self.post().firewall)
+    }
+
+    /// Lifts every drop until then. True if they were lifted before.
+    pub fn pause(&self, until: Time) -> Result<bool, String> {
+        let mut post = self.post();
+        let before = std::mem::replace(&mut post.stand, Stand::Paused(until));
+        let done = post.stand_as_told();
+        if done.is_err() {
+            post.stand = before;
+        }
+        done.map(|()| matches!(before, Stand::Paused(_)))
+    }
+
+    /// Ends a pause; false if there was none.
+    pub fn resume(&self) -> Result<bool, String> {
+        let mut post = self.post();
+        let was_paused = matches!(post.stand, Stand::Paused(_));
+        post.stand = Stand::Laid;
+        post.stand_as_told()?;
+        drop(post);
+        self.bell.ring(); // what was missed meanwhile is mended
+        Ok(was_paused)
+    }
+
+    /// Lifts every drop for good, and goes home.
+    pub fn lift_for_good(&self) -> Result<(), String> {
+        let mut post = self.post();
+        post.stand = Stand::Over;
+        let lifted = post.firewall.lift(); // at once; and the rules go in any case
+        let removed = post.firewall.remove_rules();
+        drop(post);
+        self.bell.ring();
+        removed.or(lifted).map_err(|error| error.to_string())
+    }
+
+    /// Goes home, and leaves all as it is.
+    pub fn close(&self) {
+        self.post().stand = Stand::Over;
+        self.bell.ring();
+    }
+
+    /// Looks at everything.
+    pub fn condition(&self) -> Condition {
+        let mut post = self.post();
+        let missing = match post.firewall.check() {
+            Ok(missing) => missing.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![format!("the firewall cannot be looked at: {error}")],
+        };
+        let fight = post.fight.map(|since| {
+            format!(
+                "somebody took rules or sets of ringfence away more than {REPAIRS_MAX} times in a minute; nothing is put back until the firewall has been left alone for {} ({} so far); find out who it is, then `ringfence firewall repair`",
+                human(PEACE),
+                human(Duration::from_secs(since.elapsed().as_secs())),
+            )
+        });
+        Condition {
+            missing,
+            paused_until: match post.stand {
+                Stand::Paused(until) => Some(until),
+                _ => None,
+            },
+            repairs: post.repairs,
+            fight,
+        }
+    }
+
+    /// Every set of ours: how many should be in it, and what the kernel has.
+    pub fn sets(&self) -> Vec<SetShown> {
+        let mut post = self.post();
+        let sets = post.all_sets().into_iter();
+        let shown = sets.map(|set| {
+            let in_force = post.judge.visit(|engine, _, _| engine.in_force(&set).len());
+            let (mut entries, mut packets, mut bytes) = (0, 0, 0);
+            // A set that is not there has no entries; `condition` tells of it.
+            let _missing = post.firewall.list(&set, &mut |kept| {
+                entries += 1;
+                packets += kept.packets;
+                bytes += kept.bytes;
+            });
+            SetShown {
+                set: word(&set).to_owned(),
+                in_force,
+                entries,
+                packets,
+                bytes,
+            }
+        });
+        shown.collect()
+    }
+
+    /// Puts back what is missing, now, and lays on again what is in force, all of it.
+    /// Says what was done.
+    pub fn repair(&self) -> Result<Vec<String>, String> {
+        let mut post = self.post();
+        post.fight = None;
+        post.lately.clear();
+        let everything = post.all_sets();
+        post.put_back(&everything)
+    }
+
+    fn post(&self) -> MutexGuard<'_, Post> {
+        // A panic ends the daemon, so nobody finds the lock poisoned.
+        self.post.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Post {
+    fn all_sets(&self) -> BTreeSet<Set> {
+        self.sets.iter().cloned().chain([Set::Allow]).collect()
+    }
+
+    fn end_pause(&mut self, now: Time) {
+        if let Stand::Paused(until) = self.stand
+            && until <= now
+        {
+            self.stand = Stand::Laid;
+            info!("the pause is over: drops are in force again");
+            if let Err(error) = self.stand_as_told() {
+                error!(%error, "drops could not be laid on again");
+                self.glance = None; // and so it is tried again, as a repair
+            }
+        }
+    }
+
+    /// Lays drops on or lifts them, as it should be.
+    fn stand_as_told(&mut self) -> Result<(), String> {
+        let done = match self.stand {
+            Stand::Laid => self.firewall.lay(),
+            Stand::Paused(_) => self.firewall.lift(),
+            Stand::Over => Ok(()),
+        };
+        self.glance = None;
+        done.map_err(|error| error.to_string())
+    }
+
+    /// A cheap look. What cannot be looked at is not well.
+    fn look(&mut self) -> Option<Glance> {
+        self.firewall.glance().ok()
+    }
+
+    /// Has anything changed, or is anything lost that must be there?
+    fn is_suspicious(&mut self, doubtful: &BTreeSet<Set>) -> bool {
+        let now = self.look();
+        if self.fight.is_some() && now != self.glance {
+            self.fight = Some(Instant::now());
+            self.glance = now.clone();
+        }
+        match self.fight {
+            Some(since) if since.elapsed() < PEACE => return false,
+            Some(_) => return true,
+            None => {}
+        }
+        now.is_none() || now != self.glance || !doubtful.is_empty() || !self.lost().is_empty()
+    }
+
+    /// The sets whose witness is not there.
+    fn lost(&mut self) -> BTreeSet<Set> {
+        let mut lost = BTreeSet::new();
+        for set in self.all_sets() {
+            for family in Family::BOTH {
+                let Some(addr) = self.witness(&set, family) else {
+                    continue;
+                };
+                if !matches!(self.firewall.holds(&set, &addr), Ok(true)) {
+                    lost.insert(set.clone());
+                }
+            }
+        }
+        lost
+    }
+
+    /// Somebody who must be in the set.
+    fn witness(&mut self, set: &Set, family: Family) -> Option<Addr> {
+        let ipv6 = family == Family::V6;
+        let key = (set.clone(), ipv6);
+        let known = self.witnesses.get(&key);
+        let (addr, searched) = match known {
+            Some(witness) => (witness.addr, Some(witness.searched)),
+            None => (None, None),
+        };
+        let (addr, is_new) = self.judge.visit(|engine, now, _| {
+            if let Some(addr) = addr.filter(|addr| engine.is_witness(set, addr, now)) {
+                return (Some(addr), false);
+            }
+            let is_due = searched.is_none_or(|searched| searched.elapsed() > SEARCH_EVERY);
+            match is_due || engine.in_force_max(set) <= SEARCHED_OFTEN_MAX {
+                true => (engine.witness(set, ipv6, now), true),
+                false => (None, false),
+            }
+        });
+        if is_new {
+            let searched = Instant::now();
+            self.witnesses.insert(key, Witness { addr, searched });
+        }
+        addr
+    }
+
+    /// Finds out what is missing, and puts it back.
+    fn mend(&mut self, doubtful: &BTreeSet<Set>) {
+        if self.stand == Stand::Over {
+            return;
+        }
+        let seen = self.look();
+        let mut lost = self.lost();
+        let missing = match self.firewall.check() {
+            Ok(missing) => missing,
+            Err(error) => {
+                warn!(%error, "the firewall cannot be looked at");
+                Vec::new()
+            }
+        };
+        lost.extend(doubtful.iter().cloned());
+        let is_lifted = self.firewall.is_lifted().unwrap_or_default();
+        let stands = is_lifted == matches!(self.stand, Stand::Paused(_));
+        if missing.is_empty() && lost.is_empty() && stands {
+            if self.fight.take().is_some() {
+                info!("the firewall is whole again");
+            }
+            self.glance = seen;
+            return;
+        }
+        let now = Instant::now();
+        while self.lately.front().is_some_and(|at| now - *at > FIGHT_SPAN) {
+            self.lately.pop_front();
+        }
+        if self.lately.len() >= REPAIRS_MAX {
+            error!(
+                "somebody takes rules or sets of ringfence away again and again; they are not put back until the firewall has been left alone for {}: see `ringfence status`",
+                human(PEACE)
+            );
+            self.fight = Some(now);
+            self.lately.clear();
+            self.glance = seen;
+            return;
+        }
+        self.fight = None;
+        self.lately.push_back(now);
+        for missing in &missing {
+            warn!("{missing}");
+        }
+        let lost_names = lost
+            .iter()
+            .map(|set| format!("{set:?}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        match self.put_back(&lost) {
+            Ok(_) => warn!(
+                emptied = lost_names,
+                "somebody changed the firewall; what was missing is put back"
+            ),
+            Err(error) => error!(%error, "the firewall could not be put back; it is tried again"),
+        }
+    }
+
+    /// Makes what is missing, and lays on again what these sets, and those that had to be
+    /// made, should hold.
+    fn put_back(&mut self, lost: &BTreeSet<Set>) -> Result<Vec<String>, String> {
+        self.repairs += 1;
+        self.glance = None;
+        let notes = self
+            .firewall
+            .ensure(&self.sets)
+            .map_err(|error| error.to_string())?;
+        self.stand_as_told()?;
+        let mut done = Vec::new();
+        let mut lost = lost.clone();
+        if notes.iter().any(|note| matches!(note, Note::Made { .. })) {
+            lost = self.all_sets(); // what is laid on twice does no harm
+        }
+        for note in &notes {
+            debug!("{note}");
+            if !matches!(note, Note::Stray { .. } | Note::Lifted) {
+                done.push(note.to_string());
+            }
+        }
+        // The allow set comes first, by the order of sets.
+        for set in &lost {
+            let count = self.lay_again(set);
+            if count > 0 {
+                done.push(format!("laid {count} entries of `{}` on again", word(set)));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Lays on again all that a set should hold, in parts.
+    fn lay_again(&self, set: &Set) -> usize {
+        let addrs = self.judge.visit(|engine, _, _| engine.in_force(set));
+        let part = match set {
+            Set::List => LIST_PART,
+            _ => PART,
+        };
+        for addrs in addrs.chunks(part) {
+            self.judge
+                .visit(|engine, now, effects| engine.lay_again(set, addrs, now, effects));
+        }
+        addrs.len()
+    }
+}
+
+/// What a set is for.
+fn word(set: &Set) -> &str {
+    match set {
+        Set::Allow => "allow",
+        Set::Jail(jail) => jail,
+        Set::Throttled => "throttled",
+        Set::List => "apiban",
+    }
+}
