@@ -17,6 +17,8 @@ figures:
     tests/lab/sbc
     cargo run --release --locked --example logrotate
     tests/lab/kills
+    tests/lab/no-gap
+    tests/lab/firewall-kills
     tests/lab/first-start
     cargo bench --bench latency
     tests/bench/awake cargo bench --bench latency

@@ -30,3 +30,15 @@ fn bans_after_kills_are_those_of_an_unbroken_run() {
 fn a_huge_log_is_begun_where_its_recent_part_begins() {
     laboratory("first-start", &["--patient"]);
 }
+
+#[test]
+fn no_packet_of_the_banned_passes_meanwhile() {
+    let few = "--reloads 3 --restarts 2 --upgrades 2 --bans 2000";
+    let few: Vec<&str> = few.split(' ').collect();
+    laboratory("no-gap", &few);
+}
+
+#[test]
+fn kernel_and_ledger_agree_after_kills() {
+    laboratory("firewall-kills", &["--kills", "5"]);
+}
