@@ -14,6 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use namespace::run;
+use ringfence::action::stock::{
+    ChainLayout, Kind, Layout, Layouts, Rule, SetLayout, Stock, TableLayout, Timeouts,
+};
+use ringfence::action::{Action, Error, Family};
+use ringfence::ticket::{Entry, JailName, Order, Set};
 
 /// A jail for each kind of stock action. The last two share a table.
 const JAILS: &str = "[DEFAULT]\nenabled = true\nfilter = logins\nbackend = polling\nlogpath = @log\nbantime = 1h\nport = ssh\nchain = INPUT\n\
@@ -462,6 +467,60 @@ namespaced! {
             lab.ringfence(&["stop"]);
             lab.child.take().unwrap().wait().unwrap();
             assert!(!dump().contains("f2b-"), "{tree}: {}", dump());
+        }
+    }
+}
+
+namespaced! {
+    fn many_bans_at_once() {
+        run("ip link set lo up");
+        const BANS: usize = 2_000;
+        let jail: JailName = "pbx".into();
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let rule = |text: &str| Rule { chain: "INPUT".to_owned(), words: words(text) };
+        for kind in [
+            Kind::Chain(ChainLayout {
+                table: "filter".to_owned(),
+                chain: "f2b-pbx".to_owned(),
+                rules: vec![words("-j RETURN")],
+                jumps: vec![rule("-p udp -m multiport --dports 5060 -j f2b-pbx")],
+                target: words("-j DROP"),
+            }),
+            Kind::Set(SetLayout {
+                name: "f2b-pbx".to_owned(),
+                made: words("hash:ip timeout 0"),
+                timeouts: Timeouts::Always(0),
+                jumps: vec![rule("-m set --match-set f2b-pbx src -j DROP")],
+            }),
+            Kind::Table(TableLayout {
+                table: "inet f2b-table".to_owned(),
+                chain: "f2b-chain".to_owned(),
+                chain_made: "type filter hook input priority -1 ;".to_owned(),
+                set: "addr-set-pbx".to_owned(),
+                set_made: "type ipv4_addr".to_owned(),
+                rules: vec!["udp dport { 5060 } ip saddr @addr-set-pbx drop".to_owned()],
+            }),
+        ] {
+            let layouts: Layouts = [(jail.clone(), vec![Layout { family: Family::V4, kind }])].into();
+            let trouble = |_: &JailName, error: Error| panic!("{error}");
+            let mut stock = Stock::open(&layouts, &mut { trouble });
+            let set = Set::Jail(jail.clone());
+            let addr = |number: usize| format!("10.0.{}.{}", number / 250, number % 250).parse().unwrap();
+            let orders: Vec<Order> = (0..BANS)
+                .map(|number| Order::Block { set: set.clone(), entry: Entry { addr: addr(number), timeout_secs: 600 } })
+                .collect();
+            stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
+            // What the kernel has, whoever asks.
+            let there = Stock::open(&layouts, &mut { trouble }).held(&jail);
+            assert_eq!(there.len(), BANS);
+            let orders: Vec<Order> = (1..BANS)
+                .map(|number| Order::Unblock { set: set.clone(), addr: addr(number) })
+                .collect();
+            stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
+            let there = Stock::open(&layouts, &mut { trouble }).held(&jail);
+            assert_eq!(there, [addr(0)].into());
+            stock.remove().unwrap();
+            assert!(!dump().contains("pbx"), "{}", dump());
         }
     }
 }

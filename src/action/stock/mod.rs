@@ -8,7 +8,7 @@
 //! somebody has rebuilt the firewall, and it is looked at again and put back.
 //!
 //! Rules and nftables' sets are changed by programs, in some milliseconds; so a thread of
-//! its own does it (see `daemon::stock`), with all orders that wait in one transaction.
+//! its own does it (see `daemon::stock`), with all orders that wait in few transactions.
 //!
 //! Absent: what a command means (see `config::stock`), and which jails there are.
 
@@ -29,6 +29,10 @@ use crate::ticket::{Entry, JailName, Order, Set};
 
 /// The jails with stock actions, and what they keep in the kernel.
 pub type Layouts = BTreeMap<JailName, Vec<Layout>>;
+
+/// Changes in one transaction of a program's. It goes to the kernel as one message, which
+/// has a limit: without real root, 1,000 rules are too many for iptables.
+const TRANSACTION_MAX: usize = 200;
 
 /// One thing to do to a set or chain.
 #[derive(Debug, Clone, Copy)]
@@ -342,8 +346,13 @@ impl Place {
         refused: &mut dyn FnMut(Addr, Error),
     ) -> Result<(), Error> {
         match &self.layout.kind {
-            Kind::Chain(chain) => chain::change(chain, self.layout.family, due),
-            Kind::Table(table) => table::change(table, due),
+            // A part may be done when the next fails: then the kernel is looked at.
+            Kind::Chain(chain) => due
+                .chunks(TRANSACTION_MAX)
+                .try_for_each(|part| chain::change(chain, self.layout.family, part)),
+            Kind::Table(table) => due
+                .chunks(TRANSACTION_MAX)
+                .try_for_each(|part| table::change(table, part)),
             Kind::Set(set) => {
                 let held = self.held.get_or_insert_default();
                 set::change(set, due, &mut |addr, error| {
