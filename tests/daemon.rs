@@ -45,6 +45,11 @@ namespaced! {
         lab.fail("2001:db8:bad:1::5", 3);
         lab.wait_for_ban("2001:db8:bad:1::77");
 
+        lab.write_log(&line("198.51.100.77").replace("cause -2", "cause -2, says a newer server"));
+        wait("the near miss", || lab.json(&["status"])["logs"][0]["near_misses"][0]["count"] == 1, || lab.log());
+        let text = lab.says(0, &["status"]);
+        assert!(text.contains("NEAR MISS: 1 lines of") && text.contains("match no pattern of jail kamailio"), "{text}");
+
         let status = lab.json(&["status"]);
         let jail = &status["jails"][0];
         assert_eq!((&jail["name"], &jail["banned"], &jail["failing"]), (&"kamailio".into(), &2.into(), &1.into()));

@@ -115,6 +115,15 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
             )?;
         }
     }
+    for log in &status.logs {
+        for miss in log.near_misses.iter().take(NEAR_MISSES_SHOWN) {
+            writeln!(
+                text,
+                "  NEAR MISS: {} lines of {} match no pattern of jail {}, such as {:?}",
+                miss.count, log.path, miss.jail, miss.sample
+            )?;
+        }
+    }
     if !missing.is_empty() {
         writeln!(
             text,
@@ -132,6 +141,9 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
         protected.collect::<Vec<_>>().join(", ")
     )
 }
+
+/// Shapes of near misses that are shown of each log; `--json` has all.
+const NEAR_MISSES_SHOWN: usize = 3;
 
 /// What nobody is banned for and somebody must look at.
 fn write_alarms(text: &mut String, standing: &StandingShown, now: Time) -> std::fmt::Result {

@@ -25,6 +25,7 @@ use crate::engine::Event;
 use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::filter::losses::Losses;
+use crate::filter::near::NearMiss;
 use crate::frame::charset::{Charset, Transcoder};
 use crate::frame::{self, Decoder, Framing};
 use crate::ticket::{Failure, JailName};
@@ -86,6 +87,8 @@ pub struct LogStatus {
     pub file: FileStatus,
     /// What its lines told of losses since the start.
     pub losses: Losses,
+    /// What looked like failures and matched no pattern, for each jail.
+    pub missed: Vec<(JailName, NearMiss)>,
 }
 
 /// The intake's thread, from outside.
@@ -596,10 +599,14 @@ impl Reader {
 
     fn status(&self) -> Vec<LogStatus> {
         let mut losses = self.losses.clone();
-        let logs = self.tail.files().into_iter().map(|file| LogStatus {
-            // A rotated file and its successor are one log.
-            losses: losses.remove(&file.path).unwrap_or_default(),
-            file,
+        let logs = self.tail.files().into_iter().map(|file| {
+            let log = self.logs.get(&file.path);
+            LogStatus {
+                // A rotated file and its successor are one log.
+                losses: losses.remove(&file.path).unwrap_or_default(),
+                missed: log.map_or_else(Vec::new, |log| log.lineup.near_misses()),
+                file,
+            }
         });
         logs.chain(self.journals.status()).collect()
     }

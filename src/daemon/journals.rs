@@ -237,6 +237,11 @@ impl Journals {
         let status = |followed: &Followed| LogStatus {
             file: file(followed),
             losses: followed.losses,
+            missed: followed
+                .jails
+                .iter()
+                .flat_map(|(_, lineup)| lineup.near_misses())
+                .collect(),
         };
         self.followed.iter().map(status).collect()
     }

@@ -25,7 +25,8 @@ use super::recidive::Recidive;
 use super::standing;
 use super::upgrade::Program;
 use super::verbs::{
-    ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, Pardoned, Reloaded, Status,
+    ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, NearMissShown, Pardoned,
+    Reloaded, Status,
     Verb,
 };
 use super::why::{self, Evidence, Why};
@@ -39,6 +40,7 @@ use crate::control::{self, Reply, Request};
 use crate::engine::{Engine, Event};
 use crate::feed::{self, Command, Report};
 use crate::filter::lines::Named;
+use crate::filter::near::NearMiss;
 use crate::jail::protect::Protected;
 use crate::ticket::{Ban, Failure, JailName, Set, Verdict};
 use crate::time::{BanTime, Time};
@@ -493,15 +495,22 @@ impl Operator {
             standing,
             logs: files
                 .iter()
-                .map(|LogStatus { file, losses }| LogShown {
-                    path: file.path.display().to_string(),
-                    state: intake::state(&file.state),
-                    followed: intake::is_followed(&file.state),
-                    offset: file.offset,
-                    size: file.size,
-                    loss_reports: losses.reports,
-                    messages_lost: losses.messages,
-                })
+                .map(
+                    |LogStatus {
+                         file,
+                         losses,
+                         missed,
+                     }| LogShown {
+                        path: file.path.display().to_string(),
+                        state: intake::state(&file.state),
+                        followed: intake::is_followed(&file.state),
+                        offset: file.offset,
+                        size: file.size,
+                        loss_reports: losses.reports,
+                        messages_lost: losses.messages,
+                        near_misses: missed.iter().map(near_miss).collect(),
+                    },
+                )
                 .collect(),
             apiban,
             protected: changing.known.clone(),
@@ -806,6 +815,15 @@ fn summary(state: &feed::State) -> String {
         .as_ref()
         .map_or(String::new(), |why| format!(" ({why})"));
     format!("{condition}{why}{stale}")
+}
+
+fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
+    NearMissShown {
+        jail: jail.to_string(),
+        shape: miss.shape.to_string(),
+        count: miss.count,
+        sample: miss.sample.to_string(),
+    }
 }
 
 fn jails(engine: &Engine, clock: &Clock) -> Vec<JailShown> {

@@ -109,6 +109,22 @@ pub struct LogShown {
     pub loss_reports: u64,
     /// How many messages are known to be lost so.
     pub messages_lost: u64,
+    /// Lines that look like failures and match no pattern.
+    #[serde(default)]
+    pub near_misses: Vec<NearMissShown>,
+}
+
+/// Lines of one shape that look like failures and match no pattern of a jail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NearMissShown {
+    /// The jail.
+    pub jail: String,
+    /// How such a line begins, what varies masked.
+    pub shape: String,
+    /// How many there were since the start, or since the configuration was read again.
+    pub count: u64,
+    /// The first of them, cut.
+    pub sample: String,
 }
 
 /// A jail.

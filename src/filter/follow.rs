@@ -20,6 +20,7 @@ use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Host, Match};
+use super::near::NearMisses;
 use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
 use crate::ticket::Trust;
@@ -67,6 +68,8 @@ pub struct Follower {
     steps: Steps,
     /// Was a line seen after which nothing in this log is a proof?
     doubted: bool,
+    /// Lines that look like failures and match nothing.
+    missed: NearMisses,
 }
 
 /// A line that waits for others.
@@ -104,12 +107,18 @@ impl Follower {
             tally: None,
             steps: Steps::default(),
             doubted: false,
+            missed: NearMisses::default(),
         }
     }
 
     /// Can lines of this log be a sender's own (`doubtregex`)?
     pub fn is_doubted(&self) -> bool {
         self.doubted
+    }
+
+    /// What looked like failures and matched nothing.
+    pub fn missed(&self) -> &NearMisses {
+        &self.missed
     }
 
     /// Counts from now on what the patterns do, and how long it takes.
@@ -183,12 +192,12 @@ impl Follower {
                 return;
             }
         }
-        if ask == Ask::First {
-            self.sight(filter, &before, text, seen, each);
+        if ask == Ask::First && !self.sight(filter, &before, text, seen, each) {
+            self.missed.see(seen.text, seen.line);
         }
     }
 
-    /// Gives what is seen in a line that reports no failure.
+    /// Gives what is seen in a line that reports no failure; false if nothing knows it.
     fn sight(
         &mut self,
         filter: &Filter,
@@ -196,20 +205,20 @@ impl Follower {
         text: &str,
         seen: Seen<'_>,
         each: &mut dyn FnMut(Match),
-    ) {
+    ) -> bool {
         for (place, (sight, form)) in filter.sightings.iter().enumerate() {
             let Some(Some(found)) = self.look(form, text) else {
                 continue;
             };
             if self.ignored(filter, text) {
-                return;
+                return true;
             }
             let groups = before.with(form, &found);
             let host = matched::host(&groups, filter.names);
             let host @ Some(Host::Addr(_)) = host.unwrap_or_default() else {
-                return;
+                return false;
             };
-            return each(Match {
+            each(Match {
                 form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
                 sight: Some(*sight),
                 captures: false,
@@ -222,7 +231,9 @@ impl Follower {
                 users: BTreeSet::new(),
                 evidence: Evidence::default(),
             });
+            return true;
         }
+        self.ignored(filter, text)
     }
 
     /// Notes whether this line casts a doubt on its log.

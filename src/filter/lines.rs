@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::literals::Literal;
 use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
+use super::near::NearMiss;
 use super::tally::{Clock, Tally};
 use crate::addr::Addr;
 use crate::ticket::{Captured, Failure, JailName, Sighting, Trust};
@@ -243,6 +244,17 @@ impl Lineup {
     /// What the log's lines told of losses since this was last asked.
     pub fn take_losses(&mut self) -> Losses {
         std::mem::take(&mut self.losses)
+    }
+
+    /// What each jail's filter has missed in this log, most often first.
+    pub fn near_misses(&self) -> Vec<(JailName, NearMiss)> {
+        let mut all = Vec::new();
+        for place in &self.places {
+            let shapes = place.follower.missed().shapes().iter();
+            all.extend(shapes.map(|miss| (place.jail.clone(), miss.clone())));
+        }
+        all.sort_by_key(|(_, miss)| std::cmp::Reverse(miss.count));
+        all
     }
 
     /// How many searches were given up because a line needs too many steps.

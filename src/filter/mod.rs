@@ -17,6 +17,7 @@ pub mod lint;
 pub mod literals;
 pub mod losses;
 pub mod matched;
+pub mod near;
 pub mod pattern;
 mod tags;
 pub mod tally;
