@@ -90,6 +90,11 @@ def fraud(address, *options):
     return attack("fraud", address, *options)
 
 
+def forge(address, call_id, display, agent):
+    """Wrong passwords with forged words; see the script `forge`."""
+    return attack("forge", address, call_id, display, agent)
+
+
 def attack(script, *argv):
     """Starts one of the scripts beside us, in a process group of its own."""
     return subprocess.Popen(
