@@ -26,8 +26,7 @@ use super::standing;
 use super::upgrade::Program;
 use super::verbs::{
     ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, NearMissShown, Pardoned,
-    Reloaded, Status,
-    Verb,
+    Reloaded, Status, Verb,
 };
 use super::why::{self, Evidence, Why};
 use super::{
