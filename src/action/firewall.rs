@@ -218,6 +218,12 @@ impl Firewall {
         of_any_kind!(&mut self.objects, kind => kind.list(set, each))
     }
 
+    /// Does reading a set take a time that only grows with its size? nf_tables begins
+    /// anew for every 400 entries: 100,000 take a second, a million minutes.
+    pub fn lists_fast(&self) -> bool {
+        matches!(self.objects, Objects::Ipset(_))
+    }
+
     /// Every entry that is `addr` or a prefix around it, in which set, and how many
     /// packets and bytes of it met the set: dropped ones, or let through by the allow set.
     pub fn counters(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {

@@ -1,13 +1,16 @@
 //! The kernel as the daemon sees it: the firewall, or nothing in a dry run.
 
+use std::time::Duration;
+
 use super::{bus, stock};
 use crate::action::stock::Stock;
 use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::Ledger;
 use crate::config::Config;
-use crate::engine::Effect;
+use crate::engine::{Effect, Listed};
 use crate::ticket::{Entry, JailName, Order, Set};
+use crate::time::Time;
 use tracing::{debug, error, info, warn};
 
 /// Addresses that the allow set holds at most; people write them by hand.
@@ -73,11 +76,30 @@ impl Kernel {
         })
     }
 
-    /// What the kernel holds.
+    /// Who is on the list in the kernel. Where that would take long nobody is: to load
+    /// the database's list once more is faster. `now` is when its time-outs began to be read.
+    pub fn listed(&mut self, now: Time) -> anyhow::Result<Listed> {
+        let mut listed = Listed::default();
+        if let Kernel::Firewall { firewall, sets, .. } = self
+            && sets.contains(&Set::List)
+            && firewall.lists_fast()
+        {
+            firewall.list(&Set::List, &mut |kept| {
+                if kept.addr.is_host() {
+                    let left = Duration::from_secs(u64::from(kept.timeout_secs));
+                    listed.insert(kept.addr.ip(), now + left);
+                }
+            })?;
+        }
+        Ok(listed)
+    }
+
+    /// What the kernel holds, but for the list.
     pub fn entries(&mut self) -> anyhow::Result<Vec<(Set, Entry)>> {
         let mut entries = Vec::new();
         if let Kernel::Firewall { firewall, sets, .. } = self {
-            for set in sets.iter().chain([&Set::Allow]) {
+            let sets = sets.iter().filter(|set| **set != Set::List);
+            for set in sets.chain([&Set::Allow]) {
                 firewall.list(set, &mut |kept| {
                     entries.push((
                         set.clone(),

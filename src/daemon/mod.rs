@@ -192,6 +192,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         standings: kept.standings,
         listed: kept.listed,
         kernel: kernel.entries()?,
+        kernel_list: kernel.listed(started)?,
     };
     let neighbours = Event::Infrastructure(protected::neighbours());
     engine.handle(neighbours, started, &mut effects);

@@ -84,7 +84,7 @@ impl Engine {
             Set::Throttled => Box::new(self.jails.keys().flat_map(bans)),
             Set::List => {
                 let listed = self.list.iter();
-                Box::new(listed.map(|(ip, expires)| (Addr::host(*ip), Some(*expires))))
+                Box::new(listed.map(|(ip, expires)| (Addr::host(ip), Some(expires))))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Engine {
             Set::Allow => self.protected.addrs().contains(addr).then_some(None),
             Set::Jail(jail) => ban_in(jail),
             Set::Throttled => self.jails.keys().find_map(ban_in),
-            Set::List => self.list.get(&addr.ip()).map(|expires| Some(*expires)),
+            Set::List => self.list.get(&addr.ip()).map(Some),
         }
     }
 }

@@ -12,6 +12,7 @@ mod crowd;
 mod event;
 mod flows;
 mod list;
+mod listed;
 mod operator;
 mod restore;
 mod target;
@@ -42,6 +43,7 @@ pub use about::{About, Trying};
 pub use event::{Checks, Effect, Event, Refusal, Tell};
 pub use list::CURSOR_FACTS;
 use list::WaitingPage;
+pub use listed::Listed;
 use operator::operators_rules;
 pub use operator::{OPERATOR_JAIL, Pardon};
 pub use restore::Before;
@@ -76,7 +78,7 @@ pub struct Engine {
     checks: Checks,
     verdicts: Verdicts,
     asked: HashMap<IpAddr, JailName>,
-    list: HashMap<IpAddr, Time>,
+    list: Listed,
     again: LruCache<(JailName, Addr), Time>,
     pages: Vec<WaitingPage>,
     bans_total: u64,
@@ -97,7 +99,7 @@ impl Engine {
             checks,
             verdicts: Verdicts::default(),
             asked: HashMap::new(),
-            list: HashMap::new(),
+            list: Listed::default(),
             again: LruCache::new(AGAIN_MAX),
             pages: Vec::new(),
             bans_total: 0,
@@ -148,7 +150,7 @@ impl Engine {
         let is_lifted = |ban: &Ban| ban.reason != Reason::Operator && ignored.covers(&ban.addr);
         let bans: Vec<Ban> = self.ledger.of_jail(name).filter(is_lifted).collect();
         let is_listed = |ip: &IpAddr| ignored.covers(&Addr::host(*ip));
-        let listed: Vec<IpAddr> = self.list.keys().copied().filter(is_listed).collect();
+        let listed: Vec<IpAddr> = self.list.ips().filter(is_listed).collect();
         for ban in &bans {
             self.ledger.remove(name, &ban.addr);
             effects.push(unblock(set_of(ban), ban.addr));
@@ -300,7 +302,7 @@ impl Engine {
         let cached = self.verdicts.lookup(ip, now);
         let verdict = match cached {
             _ if !is_asked_for => Verdict::NoAnswer,
-            _ if self.list.get(&ip).is_some_and(|expires| *expires > now) => Verdict::Listed,
+            _ if self.list.get(&ip).is_some_and(|expires| expires > now) => Verdict::Listed,
             Cached::Known(verdict) => verdict,
             Cached::InFlight | Cached::Unknown => Verdict::NoAnswer,
         };
@@ -559,7 +561,7 @@ impl Engine {
         self.target_tick(now, effects);
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
-            self.list.retain(|_, expires| *expires > now);
+            self.list.expire(now);
             for jail in self.jails.values_mut() {
                 jail.expire(now);
             }
@@ -588,7 +590,7 @@ impl Engine {
 
     /// Until when APIBAN's list holds an address.
     pub fn listed_until(&self, ip: IpAddr) -> Option<Time> {
-        self.list.get(&ip).copied()
+        self.list.get(&ip)
     }
 
     /// Bans laid on since the start, restored ones not counted.

@@ -85,7 +85,7 @@ impl Engine {
             effects.push(unblock(set_of(ban), ban.addr));
         }
         let inside = |ip: &IpAddr| addr.contains(&Addr::host(*ip));
-        let mut listed: Vec<IpAddr> = self.list.keys().copied().filter(inside).collect();
+        let mut listed: Vec<IpAddr> = self.list.ips().filter(inside).collect();
         listed.sort_unstable();
         for ip in listed {
             self.list.remove(&ip);

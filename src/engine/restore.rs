@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Effect, Engine, Tell, block, unblock};
+use super::{Effect, Engine, Listed, Tell, block, unblock};
 use crate::addr::Addr;
 use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Record};
@@ -37,8 +37,10 @@ pub struct Before {
     pub standings: Vec<KeptStanding>,
     /// APIBAN's list, by the database.
     pub listed: Vec<(Addr, Time)>,
-    /// By the kernel.
+    /// By the kernel, but for the list.
     pub kernel: Vec<(Set, Entry)>,
+    /// APIBAN's list, by the kernel.
+    pub kernel_list: Listed,
 }
 
 impl Engine {
@@ -109,12 +111,7 @@ impl Engine {
                 jail.restore(addr, forms, now);
             }
         }
-        self.restore_list(
-            before.listed,
-            in_kernel.remove(&Set::List).unwrap_or_default(),
-            now,
-            effects,
-        );
+        self.restore_list(before.listed, before.kernel_list, now, effects);
         effects.append(&mut records);
     }
 
@@ -139,8 +136,8 @@ impl Engine {
             }
         }
         let mut listed = before.listed;
-        listed.retain(|(addr, _)| !self.list.contains_key(&addr.ip()));
-        self.restore_list(listed, HashMap::new(), now, effects);
+        listed.retain(|(addr, _)| self.list.get(&addr.ip()).is_none());
+        self.restore_list(listed, Listed::default(), now, effects);
     }
 
     /// Has the times of all that is in force written down anew, since the clock by which they
@@ -223,7 +220,7 @@ impl Engine {
     fn restore_list(
         &mut self,
         listed: Vec<(Addr, Time)>,
-        held: HashMap<Addr, u32>,
+        held: Listed,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
@@ -232,19 +229,21 @@ impl Engine {
             if expires > now && !self.is_spared(&addr, now) {
                 self.list.insert(addr.ip(), expires);
                 let entry = Entry::lasting(addr, expires.since(now));
-                let lasts =
-                    |held: &u32| held.saturating_add(KERNEL_SLACK_SECS) >= entry.timeout_secs;
-                if !held.get(&addr).is_some_and(lasts) {
+                let slack = Duration::from_secs(u64::from(KERNEL_SLACK_SECS));
+                let least = Duration::from_secs(u64::from(entry.timeout_secs));
+                let lasts = |held: Time| held.since(now) + slack >= least;
+                if !held.get(&addr.ip()).is_some_and(lasts) {
                     missing.push(entry);
                 }
             }
         }
-        for (addr, timeout_secs) in held {
-            if self.is_spared(&addr, now) {
-                unwanted.push(addr);
-            } else {
-                let expires = now + Duration::from_secs(u64::from(timeout_secs));
-                self.list.entry(addr.ip()).or_insert(expires);
+        for ip in held.ips() {
+            if self.is_spared(&Addr::host(ip), now) {
+                unwanted.push(Addr::host(ip));
+            } else if self.list.get(&ip).is_none()
+                && let Some(expires) = held.get(&ip)
+            {
+                self.list.insert(ip, expires);
             }
         }
         if !missing.is_empty() {

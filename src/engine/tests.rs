@@ -703,15 +703,6 @@ fn what_was_in_force_goes_on() {
             },
         )
     };
-    let list = |addr: &str| {
-        (
-            Set::List,
-            Entry {
-                addr: addr.parse().unwrap(),
-                timeout_secs: 500,
-            },
-        )
-    };
     let allowed = |addr: &str| {
         (
             Set::Allow,
@@ -750,11 +741,15 @@ fn what_was_in_force_goes_on() {
             kernel("asterisk", "192.0.2.5"), // killed before it was written down
             kernel("asterisk", "192.0.2.99"),
             kernel("gone", "192.0.2.4"),
-            list("198.51.100.1"),
-            list("198.51.100.3"),
-            list("192.0.2.99"),
             allowed("203.0.113.9"),
         ],
+        kernel_list: ["198.51.100.1", "198.51.100.3", "192.0.2.99"].iter().fold(
+            Listed::default(),
+            |mut listed, ip| {
+                listed.insert(ip.parse().unwrap(), Time::from_secs(START + 500));
+                listed
+            },
+        ),
     };
     let mut engine = engine();
     let mut effects = Vec::new();

@@ -74,7 +74,7 @@ macro_rules! on_each_bed {
             mod $name {
                 use super::*;
 
-                fn check($bed: Bed) $body
+                pub(crate) fn check($bed: Bed) $body
 
                 namespaced! {
                     fn ipset() { check(Bed::Ipset.prepare()) }
@@ -214,12 +214,13 @@ on_each_bed! {
     }
 
     fn a_set_grows_and_keeps_its_entries(bed) {
-        let mut small = bed.firewall(Sizes { jail: 1_000, ..SIZES });
+        let mut small = bed.firewall(Sizes { jail: 1_001, ..SIZES });
         let orders: Vec<Order> = (0..1_000u32)
             .map(|n| block(&jail(), &format!("198.18.{}.{}", n >> 8, n & 255), 3600))
             .collect();
         assert_eq!(apply(&mut small, &orders), []);
-        assert_eq!(apply(&mut small, &[block(&jail(), "2001:db8::/64", 0)]), []);
+        let prefixes = [block(&jail(), "2001:db8::/64", 0), block(&jail(), "203.0.113.0/25", 3600)];
+        assert_eq!(apply(&mut small, &prefixes), []);
         bed.put_counted("ringfence-asterisk", "198.18.0.0");
         let before = bed.members("ringfence-asterisk");
 
@@ -229,10 +230,10 @@ on_each_bed! {
             Note::Enlarged { name, maxelem: 20_000, entries } if name.starts_with("ringfence-asterisk") => *entries,
             other => panic!("{other}"),
         };
-        assert_eq!(notes.iter().map(enlarged).sum::<usize>(), 1_001);
+        assert_eq!(notes.iter().map(enlarged).sum::<usize>(), 1_002);
         assert_eq!(
             notes[0].to_string(),
-            "enlarged the set ringfence-asterisk to 20000 entries and kept its 1000"
+            format!("enlarged the set ringfence-asterisk to 20000 entries and kept its {}", if bed == Bed::Nftables { 1_000 } else { 1_001 })
         );
         let after = bed.members("ringfence-asterisk");
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());

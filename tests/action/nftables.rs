@@ -176,4 +176,26 @@ crate::namespaced! {
         assert!(BED.sets().iter().all(|name| !name.ends_with("new")));
         assert_eq!(firewall.check(), Ok(vec![]));
     }
+
+    fn before_linux_6_12_entries_are_renewed_by_making_them_anew() {
+        let folder = tempfile::tempdir().expect("folder");
+        let release = folder.path().join("osrelease");
+        std::fs::write(&release, "5.10.0-28-amd64\n").expect("write");
+        run(&format!("mount --bind {} /proc/sys/kernel/osrelease", release.display()));
+        for check in [
+            crate::a_second_ban_renews_the_time_out::check,
+            crate::blocks_and_unblocks::check,
+            crate::the_order_of_one_address_is_kept::check,
+            crate::a_bad_entry_does_not_stop_the_others::check,
+        ] {
+            check(BED);
+            run("nft flush ruleset");
+        }
+        // What that costs: the count begins anew.
+        let mut firewall = BED.firewall(SIZES);
+        apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
+        BED.put_counted("ringfence-asterisk", "192.0.2.7");
+        apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
+        assert_eq!(BED.members("ringfence-asterisk")["192.0.2.7"].packets, 0);
+    }
 }

@@ -566,6 +566,19 @@ fn put_addr(data: &mut Request, addr: &Addr) {
     data.put(data::PREFIX, &[addr.prefix_len()]);
 }
 
+/// Reads a message of the kernel's in every way that we know, and says how much was found
+/// in it. For fuzzing: whatever the bytes are, this ends without a panic.
+pub fn read_anyhow(attributes: Attributes<'_>) -> usize {
+    let header = read_header(HASH_NET.name, attributes);
+    let own = usize::from(read_entry(attributes).is_some());
+    let entries = attributes.get(attr::ENTRIES).map(Attribute::nested);
+    let entries = entries.into_iter().flatten();
+    own + usize::from(header.counters)
+        + entries
+            .filter(|entry| read_entry(entry.nested()).is_some())
+            .count()
+}
+
 fn read_header(kind: &str, reply: Attributes<'_>) -> Header {
     let inside = reply.get(attr::DATA).map(Attribute::nested);
     let find = |kind| inside.and_then(|data| data.get(kind));

@@ -136,8 +136,8 @@ impl Objects {
                 self.carry_back(name)?; // left by a crash
             }
         }
-        for (name, shape) in &wanted {
-            self.enlarge(name, *shape, &mut notes)?;
+        for (name, shape) in self.small(&present) {
+            self.enlarge(&name, shape, &mut notes)?;
         }
         notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
         if present.lifted().is_some() {
@@ -304,19 +304,31 @@ impl Objects {
         })
     }
 
-    /// Gives a set its size, if it has less.
+    /// The kernel sets of our sets that have less than their size, and how they must be.
+    fn small(&self, present: &Present) -> Vec<(Name, Shape)> {
+        let mut small = Vec::new();
+        for set in &self.sets {
+            for family in Family::BOTH {
+                let shape = self.shape(set, family);
+                for length in lengths_in(&present.sets, set, family) {
+                    let name = Name::in_nftables(set, family, length);
+                    let header = present.set(&name);
+                    if header.is_some_and(|header| !is_large_enough(header, &shape)) {
+                        small.push((name, shape));
+                    }
+                }
+            }
+        }
+        small
+    }
+
+    /// Gives a set its size, which is more than it has.
     fn enlarge(&mut self, name: &Name, shape: Shape, notes: &mut Vec<Note>) -> Result<(), Error> {
         let present = self.look()?;
-        let small = present
-            .set(name)
-            .filter(|set| !is_large_enough(set, &shape));
-        let Some(small) = small.cloned() else {
-            return Ok(());
-        };
         let spare = name.spare();
         // From here on either is looked up.
         self.change(name, &make_set(&spare, shape))?;
-        let entries = self.carry(&small.name, &spare, shape)?;
+        let entries = self.carry(name, &spare, shape)?;
         let rules = handles_of(name, &present.rules).into_iter();
         let mut steps: Vec<Step> = rules.map(Step::RemoveRule).collect();
         steps.push(Step::RemoveSet(name.to_string()));
@@ -464,20 +476,15 @@ impl Objects {
 
     /// The lengths of prefixes for which the set has a kernel set.
     fn lengths(&mut self, set: &Set, family: Family) -> Result<Vec<u8>, Error> {
-        let base = Name::in_nftables(set, family, family.bits());
-        let sets = self.nftables.sets()?;
-        let lengths = sets.iter().filter_map(|set| match name::parts(&set.name) {
-            (name, length, false) if name == &*base => Some(length.unwrap_or(family.bits())),
-            _ => None,
-        });
-        Ok(lengths.collect())
+        Ok(lengths_in(&self.nftables.sets()?, set, family))
     }
 
     /// Every entry that `addr` is, or lies in, by set.
     pub(in crate::action) fn entries_of(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {
         let mut found = Vec::new();
+        let there = self.nftables.sets()?;
         for set in self.sets.clone() {
-            for length in self.lengths(&set, Family::of(addr))? {
+            for length in lengths_in(&there, &set, Family::of(addr)) {
                 if length <= addr.prefix_len() {
                     let kept = self.find(&set, &Addr::prefix(addr.ip(), length))?;
                     found.extend(kept.map(|kept| (set.clone(), kept)));
@@ -746,6 +753,16 @@ impl Objects {
             .filter(|name| !is_known(name::parts(without_meter(name)).0))
             .collect())
     }
+}
+
+/// The lengths of prefixes for which the set has one of these.
+fn lengths_in(there: &[Header], set: &Set, family: Family) -> Vec<u8> {
+    let base = Name::in_nftables(set, family, family.bits());
+    let length = |set: &Header| match name::parts(&set.name) {
+        (name, length, false) if name == &*base => Some(length.unwrap_or(family.bits())),
+        _ => None,
+    };
+    there.iter().filter_map(length).collect()
 }
 
 /// A kernel set: one length of prefixes of one family of a set.
