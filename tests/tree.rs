@@ -327,7 +327,7 @@ fn a_stock_action_is_refused_by_name_and_place() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.starts_with("jails that can run: kamailio, idle, asterisk\n"),
+        said.starts_with("jails that can run: kamailio, freeswitch, idle, asterisk\n"),
         "{said}"
     );
     for part in ["jail one", "drop", "jail.conf:10", "banaction = ringfence"] {
