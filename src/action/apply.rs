@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
 
     /// Puts a page in. Nothing waits in the lanes before and after.
     fn load(&mut self, page: u64, entries: &[Entry]) -> Outcome {
-        let mut refused = 0;
+        let (mut refused, mut failed) = (0, None);
         for family in Family::BOTH {
             self.lane(family).way = Way::In;
             let mut rest = entries
@@ -138,11 +138,15 @@ impl<'a> Run<'a> {
                 refused += troubles.len();
                 let lasting = troubles.into_iter().find(|(_, error)| error.is_lasting());
                 if let Some((_, error)) = lasting {
-                    return Outcome::LoadFailed { page, error };
+                    failed = Some(error); // the other family may fare better
+                    break;
                 }
             }
         }
-        Outcome::Loaded { page, refused }
+        match failed {
+            Some(error) => Outcome::LoadFailed { page, error },
+            None => Outcome::Loaded { page, refused },
+        }
     }
 
     /// Sends one lane; returns who was not taken. That a set is full is told at once.

@@ -219,6 +219,11 @@ impl Error {
         )
     }
 
+    /// Is something of our name there that is not ours?
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Error::Foreign { .. } | Error::ForeignNft { .. })
+    }
+
     /// Does this host lack what this kind of firewall needs?
     pub(super) fn is_unfit(&self) -> bool {
         matches!(

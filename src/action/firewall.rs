@@ -48,6 +48,14 @@ pub enum Note {
         /// Why, and what helps.
         reason: String,
     },
+    /// Something of our name is not ours: it is let be, and nothing is banned by it.
+    #[error(
+        "{error}, then run `ringfence firewall repair`; until then nobody is banned by it, by the others all the same"
+    )]
+    Foreign {
+        /// What is there.
+        error: Error,
+    },
     /// Drops are out of force: see [`Firewall::lift`].
     #[error("all drops are lifted; nothing is blocked until they are laid on again")]
     Lifted,
@@ -89,6 +97,14 @@ pub enum Missing {
         /// Its name.
         name: String,
     },
+    /// Something of our name is not ours. To put something back is no help.
+    #[error(
+        "{error}, then run `ringfence firewall repair`; until then nobody is banned by it, by the others all the same"
+    )]
+    Foreign {
+        /// What is there.
+        error: Error,
+    },
     /// A set is not in the list of those that block.
     #[error("the set {name} is no longer in the list `ringfence`, so it blocks nothing")]
     Member {
@@ -112,6 +128,13 @@ pub enum Missing {
         /// Which family it was for.
         family: Family,
     },
+}
+
+impl Missing {
+    /// Can [`Firewall::ensure`] put it back?
+    pub fn is_mendable(&self) -> bool {
+        !matches!(self, Missing::Foreign { .. })
+    }
 }
 
 /// What a cheap look shows: numbers that change whenever objects of ours come or go.
@@ -177,7 +200,8 @@ impl Firewall {
     /// Makes what is missing for these sets (and the allow set): sets first, rules last.
     /// What is there already keeps its entries. A set that is too small is replaced by a
     /// larger one without a gap; let no other thread apply orders meanwhile, since what it
-    /// adds in this moment can be lost. Drops that are lifted stay so.
+    /// adds in this moment can be lost. Drops that are lifted stay so. A set of our name that
+    /// is not ours is let be and said, and the others are made all the same.
     pub fn ensure(&mut self, sets: &[Set]) -> Result<Vec<Note>, Error> {
         let sets: BTreeSet<Set> = sets.iter().cloned().chain([Set::Allow]).collect();
         of_any_kind!(&mut self.objects, kind => kind.ensure(sets))

@@ -21,6 +21,7 @@ pub mod conntrack;
 mod error;
 mod family;
 mod firewall;
+mod foreign;
 pub mod ipset;
 mod monitor;
 pub mod name;

@@ -86,11 +86,14 @@ pub(super) fn set_of(order: &Order) -> &Set {
     }
 }
 
-/// A failure is told at DEBUG: under attack nobody wants a line for each. A ban is
-/// told when it is recorded, so that a flood of them is not queued twice.
+/// A failure is told at DEBUG: under attack nobody wants a line for each; and so is a ban
+/// that goes on, of which a start finds very many. A ban is told when it is recorded, so
+/// that a flood of them is not queued twice.
 fn is_quiet(tell: &Tell) -> bool {
     match tell {
-        Tell::Found { .. } | Tell::Protected { .. } => !tracing::enabled!(Level::DEBUG),
+        Tell::Found { .. } | Tell::Protected { .. } | Tell::Restored(_) => {
+            !tracing::enabled!(Level::DEBUG)
+        }
         Tell::Banned(_) => true,
         _ => false,
     }
@@ -356,6 +359,9 @@ pub(super) fn answer(outcome: Outcome) -> Option<Event> {
         Outcome::Refused { set, addr, error } if !error.is_lasting() => {
             debug!(?set, %addr, %error, "the kernel refused an order");
             return Some(Event::Refused { set, addr });
+        }
+        Outcome::Refused { set, addr, error } if error.is_foreign() => {
+            error!(?set, %addr, %error, "a ban is not in force");
         }
         Outcome::Refused { set, addr, error } => {
             error!(?set, %addr, %error, "an order could not be carried out; what is missing is put back in a moment");

@@ -24,7 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use super::bus::{self, Judge};
 use super::verbs::SetShown;
-use crate::action::{Error, Family, Firewall, Glance, Monitor, Note, Outcome};
+use crate::action::{Error, Family, Firewall, Glance, Missing, Monitor, Note, Outcome};
 use crate::addr::Addr;
 use crate::ticket::Set;
 use crate::time::{Time, human};
@@ -251,9 +251,15 @@ impl Keeper {
     /// The jails have changed: makes what their sets need.
     pub fn set_sets(&self, sets: Vec<Set>) -> Result<(), String> {
         let mut post = self.post();
-        post.firewall
+        let notes = post
+            .firewall
             .ensure(&sets)
             .map_err(|error| error.to_string())?;
+        for note in notes {
+            if matches!(note, Note::Foreign { .. }) {
+                error!("{note}");
+            }
+        }
         post.sets = sets;
         post.stand_as_told()?;
         post.glance = None;
@@ -427,7 +433,11 @@ impl Post {
                 let Some(addr) = self.witness(&set, family) else {
                     continue;
                 };
-                if !matches!(self.firewall.holds(&set, &addr), Ok(true)) {
+                let is_there = match self.firewall.holds(&set, &addr) {
+                    Ok(holds) => holds,
+                    Err(error) => error.is_foreign(), // nobody of ours is in there
+                };
+                if !is_there {
                     lost.insert(set.clone());
                 }
             }
@@ -469,7 +479,10 @@ impl Post {
         let seen = self.look();
         let mut lost = self.lost();
         let missing = match self.firewall.check() {
-            Ok(missing) => missing,
+            Ok(mut missing) => {
+                missing.retain(Missing::is_mendable);
+                missing
+            }
             Err(error) => {
                 warn!(%error, "the firewall cannot be looked at");
                 Vec::new()

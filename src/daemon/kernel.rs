@@ -56,6 +56,7 @@ impl Kernel {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
                 Note::Enlarged { .. } | Note::TookOver { .. } => info!("{note}"),
                 Note::Lifted => debug!("{note}"),
+                Note::Foreign { .. } => error!("{note}"),
                 Note::NoIpv6 { .. }
                 | Note::NoThrottle { .. }
                 | Note::OtherStays { .. }
@@ -135,6 +136,8 @@ impl Kernel {
             let (theirs, ours): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(is_stock);
             let mut outcome = |outcome| match outcome {
                 Outcome::Loaded { refused: 0, .. } => {}
+                // Said once already; it counts again when what is foreign is gone.
+                Outcome::Refused { error, .. } if error.is_foreign() => {}
                 Outcome::Refused { set, addr, error } => {
                     error!(?set, %addr, %error, "could not be restored");
                     refused.push((set, addr));

@@ -3,8 +3,8 @@
 use crate::bed::{Bed, rules};
 use crate::choice::hide_all_but;
 use crate::namespace::run;
-use crate::{SIZES, addr, apply, block, entry, jail, names};
-use ringfence::action::{Error, Family, Missing, Outcome};
+use crate::{SIZES, addr, apply, block, entry, jail, names, unblock};
+use ringfence::action::{Error, Family, Missing, Note, Outcome};
 use ringfence::ticket::{Order, Set};
 
 crate::namespaced! {
@@ -45,18 +45,68 @@ crate::namespaced! {
         );
     }
 
-    fn a_foreign_set_is_an_error_and_stays() {
+    fn a_foreign_set_is_let_be_and_the_others_protect() {
         run("ipset create ringfence-asterisk hash:ip");
+        run("ipset add ringfence-asterisk 192.0.2.1");
         let mut firewall = Bed::Ipset.open(SIZES);
-        let error = firewall.ensure(&[jail()]).expect_err("foreign");
+        let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        let error = Error::Foreign {
+            name: "ringfence-asterisk".to_owned(),
+            found: "hash:ip inet".to_owned(),
+            wanted: "hash:net inet".to_owned(),
+        };
         assert_eq!(
             error.to_string(),
             "there is already an ipset ringfence-asterisk, and it is a hash:ip inet where ringfence needs a hash:net inet; remove it with `ipset destroy ringfence-asterisk`, or rename whatever made it"
         );
-        firewall.purge().expect("purge");
-        assert_eq!(run("ipset list -n"), "ringfence-asterisk\n");
+        assert!(notes.contains(&Note::Foreign { error: error.clone() }), "{notes:?}");
+        let missing = Missing::Foreign { error: error.clone() };
+        assert!(!missing.is_mendable());
+        assert_eq!(firewall.check(), Ok(vec![missing]));
+        // Another handle knows it too; the other family and the list are filled.
+        let load = Order::Load { set: Set::List, page: 4, entries: [entry("192.0.2.9", 60)].into() };
+        let orders = [block(&jail(), "192.0.2.7", 60), block(&jail(), "2001:db8::/64", 60), load];
+        assert_eq!(
+            apply(&mut firewall.handle().expect("handle"), &orders),
+            [
+                Outcome::Refused { set: jail(), addr: addr("192.0.2.7"), error: error.clone() },
+                Outcome::Loaded { page: 4, refused: 0 },
+            ]
+        );
+        assert_eq!(Bed::Ipset.addresses("ringfence-apiban"), ["192.0.2.9"]);
+        assert_eq!(firewall.holds(&jail(), &addr("192.0.2.1")), Err(error));
+        let mut held = Vec::new();
+        firewall.list(&jail(), &mut |kept| held.push(kept.addr)).expect("list");
+        assert_eq!(held, [addr("2001:db8::/64")], "whom somebody else holds is no ban of ours");
+        assert!(!run("ipset list ringfence").contains("ringfence-asterisk\n"), "nobody is dropped by it");
+        apply(&mut firewall, &[unblock(&jail(), "192.0.2.1")]);
+        firewall.flush(&jail()).expect("flush");
+        assert!(run("ipset list ringfence-asterisk").contains("192.0.2.1"));
+        // When it is gone it is made as ours are.
+        run("ipset destroy ringfence-asterisk");
+        let name = "ringfence-asterisk".to_owned();
+        assert_eq!(firewall.check(), Ok(vec![Missing::Set { name }]));
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(firewall.check(), Ok(vec![]));
+        assert_eq!(apply(&mut firewall, &[block(&jail(), "192.0.2.7", 60)]), []);
+        // What others put into the place of ours is foreign from the next look on.
+        run("ipset del ringfence ringfence-asterisk");
         run("ipset destroy ringfence-asterisk");
         run("ipset create ringfence-asterisk hash:net family inet6");
+        assert_eq!(firewall.check().expect("check").len(), 2, "the set, and its place in the list");
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert!(matches!(firewall.check().expect("check")[..], [Missing::Foreign { .. }]));
+    }
+
+    fn a_foreign_allow_set_lets_nobody_pass() {
+        run("ipset create ringfence-allow6 hash:ip family inet6");
+        let mut firewall = Bed::Ipset.open(SIZES);
+        let notes = firewall.ensure(&[jail()]).expect("ensure");
+        assert!(notes.iter().any(|note| matches!(note, Note::NoIpv6 { .. })), "{notes:?}");
+        assert_eq!((rules("iptables").len(), rules("ip6tables").len()), (1, 0));
+        firewall.purge().expect("purge");
+        run("ipset destroy ringfence-allow6");
+        run("ipset create ringfence-allow hash:ip");
         assert!(matches!(firewall.ensure(&[jail()]), Err(Error::Foreign { .. })));
     }
 

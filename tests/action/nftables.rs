@@ -2,9 +2,9 @@
 
 use crate::bed::{Bed, nft_rules};
 use crate::namespace::run;
-use crate::{SIZES, addr, apply, block, check_heard, jail, names, settle};
-use ringfence::action::{Error, Family, Missing, Note};
-use ringfence::ticket::Set;
+use crate::{SIZES, addr, apply, block, check_heard, entry, jail, names, settle, unblock};
+use ringfence::action::{Error, Family, Missing, Note, Outcome};
+use ringfence::ticket::{Order, Set};
 
 const BED: Bed = Bed::Nftables;
 
@@ -136,15 +136,44 @@ crate::namespaced! {
         }
     }
 
-    fn what_is_foreign_is_an_error_and_stays() {
+    fn what_is_foreign_is_let_be() {
         run("nft add table inet ringfence");
         run("nft add set inet ringfence ringfence-asterisk { type ipv4_addr ; flags interval ; }");
-        let error = BED.open(SIZES).ensure(&[jail()]).expect_err("foreign set");
+        run("nft add element inet ringfence ringfence-asterisk { 192.0.2.1 }");
+        let mut firewall = BED.open(SIZES);
+        let notes = firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        let foreign = notes.iter().find_map(|note| match note {
+            Note::Foreign { error } => Some(error.clone()),
+            _ => None,
+        });
+        let error = foreign.expect("foreign set");
         assert_eq!(
             error.to_string(),
             "there is already a set ringfence-asterisk in the table inet ringfence, and it is a set of ipv4_addr with intervals where ringfence needs a set of inet addresses with counters; remove it with `nft delete set inet ringfence ringfence-asterisk`, or rename whatever made it"
         );
+        assert_eq!(firewall.check(), Ok(vec![Missing::Foreign { error: error.clone() }]));
+        let load = Order::Load { set: Set::List, page: 4, entries: [entry("192.0.2.9", 60)].into() };
+        let orders = [block(&jail(), "192.0.2.7", 60), block(&jail(), "2001:db8::/64", 60), load];
+        assert_eq!(
+            apply(&mut firewall.handle().expect("handle"), &orders),
+            [
+                Outcome::Refused { set: jail(), addr: addr("192.0.2.7"), error: error.clone() },
+                Outcome::Loaded { page: 4, refused: 0 },
+            ]
+        );
+        assert_eq!(firewall.holds(&jail(), &addr("192.0.2.1")), Err(error));
+        let mut held = Vec::new();
+        firewall.list(&jail(), &mut |kept| held.push(kept.addr)).expect("list");
+        assert_eq!(held, [addr("2001:db8::/64")], "whom somebody else holds is no ban of ours");
+        assert!(!run("nft list ruleset").contains("@ringfence-asterisk drop"), "nobody is dropped by it");
+        apply(&mut firewall, &[unblock(&jail(), "192.0.2.1")]);
+        assert!(run("nft list ruleset").contains("192.0.2.1"));
         run("nft delete set inet ringfence ringfence-asterisk");
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        assert_eq!(firewall.check(), Ok(vec![]));
+        assert_eq!(apply(&mut firewall, &[block(&jail(), "192.0.2.7", 60)]), []);
+        firewall.purge().expect("purge");
+        run("nft add table inet ringfence");
         run("nft add chain inet ringfence prerouting { type filter hook prerouting priority 0 ; }");
         let error = BED.open(SIZES).ensure(&[jail()]).expect_err("foreign chain");
         assert_eq!(

@@ -9,13 +9,14 @@
 //! of the kernel's, so a crash leaves either all of it or nothing, and whoever comes
 //! next sees by the members which. (Rules that hold back the throttled do go, next.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::{self, Rule};
 use super::{Header, Ipset, Shape};
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
 use crate::action::firewall::{Glance, Missing, Note};
+use crate::action::foreign::Foreign;
 use crate::action::name::{self, LIFTED, Name, ROOT, SPARE};
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::Addr;
@@ -45,6 +46,7 @@ pub(in crate::action) struct Objects {
     ipv6: bool,
     /// The families with rules that hold back the throttled.
     throttles: Vec<Family>,
+    foreign: Foreign,
 }
 
 impl Objects {
@@ -56,6 +58,7 @@ impl Objects {
             sets: BTreeSet::new(),
             ipv6: rules::is_spoken(Family::V6),
             throttles: Vec::new(),
+            foreign: Foreign::default(),
         })
     }
 
@@ -67,6 +70,7 @@ impl Objects {
             sets: self.sets.clone(),
             ipv6: self.ipv6,
             throttles: self.throttles.clone(),
+            foreign: self.foreign.clone(),
         })
     }
 
@@ -83,11 +87,27 @@ impl Objects {
         let mut notes = Vec::new();
         self.sets = sets;
         self.destroy_if_there(SPARE)?; // left by a crash
+        let mut foreign = BTreeMap::new();
         for set in self.sets.clone() {
             for family in Family::BOTH {
-                self.ensure_set(&set, family, &mut notes)?;
+                match self.ensure_set(&set, family, &mut notes) {
+                    // The rule needs it, and another's would let others pass.
+                    Err(error) if (&set, family) == (&Set::Allow, Family::V4) => return Err(error),
+                    Err(error @ Error::Foreign { .. }) => {
+                        let name = Name::of(&set, family).to_string();
+                        foreign.insert(name, error);
+                    }
+                    ensured => ensured?,
+                }
             }
         }
+        notes.extend(
+            foreign
+                .values()
+                .cloned()
+                .map(|error| Note::Foreign { error }),
+        );
+        self.foreign.are(foreign);
         self.ensure_list(&mut notes)?;
         if rules::ensure(Family::V4, Rule::Drop)? {
             notes.push(Note::Ruled { family: Family::V4 });
@@ -215,9 +235,10 @@ impl Objects {
 
     /// Puts the drops back in force.
     pub(in crate::action) fn lay(&mut self) -> Result<(), Error> {
-        if self.is_lifted()? {
-            self.ipset.swap(ROOT, LIFTED)?;
+        if !self.is_lifted()? {
+            return self.destroy_if_there(LIFTED); // left by a crash
         }
+        self.ipset.swap(ROOT, LIFTED)?;
         self.destroy_if_there(LIFTED)?;
         let mut troubles = Vec::new();
         self.ensure_throttles(&mut troubles); // `ensure` has said what is wrong
@@ -231,9 +252,15 @@ impl Objects {
 
     /// IPv4 stands without IPv6, so what is wrong here is a note and no error.
     fn ensure_rule_v6(&mut self, notes: &mut Vec<Note>) {
-        let ruled = match rules::is_spoken(Family::V6) {
-            true => rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string()),
-            false => Err("this kernel does not speak it, so nothing comes that way".to_owned()),
+        let allow = self.foreign.at(&Name::of(&Set::Allow, Family::V6));
+        let ruled = match (rules::is_spoken(Family::V6), allow) {
+            (true, Some(error)) => Err(error.to_string()),
+            (true, None) => {
+                rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string())
+            }
+            (false, _) => {
+                Err("this kernel does not speak it, so nothing comes that way".to_owned())
+            }
         };
         self.ipv6 = ruled.is_ok();
         match ruled {
@@ -250,6 +277,13 @@ impl Objects {
             return;
         }
         for family in self.ruled().collect::<Vec<_>>() {
+            if self
+                .foreign
+                .at(&Name::of(&Set::Throttled, family))
+                .is_some()
+            {
+                continue;
+            }
             let ruled = Rule::THROTTLES
                 .into_iter()
                 .try_for_each(|rule| rules::ensure(family, rule).map(drop));
@@ -273,7 +307,9 @@ impl Objects {
     /// The kernel sets that belong into the list.
     fn blocking(&self) -> Vec<Name> {
         let blocks = |set: &&Set| !matches!(set, Set::Allow | Set::Throttled);
-        names_of(self.sets.iter().filter(blocks))
+        let mut names = names_of(self.sets.iter().filter(blocks));
+        names.retain(|name| self.foreign.at(name).is_none());
+        names
     }
 
     /// What of all that `ensure` made is no longer there. Nothing is changed.
@@ -286,15 +322,26 @@ impl Objects {
             false => Vec::new(),
         };
         let mut missing = Vec::new();
-        for name in names_of(&self.sets)
-            .iter()
-            .map(|name| &**name)
-            .chain([ROOT])
-        {
-            if !there(name) {
-                let name = name.to_owned();
-                missing.push(Missing::Set { name });
+        for family in Family::BOTH {
+            for name in self.sets.iter().map(|set| Name::of(set, family)) {
+                let header = self.ipset.header(&name)?;
+                let is_ours = header.is_some_and(|header| header.is_net(family));
+                match self.foreign.at(&name) {
+                    Some(error) if there(&name) && !is_ours => {
+                        missing.push(Missing::Foreign { error });
+                    }
+                    // What another took the place of is gone as well.
+                    _ if !is_ours => {
+                        let name = name.to_string();
+                        missing.push(Missing::Set { name });
+                    }
+                    _ => {}
+                }
             }
+        }
+        if !there(ROOT) {
+            let name = ROOT.to_owned();
+            missing.push(Missing::Set { name });
         }
         for name in self.blocking() {
             if there(&name) && !members.iter().any(|member| **member == *name) {
@@ -343,8 +390,8 @@ impl Objects {
         set: &Set,
         each: &mut dyn FnMut(Kept),
     ) -> Result<(), Error> {
-        for family in Family::BOTH {
-            self.ipset.each(&Name::of(set, family), each)?;
+        for name in self.own(set) {
+            self.ipset.each(&name, each)?;
         }
         Ok(())
     }
@@ -357,9 +404,11 @@ impl Objects {
         entries: &[Entry],
         refused: &mut dyn FnMut(usize, Error),
     ) {
-        let timeouts = has_timeouts(set);
-        self.ipset
-            .add(&Name::of(set, family), entries, timeouts, refused);
+        let (name, timeouts) = (Name::of(set, family), has_timeouts(set));
+        match self.foreign.at(&name) {
+            Some(error) => (0..entries.len()).for_each(|place| refused(place, error.clone())),
+            None => self.ipset.add(&name, entries, timeouts, refused),
+        }
     }
 
     /// Takes entries out, those that are there.
@@ -370,7 +419,10 @@ impl Objects {
         entries: &[Entry],
         refused: &mut dyn FnMut(usize, Error),
     ) {
-        self.ipset.del(&Name::of(set, family), entries, refused);
+        let name = Name::of(set, family);
+        if self.foreign.at(&name).is_none() {
+            self.ipset.del(&name, entries, refused);
+        }
     }
 
     /// How many entries the set can hold; `None` if it is not there.
@@ -389,7 +441,7 @@ impl Objects {
         let mut found = Vec::new();
         for set in self.sets.clone() {
             let is_there = match self.holds(&set, addr) {
-                Err(Error::Missing { .. }) => false,
+                Err(Error::Missing { .. } | Error::Foreign { .. }) => false,
                 holds => holds? || !addr.is_host(), // a prefix around a prefix is not tested
             };
             if is_there {
@@ -406,15 +458,26 @@ impl Objects {
 
     /// Is the host, or a prefix around it, in the set? Of a prefix: is exactly it?
     pub(in crate::action) fn holds(&mut self, set: &Set, addr: &Addr) -> Result<bool, Error> {
-        self.ipset.test(&Name::of(set, Family::of(addr)), addr)
+        let name = Name::of(set, Family::of(addr));
+        match self.foreign.at(&name) {
+            Some(error) => Err(error),
+            None => self.ipset.test(&name, addr),
+        }
     }
 
     /// Takes every entry out of the set.
     pub(in crate::action) fn flush(&mut self, set: &Set) -> Result<(), Error> {
-        for family in Family::BOTH {
-            self.ipset.flush(&Name::of(set, family))?;
+        for name in self.own(set) {
+            self.ipset.flush(&name)?;
         }
         Ok(())
+    }
+
+    /// The kernel sets of a set, without what is of its name and not ours.
+    fn own(&self, set: &Set) -> Vec<Name> {
+        let mut names = names_of([set]);
+        names.retain(|name| self.foreign.at(name).is_none());
+        names
     }
 
     /// Takes the rules away, so nothing is blocked; sets and entries stay. This takes

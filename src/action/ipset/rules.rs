@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::action::error::Error;
 use crate::action::family::Family;
@@ -87,8 +88,13 @@ pub(super) fn is_installed() -> bool {
 }
 
 /// Which form of iptables this host has, as it says itself: ` (nf_tables)` or ` (legacy)`;
-/// none if it is too old to say, or not there.
+/// none if it is too old to say, or not there. It is asked once.
 pub(super) fn form() -> Option<&'static str> {
+    static FORM: OnceLock<Option<&'static str>> = OnceLock::new();
+    *FORM.get_or_init(ask_form)
+}
+
+fn ask_form() -> Option<&'static str> {
     let path = find(program(Family::V4), &FOLDERS)?;
     let output = Command::new(path).arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&output.stdout);

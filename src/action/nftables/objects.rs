@@ -13,7 +13,7 @@
 //! at every moment a set that holds them all has its rule. A crash leaves a copy; the next
 //! `ensure` carries it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::{changes, handles_of, rules_of};
 use super::rule::{Fate, Found, Protocol, Rule, Seen, meter};
@@ -24,6 +24,7 @@ use super::{
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
 use crate::action::firewall::{Glance, Missing, Note};
+use crate::action::foreign::Foreign;
 use crate::action::name::{self, Name};
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::{Addr, V6_OFFENDER_PREFIX};
@@ -36,6 +37,7 @@ pub(in crate::action) struct Objects {
     sizes: Sizes,
     /// The sets that `ensure` was last told of.
     sets: BTreeSet<Set>,
+    foreign: Foreign,
 }
 
 /// What one transaction does at most: the kernel holds its lock for so long, and what
@@ -60,6 +62,8 @@ struct Present {
     chain: bool,
     /// Our sets.
     sets: Vec<Header>,
+    /// Sets of our names that are not ours.
+    foreign: BTreeMap<String, Error>,
     /// The names of the sets in which our rules note what sources send.
     meters: Vec<String>,
     rules: Vec<Found>,
@@ -99,6 +103,7 @@ impl Objects {
             nftables: Nftables::open()?,
             sizes,
             sets: BTreeSet::new(),
+            foreign: Foreign::default(),
         })
     }
 
@@ -108,6 +113,7 @@ impl Objects {
             nftables: Nftables::open()?,
             sizes: self.sizes,
             sets: self.sets.clone(),
+            foreign: self.foreign.clone(),
         })
     }
 
@@ -122,6 +128,9 @@ impl Objects {
         self.sets = sets;
         let wanted = self.wanted();
         let mut present = self.look()?;
+        let foreign = present.foreign.values().cloned();
+        notes.extend(foreign.map(|error| Note::Foreign { error }));
+        self.foreign.are(present.foreign.clone());
         self.ensure_sets(&present, &wanted, &mut notes)?;
         present = self.look()?;
         self.ensure_rules(&present, &mut notes)?;
@@ -154,13 +163,10 @@ impl Objects {
     ) -> Result<(), Error> {
         let mut steps = Vec::new();
         for (name, shape) in wanted {
-            match present.set(name) {
-                Some(header) => must_serve(header, shape)?,
-                None => {
-                    let name = name.to_string();
-                    steps.push(Step::MakeSet(name.clone(), *shape));
-                    notes.push(Note::Made { name });
-                }
+            if present.set(name).is_none() && !present.foreign.contains_key(&**name) {
+                let name = name.to_string();
+                steps.push(Step::MakeSet(name.clone(), *shape));
+                notes.push(Note::Made { name });
             }
         }
         if present.chain && present.awake && steps.is_empty() {
@@ -210,9 +216,10 @@ impl Objects {
         for family in Family::BOTH {
             let set = Name::in_nftables(&Set::Throttled, family, family.bits());
             let meters = Protocol::BOTH.map(|protocol| meter(&set, protocol));
+            let is_foreign = present.foreign.contains_key(&*set);
             let missing = meters
                 .into_iter()
-                .filter(|meter| !present.meters.contains(meter));
+                .filter(|meter| !is_foreign && !present.meters.contains(meter));
             steps.extend(missing.map(|meter| Step::MakeMeter(meter, family)));
         }
         let wanted = present.wanted(true).into_iter();
@@ -273,6 +280,7 @@ impl Objects {
                 awake: false,
                 chain: false,
                 sets: Vec::new(),
+                foreign: BTreeMap::new(),
                 meters: Vec::new(),
                 rules: Vec::new(),
             });
@@ -292,6 +300,7 @@ impl Objects {
         sets.retain(|set| name::is_ours(&set.name));
         let meters = sets.extract_if(.., |set| set.is_meter());
         let meters = meters.map(|set| set.name).collect();
+        let foreign = self.extract_foreign(&mut sets);
         Ok(Present {
             awake,
             chain: chain.is_some(),
@@ -300,8 +309,28 @@ impl Objects {
                 None => Vec::new(),
             },
             sets,
+            foreign,
             meters,
         })
+    }
+
+    /// Takes out what has the name of a set of ours and is not as ours are.
+    fn extract_foreign(&self, there: &mut Vec<Header>) -> BTreeMap<String, Error> {
+        let mut foreign = BTreeMap::new();
+        for set in &self.sets {
+            for family in Family::BOTH {
+                let base = Name::in_nftables(set, family, family.bits());
+                let shape = self.shape(set, family);
+                there.retain(|header| {
+                    let is_of = name::parts(&header.name).0 == &*base;
+                    let error = is_of.then(|| must_serve(header, &shape).err()).flatten();
+                    let serves = error.is_none();
+                    foreign.extend(error.map(|error| (header.name.clone(), error)));
+                    serves
+                });
+            }
+        }
+        foreign
     }
 
     /// The kernel sets of our sets that have less than their size, and how they must be.
@@ -408,9 +437,16 @@ impl Objects {
         let mut missing = Vec::new();
         let wanted = self.wanted();
         for (name, _) in &wanted {
-            if present.set(name).is_none() {
-                let name = name.to_string();
-                missing.push(Missing::Set { name });
+            match self.foreign.at(name) {
+                Some(error) if present.foreign.contains_key(&**name) => {
+                    missing.push(Missing::Foreign { error });
+                }
+                // What another took the place of is gone as well.
+                _ if present.set(name).is_none() => {
+                    let name = name.to_string();
+                    missing.push(Missing::Set { name });
+                }
+                _ => {}
             }
         }
         let rules = present.wanted(self.sets.contains(&Set::Throttled));
@@ -462,8 +498,9 @@ impl Objects {
     ) -> Result<(), Error> {
         for family in Family::BOTH {
             let lengths = self.lengths(set, family)?;
-            if lengths.is_empty() {
-                let name = Name::in_nftables(set, family, family.bits()).to_string();
+            let name = Name::in_nftables(set, family, family.bits());
+            if lengths.is_empty() && self.foreign.at(&name).is_none() {
+                let name = name.to_string();
                 return Err(Error::Missing { name });
             }
             for length in lengths {
@@ -476,7 +513,16 @@ impl Objects {
 
     /// The lengths of prefixes for which the set has a kernel set.
     fn lengths(&mut self, set: &Set, family: Family) -> Result<Vec<u8>, Error> {
-        Ok(lengths_in(&self.nftables.sets()?, set, family))
+        let there = self.nftables.sets()?;
+        Ok(self.own_lengths(&there, set, family))
+    }
+
+    /// The lengths of prefixes for which the set has one of these that is ours.
+    fn own_lengths(&self, there: &[Header], set: &Set, family: Family) -> Vec<u8> {
+        let mut lengths = lengths_in(there, set, family);
+        let name = |length: &u8| Name::in_nftables(set, family, *length);
+        lengths.retain(|length| self.foreign.at(&name(length)).is_none());
+        lengths
     }
 
     /// Every entry that `addr` is, or lies in, by set.
@@ -484,7 +530,7 @@ impl Objects {
         let mut found = Vec::new();
         let there = self.nftables.sets()?;
         for set in self.sets.clone() {
-            for length in lengths_in(&there, &set, Family::of(addr)) {
+            for length in self.own_lengths(&there, &set, Family::of(addr)) {
                 if length <= addr.prefix_len() {
                     let kept = self.find(&set, &Addr::prefix(addr.ip(), length))?;
                     found.extend(kept.map(|kept| (set.clone(), kept)));
@@ -501,6 +547,10 @@ impl Objects {
 
     /// Is the host, or a prefix around it, in the set? Of a prefix: is exactly it?
     pub(in crate::action) fn holds(&mut self, set: &Set, addr: &Addr) -> Result<bool, Error> {
+        let name = Name::in_nftables(set, Family::of(addr), addr.prefix_len());
+        if let Some(error) = self.foreign.at(&name) {
+            return Err(error);
+        }
         if !addr.is_host() {
             return Ok(self.find(set, addr)?.is_some());
         }
@@ -557,6 +607,12 @@ impl Objects {
                 family,
                 length,
             };
+            if let Some(error) = self.foreign.at(&target.name()) {
+                for (place, _) in entries {
+                    refused(*place, error.clone());
+                }
+                return;
+            }
             self.add_all(&target, entries, refused);
         });
     }
@@ -648,7 +704,9 @@ impl Objects {
                 family,
                 length,
             };
-            self.del_all(&target, entries, refused);
+            if self.foreign.at(&target.name()).is_none() {
+                self.del_all(&target, entries, refused);
+            }
         });
     }
 
