@@ -3,6 +3,8 @@
 
 #[path = "common/lab.rs"]
 mod lab;
+#[path = "common/nameserver.rs"]
+mod nameserver;
 #[path = "common/namespace.rs"]
 mod namespace;
 
@@ -15,6 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lab::{Lab, forget_all, line, may_send_from, reaches, wait};
+use nameserver::NameServer;
 use namespace::run;
 use serde_json::Value;
 
@@ -119,9 +122,11 @@ namespaced! {
     }
 
     fn after_a_reboot_all_is_in_force_before_it_is_ready() {
-        // Nobody answers here: no network, no name server, no APIBAN.
-        let mut lab = Lab::new("apiban.url = 'http://192.0.2.53:8080/'\napiban.insecure_http = true\n",
+        // Nobody answers here: no network, no APIBAN, and a name server that leaves everybody waiting.
+        let mut lab = Lab::new("apiban.url = 'http://192.0.2.53:8080/'\napiban.insecure_http = true\n\
+             protect = ['trunk.example.net', '_sip._udp.trunk.example.net']\n",
             "maxretry = 2\nignoreip = pbx.example.net");
+        let names = NameServer::start(lab.folder.path());
         let key = lab.path("apiban.key");
         fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
@@ -145,6 +150,12 @@ namespaced! {
         may_send_from("203.0.113.0/24");
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(!reaches("203.0.113.7", &server) && reaches("203.0.113.8", &server));
+        // Whoever waits for an answer still gets it.
+        names.set("pbx.example.net A 198.51.100.1\ntrunk.example.net A 203.0.113.7");
+        for (set, addr) in [("kamailio", "198.51.100.1"), ("apiban", "203.0.113.7")] {
+            wait("the answer", || !lab.is_blocked(&format!("ringfence-{set}"), addr), || lab.log());
+        }
+        assert!(lab.is_blocked("ringfence-kamailio6", "2001:db8:bad:1::77"));
     }
 
     fn a_locked_database_is_brought_in_late() {
@@ -447,6 +458,66 @@ namespaced! {
         lab.write("ringfence.toml", "protect = ['198.51.100.8']\n");
         run(&format!("kill -HUP {daemon}"));
         wait("the reload", || lab.is_blocked("ringfence-allow", "198.51.100.8"), || lab.log());
+    }
+
+    fn a_jail_that_comes_back_has_its_bans() {
+        let mut lab = Lab::new("", "");
+        let log = lab.path("kamailio.log").display().to_string();
+        let other = lab.path("freeswitch.log").display().to_string();
+        fs::write(&other, "").unwrap();
+        let jail = |lab: &Lab, said: &str| lab.write("jail.d/lab.conf", &format!(
+            "[asterisk]\nenabled = false\n[freeswitch]\nlogpath = {other}\n[kamailio]\nlogpath = {log}\n{said}\n"));
+        let is_held = |lab: &Lab, host: u8| lab.is_blocked("ringfence-kamailio", &format!("198.51.100.{host}"));
+        let count = |lab: &Lab| {
+            let known = rusqlite::Connection::open(lab.path("state/ringfence.sqlite3")).unwrap();
+            let query = "SELECT group_concat(ip || ' ' || bancount) FROM (SELECT * FROM bips ORDER BY ip)";
+            known.query_row(query, [], |row| row.get::<_, String>(0)).unwrap()
+        };
+        jail(&lab, "maxretry = 4");
+        lab.start();
+        for (host, times) in [(1, 4), (2, 2), (3, 4)] {
+            lab.fail(&format!("198.51.100.{host}"), times);
+        }
+        lab.wait_for_ban("198.51.100.3");
+        lab.signal("TERM");
+
+        forget_all();
+        jail(&lab, "maxretry = four");
+        lab.start();
+        assert!(!lab.json(&["status"])["jails"].to_string().contains("kamailio"));
+        assert!(!is_held(&lab, 1), "the kernel knows nothing after a reboot");
+        lab.says(0, &["unban", "198.51.100.3"]);
+        jail(&lab, "maxretry = 4");
+        lab.says(0, &["reload"]);
+        lab.wait_for_ban("198.51.100.1");
+        assert!(!is_held(&lab, 3), "who was pardoned meanwhile stays so");
+        assert_eq!(count(&lab), "198.51.100.1 1", "no ban counts twice");
+        lab.fail("198.51.100.2", 1);
+        wait("the third try", || lab.json(&["status"])["jails"].to_string().contains("\"failing\":1"), || lab.log());
+
+        // And the same when it was taken away while it ran.
+        jail(&lab, "enabled = false");
+        lab.says(0, &["reload"]);
+        assert!(!is_held(&lab, 1));
+        jail(&lab, "maxretry = 4");
+        lab.says(0, &["reload"]);
+        lab.wait_for_ban("198.51.100.1");
+        assert!(!is_held(&lab, 2), "three are not four");
+        lab.fail("198.51.100.2", 1); // the fourth
+        lab.wait_for_ban("198.51.100.2");
+        wait("both to be written", || count(&lab) == "198.51.100.1 1,198.51.100.2 1", || count(&lab) + &lab.log());
+        assert_eq!(lab.json(&["status"])["bans_total"], 1);
+
+        // While it cannot run for a mistake its set stays in force; nobody orders in it.
+        lab.signal("TERM");
+        jail(&lab, "maxretry = four");
+        lab.start();
+        assert!(is_held(&lab, 1) && is_held(&lab, 2));
+        lab.says(0, &["unban", "198.51.100.1"]);
+        jail(&lab, "maxretry = 4");
+        lab.says(0, &["reload"]);
+        wait("the pardon", || !is_held(&lab, 1), || lab.log());
+        assert!(is_held(&lab, 2));
     }
 
     fn a_dry_run_touches_nothing() {

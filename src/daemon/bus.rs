@@ -10,10 +10,10 @@
 //! for: a page by the feed, a question by a cache entry, a record by either. So no two
 //! can wait for each other.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{Level, debug, error, warn};
@@ -26,11 +26,14 @@ use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Tell};
 use crate::feed::Command;
-use crate::ticket::{Failure, Order, Reason, Set};
+use crate::ticket::{Entry, Failure, JailName, Order, Reason, Set};
 use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
 pub(super) const ORDERS_KEPT: usize = 1_024;
+
+/// How long a reload waits for the bans of jails that it brings back.
+const BRING_BACK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the engine's effects go.
 #[derive(Clone)]
@@ -49,10 +52,22 @@ pub struct Outlets {
 
 /// What the clerk gets.
 pub enum Paper {
+    /// These jails have come back: what the database holds of them is to be in force again.
+    BringBack(BroughtBack),
     /// To be recorded.
     Record(Record),
     /// To be told.
     Tell(Tell),
+}
+
+/// Jails that a reload brought back.
+pub struct BroughtBack {
+    /// Their names.
+    pub jails: Vec<JailName>,
+    /// What their sets hold, from a time when nobody looked after them.
+    pub kernel: Vec<(Set, Entry)>,
+    /// Dropped when they have their bans.
+    pub done: Sender<()>,
 }
 
 impl Outlets {
@@ -171,10 +186,32 @@ impl Judge {
         }
     }
 
+    /// Brings back in force what the database holds of these jails, before their logs are
+    /// read. A database that makes us wait longer is not waited for; the bans come later.
+    pub fn bring_back(&self, jails: Vec<JailName>, kernel: Vec<(Set, Entry)>) {
+        let (done, is_done) = channel();
+        let paper = Paper::BringBack(BroughtBack {
+            jails,
+            kernel,
+            done,
+        });
+        let sent = self.bench().outlets.as_ref().map(|to| to.clerk.send(paper));
+        if sent.is_some_and(|sent| sent.is_ok()) {
+            let _late = is_done.recv_timeout(BRING_BACK_PATIENCE);
+        }
+    }
+
     /// Has something done with the engine, carries out what follows, and brings back
     /// what it gave. All times are the engine's.
     pub fn visit<R>(&self, visit: impl FnOnce(&mut Engine, Time, &mut Vec<Effect>) -> R) -> R {
         self.hear(|bench| visit(&mut bench.engine, bench.clock.now(), &mut bench.effects))
+    }
+
+    /// The engine's time, which nobody sets.
+    pub fn now(&self) -> Time {
+        let mut bench = self.bench();
+        bench.look_at_clock();
+        bench.clock.now()
     }
 
     /// The way from the engine's times to the wall's, for what is shown.

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use super::bus::{self, Judge, ORDERS_KEPT, Paper};
+use super::bus::{self, BroughtBack, Judge, ORDERS_KEPT, Paper};
 use crate::ban::archive::{Archive, is_from_kernel};
 use crate::ban::store::Record;
 use crate::engine::{Before, Tell};
+use crate::ticket::JailName;
 use crate::time::{Time, human};
 
 /// Records are written together after this long, so that a flood of bans costs a few
@@ -72,6 +73,7 @@ pub fn start(
         judge,
         trouble,
         records: Vec::new(),
+        brought_back: Vec::new(),
         in_trouble: false,
         purged: Instant::now(),
     };
@@ -85,6 +87,8 @@ struct Clerk {
     judge: Judge,
     trouble: Trouble,
     records: Vec<Record>,
+    /// Jails that wait for their bans.
+    brought_back: Vec<BroughtBack>,
     in_trouble: bool,
     purged: Instant,
 }
@@ -95,12 +99,12 @@ impl Clerk {
         while open {
             if self.records.is_empty() && !self.in_trouble {
                 match papers.recv() {
-                    Ok(paper) => take(paper, &mut self.records),
+                    Ok(paper) => self.take(paper),
                     Err(_) => return,
                 }
             }
-            open = collect(papers, &mut self.records, self.in_trouble);
-            if self.records.is_empty() && !self.in_trouble {
+            open = self.collect(papers);
+            if self.records.is_empty() && self.brought_back.is_empty() && !self.in_trouble {
                 continue; // what was told needs no database
             }
             self.write(open);
@@ -121,7 +125,7 @@ impl Clerk {
         self.records.shrink_to(ORDERS_KEPT);
         drop_the_oldest(&mut self.records);
         self.tell_trouble();
-        if !open && let Err(error) = written {
+        if !open && let Err(error) = &written {
             error!(%error, lost = self.records.len(), "cannot be written down before the end");
         }
         if let Some(kept) = self.archive.take_late() {
@@ -136,12 +140,68 @@ impl Clerk {
                 listed: kept.listed,
                 ..Before::default()
             };
+            let before = self.judge.clock().before(before);
             self.judge
                 .visit(|engine, now, effects| engine.restore_late(before, now, effects));
+        }
+        if written.is_ok() && !self.brought_back.is_empty() {
+            self.bring_back();
         }
         if self.archive.take_anew() {
             self.judge
                 .visit(|engine, _, effects| engine.record_all(effects));
+        }
+    }
+
+    /// Brings the judge what is kept of jails that are back. All that happened before is
+    /// written by now, so who was pardoned meanwhile stays so.
+    fn bring_back(&mut self) {
+        let mut waiting = std::mem::take(&mut self.brought_back);
+        let kernel = waiting.iter_mut().flat_map(|back| back.kernel.drain(..));
+        let kernel = kernel.collect();
+        let is_back = |jail: &JailName| waiting.iter().any(|back| back.jails.contains(jail));
+        let mut kept = self.archive.load(Time::now());
+        kept.bans.retain(|ban| is_back(&ban.jail));
+        kept.tries.retain(|tries| is_back(&tries.jail));
+        info!(bans = kept.bans.len(), "jails are back; their bans go on");
+        let before = self.judge.clock().before(Before {
+            bans: kept.bans,
+            tries: kept.tries,
+            kernel,
+            ..Before::default()
+        });
+        self.judge
+            .visit(|engine, now, effects| engine.bring_back(before, now, effects));
+    }
+
+    /// Takes what comes until it is time to write; false if nothing more will come.
+    fn collect(&mut self, papers: &Receiver<Paper>) -> bool {
+        let is_place = |record: &Record| matches!(record, Record::Read(_));
+        let (start, trouble) = (Instant::now(), self.in_trouble);
+        while trouble || (!self.records.is_empty() && self.records.len() < RECORDS_MAX) {
+            let patience = match self.records.iter().all(is_place) {
+                _ if trouble => RETRY_EVERY,
+                _ if !self.brought_back.is_empty() => Duration::ZERO,
+                true => COMMIT_POSITIONS_EVERY,
+                false => COMMIT_EVERY,
+            };
+            match papers.recv_timeout(patience.saturating_sub(start.elapsed())) {
+                Ok(paper) => self.take(paper),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+            if self.records.len() > RECORDS_KEPT_MAX {
+                drop_the_oldest(&mut self.records);
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, paper: Paper) {
+        match paper {
+            Paper::BringBack(jails) => self.brought_back.push(jails),
+            Paper::Tell(tell) => tell_people(&tell),
+            Paper::Record(record) => take(record, &mut self.records),
         }
     }
 
@@ -173,32 +233,9 @@ fn drop_the_oldest(records: &mut Vec<Record>) {
     }
 }
 
-/// Takes what comes until it is time to write; false if nothing more will come.
-fn collect(papers: &Receiver<Paper>, records: &mut Vec<Record>, trouble: bool) -> bool {
-    let is_place = |record: &Record| matches!(record, Record::Read(_));
-    let start = Instant::now();
-    while trouble || (!records.is_empty() && records.len() < RECORDS_MAX) {
-        let patience = match records.iter().all(is_place) {
-            _ if trouble => RETRY_EVERY,
-            true => COMMIT_POSITIONS_EVERY,
-            false => COMMIT_EVERY,
-        };
-        match papers.recv_timeout(patience.saturating_sub(start.elapsed())) {
-            Ok(paper) => take(paper, records),
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-        }
-        if records.len() > RECORDS_KEPT_MAX {
-            drop_the_oldest(records);
-        }
-    }
-    true
-}
-
-fn take(paper: Paper, records: &mut Vec<Record>) {
-    match paper {
-        Paper::Tell(tell) => tell_people(&tell),
-        Paper::Record(Record::Read(mut reading)) => {
+fn take(record: Record, records: &mut Vec<Record>) {
+    match record {
+        Record::Read(mut reading) => {
             let is_reading = |record: &mut Record| matches!(record, Record::Read(_));
             for before in records.extract_if(.., is_reading) {
                 if let Record::Read(before) = before {
@@ -207,7 +244,7 @@ fn take(paper: Paper, records: &mut Vec<Record>) {
             }
             records.push(Record::Read(reading));
         }
-        Paper::Record(mut record) => {
+        mut record => {
             if let Record::Ban { ban, lines, .. } = &mut record {
                 // What a start found in the kernel was told by the run that banned it.
                 if !is_from_kernel(ban) {

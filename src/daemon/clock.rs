@@ -20,8 +20,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::ban::store::{Reading, Record};
-use crate::engine::{Effect, Event, Tell};
-use crate::ticket::{Ban, FormTries};
+use crate::engine::{Before, Effect, Event, Tell};
+use crate::ticket::{Ban, FormTries, KeptStanding};
 use crate::time::Time;
 
 /// From this difference on it is a step. NTP slews at most 0.5 ms a second, and the clocks
@@ -147,6 +147,20 @@ impl Clock {
         event
     }
 
+    /// What the database holds, on the engine's clock.
+    pub fn before(&self, mut before: Before) -> Before {
+        let bans = before.bans.iter_mut().map(|ban| &mut ban.since);
+        let history = before.history.iter_mut().map(|past| &mut past.latest);
+        let forms = before.tries.iter_mut().flat_map(|tries| &mut tries.forms);
+        let forms = forms.flat_map(|form| [&mut form.first, &mut form.last]);
+        let known = before.standings.iter_mut().flat_map(times_of);
+        let listed = before.listed.iter_mut().map(|(_, expires)| expires);
+        for time in bans.chain(history).chain(forms).chain(known).chain(listed) {
+            *time = self.inward(*time);
+        }
+        before
+    }
+
     /// What goes outside, on the wall's clock. Orders to the kernel have spans, not times.
     pub fn effect(&self, effect: Effect) -> Effect {
         if self.ahead == 0 {
@@ -170,10 +184,7 @@ impl Clock {
             Record::Prolonged(ban) => Record::Prolonged(self.ban_outward(ban)),
             Record::Read(reading) => Record::Read(self.reading(reading)),
             Record::Known(mut known) => {
-                let times = [&mut known.merit, &mut known.known, &mut known.shared];
-                let accounts = known.accounts.iter_mut().map(|(_, time)| time);
-                let times = times.into_iter().flatten().chain(accounts);
-                for time in times.chain([&mut known.last]) {
+                for time in times_of(&mut known) {
                     *time = self.outward(*time);
                 }
                 Record::Known(known)
@@ -216,6 +227,13 @@ impl Clock {
             | Tell::OutageOver => tell,
         }
     }
+}
+
+fn times_of(known: &mut KeptStanding) -> impl Iterator<Item = &mut Time> {
+    let times = [&mut known.merit, &mut known.known, &mut known.shared];
+    let accounts = known.accounts.iter_mut().map(|(_, time)| time);
+    let times = times.into_iter().flatten().chain(accounts);
+    times.chain([&mut known.last])
 }
 
 #[cfg(test)]

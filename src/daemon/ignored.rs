@@ -13,9 +13,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::bus::Judge;
 use super::names;
 use crate::addr::Addr;
 use crate::config::{IgnoreConfig, JailConfig};
+use crate::engine::Event;
 use crate::jail::protect::Protected;
 
 /// The longest file of addresses that is read; a hundred thousand have 2 MB.
@@ -87,6 +89,30 @@ pub fn names(jails: &[JailConfig]) -> Vec<String> {
 /// Looks up names; see [`Answers::learn`].
 pub async fn look_up(asked: &[String], patience: Duration) -> HashMap<String, Vec<IpAddr>> {
     names::all(asked.to_vec(), patience).await
+}
+
+/// Takes over new answers for these names, has them kept, and tells the judge whom these
+/// jails ignore by now.
+pub fn learn(
+    known: &mut Answers,
+    asked: &[String],
+    answers: HashMap<String, Vec<IpAddr>>,
+    jails: &mut [JailConfig],
+    judge: &Judge,
+) {
+    let before = known.to_json();
+    known.learn(asked, answers);
+    let after = known.to_json();
+    if after != before {
+        judge.event(Event::Fact(ANSWERS_FACT.to_owned(), after));
+    }
+    for jail in jails.iter_mut().filter(|jail| changes(&jail.ignore)) {
+        let now = known.ignored(&jail.ignore);
+        if now != jail.rules.ignored {
+            jail.rules.ignored = now.clone();
+            judge.event(Event::Ignored(jail.rules.name.clone(), now));
+        }
+    }
 }
 
 /// What the jail ignores, and what stands in its files: words, with comments after `#`.

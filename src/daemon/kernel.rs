@@ -97,22 +97,11 @@ impl Kernel {
 
     /// What the kernel holds, but for the list.
     pub fn entries(&mut self) -> anyhow::Result<Vec<(Set, Entry)>> {
-        let mut entries = Vec::new();
-        if let Kernel::Firewall { firewall, sets, .. } = self {
-            let sets = sets.iter().filter(|set| **set != Set::List);
-            for set in sets.chain([&Set::Allow]) {
-                firewall.list(set, &mut |kept| {
-                    entries.push((
-                        set.clone(),
-                        Entry {
-                            addr: kept.addr,
-                            timeout_secs: kept.timeout_secs,
-                        },
-                    ));
-                })?;
-            }
-        }
-        Ok(entries)
+        let Kernel::Firewall { firewall, sets, .. } = self else {
+            return Ok(Vec::new());
+        };
+        let sets = sets.iter().filter(|set| **set != Set::List);
+        entries(firewall, sets.chain([&Set::Allow]))
     }
 
     /// Carries out the orders among `effects` now, and takes them out; says which bans the
@@ -224,6 +213,24 @@ pub struct Actions {
     pub lists: Box<dyn Action + Send>,
     /// Those of jails with stock actions.
     pub stock: Stock,
+}
+
+/// What these sets hold.
+pub fn entries<'a>(
+    firewall: &mut Firewall,
+    sets: impl Iterator<Item = &'a Set>,
+) -> anyhow::Result<Vec<(Set, Entry)>> {
+    let mut entries = Vec::new();
+    for set in sets {
+        firewall.list(set, &mut |kept| {
+            let entry = Entry {
+                addr: kept.addr,
+                timeout_secs: kept.timeout_secs,
+            };
+            entries.push((set.clone(), entry));
+        })?;
+    }
+    Ok(entries)
 }
 
 /// Takes away the sets of jails that are gone, so that nobody stays banned whom no jail

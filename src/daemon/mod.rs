@@ -69,8 +69,9 @@ const REQUESTS_FACT: &str = "apiban.requests";
 /// and who is logged in.
 const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the start waits for names that jails ignore and that never had an answer. Later
-/// answers count when they come.
+/// How long the logs wait for names that jails ignore and that never had an answer, since
+/// what is recent in them is judged at once. Bans are in force and we are ready meanwhile;
+/// later answers count when they come.
 const NAMES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the command line says.
@@ -150,19 +151,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bind(options.socket.as_ref().unwrap_or(&config.settings.socket))?
     };
     let mut archive = open_archive(options, &config, started);
-    let answers = {
-        let facts = archive.facts(ignored::ANSWERS_FACT);
-        let mut known = facts
-            .first()
-            .map_or_else(Answers::default, |json| Answers::from_json(json));
-        let asked = ignored::names(&config.jails);
-        let missing = known.missing(&asked);
-        known.learn(
-            &asked,
-            runtime.block_on(ignored::look_up(&missing, NAMES_PATIENCE)),
-        );
-        known
-    };
+    let answers = archive.facts(ignored::ANSWERS_FACT);
+    let mut answers = answers
+        .first()
+        .map_or_else(Answers::default, |json| Answers::from_json(json));
     answers.fill(&mut config.jails);
     let kept = archive.load(started);
     if let Err(error) = archive.purge(started) {
@@ -245,6 +237,24 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(conntrack) = conntrack {
         threads.push(flows::start(conntrack, flow_questions, judge.clone())?);
     }
+    let signals = {
+        let _guard = runtime.enter();
+        Signals::new()?
+    };
+    // All that disk and kernel know is in force. What may wait for somebody comes after.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!(%error, "systemd could not be told that we are ready");
+    }
+    let asked_names = ignored::names(&config.jails);
+    let missing = answers.missing(&asked_names);
+    let found_names = runtime.block_on(ignored::look_up(&missing, NAMES_PATIENCE));
+    ignored::learn(
+        &mut answers,
+        &asked_names,
+        found_names,
+        &mut config.jails,
+        &judge,
+    );
     registrars::start(config.settings.registrars.clone(), judge.clone())?;
     let mut keeper = None;
     if let Some(firewall) = another {
@@ -290,6 +300,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         names,
         asked,
         questions,
+        signals,
     };
     let stopped = runtime.block_on(operator.serve(
         listener,
@@ -509,7 +520,7 @@ fn join(paths: &[&String]) -> String {
 }
 
 /// Waits until the daemon shall end or read its configuration again.
-struct Signals {
+pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,

@@ -99,7 +99,7 @@ pub struct Parts {
     pub program: Option<Program>,
 }
 
-/// The ways of failures that are not judged at once.
+/// The ways of failures that are not judged at once, and of signals.
 pub struct SideWays {
     /// Host names to be looked up.
     pub names: mpsc::Receiver<Named>,
@@ -107,6 +107,8 @@ pub struct SideWays {
     pub asked: mpsc::Sender<Failure>,
     /// Failures to be asked about.
     pub questions: mpsc::Receiver<Failure>,
+    /// What the system tells us.
+    pub signals: Signals,
 }
 
 /// What is left when the daemon shall end.
@@ -206,7 +208,6 @@ impl Operator {
         commands: mpsc::UnboundedReceiver<Command>,
         ways: SideWays,
     ) -> anyhow::Result<Stopped> {
-        let signals = Signals::new()?;
         let guard = self.guard.clone();
         let is_protected =
             move |ip: IpAddr| guard.read().is_ok_and(|guard| guard.covers(&ip.into()));
@@ -226,9 +227,6 @@ impl Operator {
             let operator = self.clone();
             move |jail: &JailName| operator.warns_of_names(jail)
         };
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-            warn!(%error, "systemd could not be told that we are ready");
-        }
         tokio::select! {
             served = control::serve(listener, handler, self.stop.notified()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
@@ -237,7 +235,7 @@ impl Operator {
             () = self.look_after_protected() => {}
             () = self.look_after_names() => {}
             () = self.look_after_ignored() => {}
-            () = self.obey(signals) => {}
+            () = self.obey(ways.signals) => {}
         }
         let ending = std::mem::take(&mut self.changing.borrow_mut().ending);
         tell_systemd(&ending);
@@ -343,29 +341,11 @@ impl Operator {
                 config,
                 ..
             } = &mut *changing;
-            let before = known.to_json();
-            known.learn(&asked, answers);
+            ignored::learn(known, &asked, answers, &mut config.jails, &self.judge);
             pause = match known.missing(&asked).is_empty() {
                 true => IGNORED_EVERY,
                 false => UNANSWERED_EVERY,
             };
-            let after = known.to_json();
-            if after != before {
-                let name = ignored::ANSWERS_FACT.to_owned();
-                self.judge.event(Event::Fact(name, after));
-            }
-            for jail in config
-                .jails
-                .iter_mut()
-                .filter(|jail| ignored::changes(&jail.ignore))
-            {
-                let now = known.ignored(&jail.ignore);
-                if now != jail.rules.ignored {
-                    jail.rules.ignored = now.clone();
-                    self.judge
-                        .event(Event::Ignored(jail.rules.name.clone(), now));
-                }
-            }
         }
     }
 
@@ -686,8 +666,9 @@ impl Operator {
         self.changing.borrow().answers.fill(&mut config.jails);
         let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         let layouts = stock::layouts(&config);
+        let sets = stock::sets_beside(&layouts, &rules);
         if let Some(keeper) = &self.keeper {
-            keeper.set_sets(stock::sets_beside(&layouts, &rules))?;
+            keeper.set_sets(sets.clone())?;
         }
         self.door.add(&layouts);
         let checks = checks(&feed_settings);
@@ -707,6 +688,7 @@ impl Operator {
             // Nobody orders anything in them any more.
             keeper.with(|firewall| kernel::remove_strays(firewall, &config));
         }
+        self.bring_back(&before, &config, &sets);
         self.judge.watch_bans(Recidive::new(&config));
         self.intake.set_jails(config.jails.clone());
         let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
@@ -726,6 +708,27 @@ impl Operator {
         self.reloaded.send_replace(());
         self.renew_protected();
         Ok(reloaded)
+    }
+
+    /// Jails that did not run before get their bans back, before their logs are read.
+    fn bring_back(&self, before: &Config, config: &Config, sets: &[Set]) {
+        let ran = |name: &JailName| before.jails.iter().any(|jail| jail.rules.name == *name);
+        let names = config.jails.iter().map(|jail| &jail.rules.name);
+        let back: Vec<JailName> = names.filter(|name| !ran(name)).cloned().collect();
+        if back.is_empty() {
+            return;
+        }
+        let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
+        let theirs = sets.iter().filter(is_theirs);
+        let held = self.keeper.as_ref().map_or_else(
+            || Ok(Vec::new()),
+            |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
+        );
+        let held = held.unwrap_or_else(|error| {
+            warn!(%error, "what the kernel holds for jails that are back cannot be read");
+            Vec::new()
+        });
+        self.judge.bring_back(back, held);
     }
 
     async fn check(&self, addr: &str) -> Result<Checked, String> {

@@ -118,7 +118,8 @@ impl Engine {
     }
 
     /// New rules after a reload: jails that stay keep their windows.
-    /// The bans of jails that are gone leave the kernel; the database keeps them.
+    /// The bans of jails that are gone leave the kernel; the database keeps them, and the
+    /// tries of those jails: [`Engine::bring_back`].
     pub fn reconfigure(
         &mut self,
         rules: Vec<Rules>,
@@ -127,7 +128,12 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         self.checks = checks;
-        for name in self.set_rules(rules) {
+        let mut gone = self.set_rules(rules);
+        if !gone.is_empty() {
+            let reading = reading(&mut gone, Vec::new(), Vec::new());
+            effects.push(Effect::Record(Record::Read(reading)));
+        }
+        for name in gone.into_keys() {
             let bans: Vec<Ban> = self.ledger.of_jail(&name).collect();
             for ban in bans {
                 self.ledger.remove(&name, &ban.addr);
@@ -175,8 +181,8 @@ impl Engine {
             || self.rank(&Addr::offender(addr.ip()), now) != Rank::Stranger
     }
 
-    /// Takes rules over, and says which jails are gone.
-    fn set_rules(&mut self, rules: Vec<Rules>) -> Vec<JailName> {
+    /// Takes rules over, and hands out the jails that are gone.
+    fn set_rules(&mut self, rules: Vec<Rules>) -> BTreeMap<JailName, Jail> {
         let mut before = std::mem::take(&mut self.jails);
         for rules in rules.into_iter().chain([operators_rules()]) {
             let jail = match before.remove(&rules.name) {
@@ -188,7 +194,7 @@ impl Engine {
             };
             self.jails.insert(jail.rules.name.clone(), jail);
         }
-        before.into_keys().collect()
+        before
     }
 
     /// Takes one event; what is to be done is added to `effects`.
@@ -196,7 +202,8 @@ impl Engine {
         match event {
             Event::Failure(failure) => self.failure(&failure, now, effects),
             Event::Read { places, cursors } => {
-                effects.push(Effect::Record(Record::Read(self.reading(places, cursors))))
+                let reading = reading(&mut self.jails, places, cursors);
+                effects.push(Effect::Record(Record::Read(reading)));
             }
             Event::Answer(ip, verdict) => self.answer(ip, verdict, now, effects),
             Event::Page(page) => self.page(page, now, effects),
@@ -345,26 +352,6 @@ impl Engine {
                 }));
             }
         }
-    }
-
-    /// How far the logs were read, and what has changed in the windows by that.
-    fn reading(&mut self, places: Vec<Place>, cursors: Vec<(String, String)>) -> Reading {
-        let mut reading = Reading {
-            places,
-            cursors,
-            ..Reading::default()
-        };
-        for (name, jail) in &mut self.jails {
-            let news = jail.news();
-            reading.anew.extend(news.all.then(|| name.clone()));
-            let kept = news.tries.into_iter().map(|(addr, forms)| KeptTries {
-                jail: name.clone(),
-                addr,
-                forms,
-            });
-            reading.tries.extend(kept);
-        }
-        reading
     }
 
     /// A banned address wrote a line: if packets still come through, the order is given again.
@@ -686,4 +673,28 @@ fn ends_later_or_same(held: &Ban, other: &Ban) -> bool {
         (Some(_), None) => false,
         (Some(held), Some(other)) => held >= other,
     }
+}
+
+/// How far the logs were read, and what has changed in the windows of these jails by that.
+fn reading(
+    jails: &mut BTreeMap<JailName, Jail>,
+    places: Vec<Place>,
+    cursors: Vec<(String, String)>,
+) -> Reading {
+    let mut reading = Reading {
+        places,
+        cursors,
+        ..Reading::default()
+    };
+    for (name, jail) in jails {
+        let news = jail.news();
+        reading.anew.extend(news.all.then(|| name.clone()));
+        let kept = news.tries.into_iter().map(|(addr, forms)| KeptTries {
+            jail: name.clone(),
+            addr,
+            forms,
+        });
+        reading.tries.extend(kept);
+    }
+    reading
 }

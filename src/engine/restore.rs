@@ -49,13 +49,7 @@ impl Engine {
     /// what only the kernel knows (the daemon was killed before it wrote it down) is
     /// taken over for the rest of its time.
     pub fn restore(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
-        let mut in_kernel: HashMap<Set, HashMap<Addr, u32>> = HashMap::new();
-        for (set, entry) in before.kernel {
-            in_kernel
-                .entry(set)
-                .or_default()
-                .insert(entry.addr, entry.timeout_secs);
-        }
+        let mut in_kernel = by_set(before.kernel);
         self.restore_standings(before.standings, now, effects);
         self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
         for PastBan {
@@ -104,13 +98,7 @@ impl Engine {
                 records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }
-        for KeptTries { jail, addr, forms } in before.tries {
-            if self.ledger.get(&jail, &addr).is_none()
-                && let Some(jail) = self.jails.get_mut(&jail)
-            {
-                jail.restore(addr, forms, now);
-            }
-        }
+        self.restore_tries(before.tries, now);
         self.restore_list(before.listed, before.kernel_list, now, effects);
         effects.append(&mut records);
     }
@@ -138,6 +126,24 @@ impl Engine {
         let mut listed = before.listed;
         listed.retain(|(addr, _)| self.list.get(&addr.ip()).is_none());
         self.restore_list(listed, Listed::default(), now, effects);
+    }
+
+    /// Puts back in force what the database holds of jails that a reload brought back. Who
+    /// was banned before is known already; what has happened since goes before it. Whom only
+    /// the kernel holds was pardoned while nobody looked after that set.
+    pub fn bring_back(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+        let mut in_kernel = by_set(before.kernel);
+        for ban in before.bans {
+            if self.ledger.get(&ban.jail, &ban.addr).is_none() {
+                self.restore_ban(ban, &mut in_kernel, now, effects);
+            }
+        }
+        for (jail, entries) in jails_of(&in_kernel) {
+            let is_left = |addr: &&Addr| self.ledger.get(&jail, addr).is_none();
+            let left = entries.into_iter().map(|(addr, _)| addr).filter(is_left);
+            effects.extend(left.map(|addr| unblock(Set::Jail(jail.clone()), *addr)));
+        }
+        self.restore_tries(before.tries, now);
     }
 
     /// Has the times of all that is in force written down anew, since the clock by which they
@@ -194,6 +200,18 @@ impl Engine {
                 effects.push(Effect::Order(Order::Unblock { set, addr }));
             }
             None => {}
+        }
+    }
+
+    /// Tries that were made since are not written over.
+    fn restore_tries(&mut self, tries: Vec<KeptTries>, now: Time) {
+        for KeptTries { jail, addr, forms } in tries {
+            if self.ledger.get(&jail, &addr).is_none()
+                && let Some(jail) = self.jails.get_mut(&jail)
+                && jail.tries(&addr, now) == 0
+            {
+                jail.restore(addr, forms, now);
+            }
         }
     }
 
@@ -294,6 +312,15 @@ fn restored(rules: &Rules, mut old: OldBan, now: Time) -> Option<Ban> {
         reason: old.reason,
         tries: old.tries,
     })
+}
+
+fn by_set(entries: Vec<(Set, Entry)>) -> HashMap<Set, HashMap<Addr, u32>> {
+    let mut sets: HashMap<Set, HashMap<Addr, u32>> = HashMap::new();
+    for (set, entry) in entries {
+        let entries = sets.entry(set).or_default();
+        entries.insert(entry.addr, entry.timeout_secs);
+    }
+    sets
 }
 
 fn jails_of(in_kernel: &HashMap<Set, HashMap<Addr, u32>>) -> Vec<(JailName, Vec<(&Addr, &u32)>)> {
