@@ -137,6 +137,56 @@ namespaced! {
         assert!(is_there() && fight().is_none());
     }
 
+    fn with_nftables_what_others_take_away_comes_back_and_a_pause_ends() {
+        let mut lab = Lab::new("firewall.backend = 'nftables'\nprotect = ['198.51.100.99']\n", "maxretry = 3");
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        may_send_from("2001:db8:bad::/48");
+        let (server, server6) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0").unwrap());
+        for addr in ["198.51.100.1", "198.51.100.96/30", "2001:db8:bad:1::/64"] {
+            lab.says(0, &["ban", addr]);
+        }
+        let is_whole = || {
+            !reaches("198.51.100.1", &server)
+                && !reaches("198.51.100.98", &server)
+                && reaches("198.51.100.99", &server)
+                && !reaches("2001:db8:bad:1::5", &server6)
+        };
+        assert!(is_whole(), "{}", lab.log());
+        for damage in [
+            "nft flush table inet ringfence",
+            "nft flush set inet ringfence ringfence-operator",
+            "nft delete table inet ringfence",
+            "nft flush ruleset",
+        ] {
+            // A minute is over, as far as the keeper knows.
+            lab.says(0, &["firewall", "repair"]);
+            assert!(is_whole());
+            let repairs = lab.json(&["status"])["firewall_repairs"].as_u64().unwrap();
+            run(damage);
+            wait(&format!("the repair of {damage}"), || {
+                lab.json(&["status"])["firewall_repairs"].as_u64() > Some(repairs) && is_whole()
+            }, || lab.log());
+        }
+        assert_eq!(lab.json(&["status"])["firewall_missing"], serde_json::json!([]));
+
+        lab.says(0, &["firewall", "repair"]);
+        lab.says(0, &["pause", "10m"]);
+        assert!(reaches("198.51.100.1", &server) && reaches("2001:db8:bad:1::5", &server6));
+        // Somebody takes all of it away meanwhile: sets come back, drops do not.
+        run("nft flush ruleset");
+        let is_back = || run("nft list ruleset").contains("198.51.100.1 ");
+        wait("the sets", is_back, || lab.log());
+        assert!(reaches("198.51.100.1", &server));
+        lab.signal("KILL");
+        lab.start();
+        assert!(reaches("198.51.100.1", &server), "a crash does not end it");
+        assert!(lab.says(0, &["resume"]).contains("in force again"));
+        assert!(is_whole(), "{}", lab.log());
+        lab.says(0, &["pause", "1s"]);
+        wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
+    }
+
     fn a_pause_lifts_every_drop_and_ends_by_itself() {
         let mut lab = Lab::new("", "maxretry = 3");
         lab.start();

@@ -2,7 +2,7 @@
 //!
 //! Others flush it, rebuild it, empty our sets. He hears of it from the kernel where that
 //! tells (nf_tables), and looks for himself twice a second, which costs some microseconds:
-//! do our rules still refer to the sets, and does each set still hold a witness, an address
+//! do our rules still refer to the sets, and does each set still hold its witnesses, addresses
 //! that must be in it? If not, he waits until it has been quiet for a moment, since whoever
 //! rebuilds a firewall does it in many steps, and puts back what is missing: objects first,
 //! then in bulk, from the ledger, what sets have lost. Nothing that is not ours is touched.
@@ -24,7 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use super::bus::{self, Judge};
 use super::verbs::SetShown;
-use crate::action::{Error, Family, Firewall, Glance, Missing, Monitor, Note, Outcome};
+use crate::action::{Error, Firewall, Glance, Missing, Monitor, Note, Outcome};
 use crate::addr::Addr;
 use crate::ticket::Set;
 use crate::time::{Time, human};
@@ -155,7 +155,7 @@ struct Post {
     stand: Stand,
     /// How it looked when all was well; none if that must be seen first.
     glance: Option<Glance>,
-    witnesses: HashMap<(Set, bool), Witness>,
+    witnesses: HashMap<Set, Witnesses>,
     repairs: u64,
     /// When he repaired lately.
     lately: VecDeque<Instant>,
@@ -163,8 +163,11 @@ struct Post {
     fight: Option<Instant>,
 }
 
-struct Witness {
-    addr: Option<Addr>,
+/// Addresses that must be in a set, one of each kind.
+struct Witnesses {
+    addrs: Vec<Addr>,
+    /// How many were in force when they were searched for.
+    count: usize,
     searched: Instant,
 }
 
@@ -425,50 +428,54 @@ impl Post {
         now.is_none() || now != self.glance || !doubtful.is_empty() || !self.lost().is_empty()
     }
 
-    /// The sets whose witness is not there.
+    /// The sets of whose witnesses one is not there.
     fn lost(&mut self) -> BTreeSet<Set> {
-        let mut lost = BTreeSet::new();
-        for set in self.all_sets() {
-            for family in Family::BOTH {
-                let Some(addr) = self.witness(&set, family) else {
-                    continue;
-                };
-                let is_there = match self.firewall.holds(&set, &addr) {
-                    Ok(holds) => holds,
-                    Err(error) => error.is_foreign(), // nobody of ours is in there
-                };
-                if !is_there {
-                    lost.insert(set.clone());
-                }
-            }
-        }
+        let mut lost = self.all_sets();
+        lost.retain(|set| {
+            self.find_witnesses(set);
+            let witnesses = self.witnesses.get(set).map(|known| known.addrs.as_slice());
+            let mut witnesses = witnesses.unwrap_or_default().iter();
+            let is_there = |addr| match self.firewall.holds(set, addr) {
+                Ok(holds) => holds,
+                Err(error) => error.is_foreign(), // nobody of ours is in there
+            };
+            !witnesses.all(is_there)
+        });
         lost
     }
 
-    /// Somebody who must be in the set.
-    fn witness(&mut self, set: &Set, family: Family) -> Option<Addr> {
-        let ipv6 = family == Family::V6;
-        let key = (set.clone(), ipv6);
-        let known = self.witnesses.get(&key);
-        let (addr, searched) = match known {
-            Some(witness) => (witness.addr, Some(witness.searched)),
-            None => (None, None),
-        };
-        let (addr, is_new) = self.judge.visit(|engine, now, _| {
-            if let Some(addr) = addr.filter(|addr| engine.is_witness(set, addr, now)) {
-                return (Some(addr), false);
-            }
-            let is_due = searched.is_none_or(|searched| searched.elapsed() > SEARCH_EVERY);
-            match is_due || engine.in_force_max(set) <= SEARCHED_OFTEN_MAX {
-                true => (engine.witness(set, ipv6, now), true),
-                false => (None, false),
+    /// Sees to it that we know who must be in the set: the same as before, as long as they
+    /// must, and as long as nobody came to a small set, who might be of another kind.
+    fn find_witnesses(&mut self, set: &Set) {
+        let known = self.witnesses.get(set);
+        let found = self.judge.visit(|engine, now, _| {
+            let count = engine.in_force_max(set);
+            let is_small = count <= SEARCHED_OFTEN_MAX;
+            let stand = |known: &Witnesses| {
+                let mut addrs = known.addrs.iter();
+                (!is_small || known.count == count)
+                    && !known.addrs.is_empty()
+                    && addrs.all(|addr| engine.is_witness(set, addr, now))
+            };
+            let is_due = |known: &Witnesses| is_small || known.searched.elapsed() > SEARCH_EVERY;
+            match known {
+                Some(known) if stand(known) => None,
+                Some(known) if !is_due(known) => {
+                    let addrs = known.addrs.iter().copied();
+                    let standing = addrs.filter(|addr| engine.is_witness(set, addr, now));
+                    Some((count, standing.collect(), known.searched))
+                }
+                _ => Some((count, engine.witnesses(set, now), Instant::now())),
             }
         });
-        if is_new {
-            let searched = Instant::now();
-            self.witnesses.insert(key, Witness { addr, searched });
+        if let Some((count, addrs, searched)) = found {
+            let known = Witnesses {
+                addrs,
+                count,
+                searched,
+            };
+            self.witnesses.insert(set.clone(), known);
         }
-        addr
     }
 
     /// Finds out what is missing, and puts it back.

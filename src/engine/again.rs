@@ -4,6 +4,7 @@
 //! named by addresses; whoever has been let go meanwhile is left out, and who was banned
 //! meanwhile needs no help. So the parts and all that happens between them agree.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::restore::NO_PAGE;
@@ -62,11 +63,13 @@ impl Engine {
         self.end_of(set, addr).is_some_and(|end| lasts(end, now))
     }
 
-    /// Any such address of one family. This may look at all that are in force.
-    pub fn witness(&self, set: &Set, ipv6: bool, now: Time) -> Option<Addr> {
-        let fits = |(addr, end): &(Addr, Option<Time>)| addr.is_ipv6() == ipv6 && lasts(*end, now);
-        let (addr, _) = self.all_of(set).find(fits)?;
-        Some(addr)
+    /// One such address of each family and length of prefix, since a kernel may keep each of
+    /// them in a set of its own. This looks at all that are in force.
+    pub fn witnesses(&self, set: &Set, now: Time) -> Vec<Addr> {
+        let lasting = self.all_of(set).filter(|(_, end)| lasts(*end, now));
+        let of_kind = lasting.map(|(addr, _)| ((addr.is_ipv6(), addr.prefix_len()), addr));
+        let found: BTreeMap<(bool, u8), Addr> = of_kind.collect();
+        found.into_values().collect()
     }
 
     /// Who is in force in this set, and until when.
