@@ -112,7 +112,7 @@ impl Lab {
         fs::write(self.path("tree/jail.conf"), jails.replace('@', &folder)).unwrap();
     }
 
-    fn ringfence(&self, words: &[&str]) {
+    fn ringfence(&self, words: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
         command
             .arg("--config-dir")
@@ -125,6 +125,7 @@ impl Lab {
             "{words:?}: {said} {}",
             running::said(self.folder.path())
         );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn start_ringfence(&mut self) {
@@ -315,8 +316,8 @@ namespaced! {
         assert!(!said.contains("cannot be run"), "{said}");
         let ours = story(
             &mut lab,
-            &|lab, jail, addrs| addrs.iter().for_each(|addr| lab.ringfence(&["ban", "--jail", jail, addr])),
-            &|lab, addr| lab.ringfence(&["unban", addr]),
+            &|lab, jail, addrs| addrs.iter().for_each(|addr| drop(lab.ringfence(&["ban", "--jail", jail, addr]))),
+            &|lab, addr| drop(lab.ringfence(&["unban", addr])),
             &|lab| {
                 lab.ringfence(&["stop"]);
                 lab.child.take().unwrap().wait().unwrap();
@@ -348,6 +349,12 @@ namespaced! {
         for part in ["-A f2b-pbx -s 203.0.113.7/32 -j REJECT", "-A INPUT -p udp -m multiport --dports 5060 -j f2b-pbx", "-A f2b-pbx -s 2001:db8::7/128"] {
             assert!(before.contains(part), "{part}: {before}");
         }
+        // A pause says whom it does not lift.
+        let said = [lab.ringfence(&["pause", "10m"]), lab.ringfence(&["status"])];
+        assert!(said.iter().all(|said| said.contains(", but for bans of pbx, ")), "{said:?}");
+        lab.ringfence(&["resume"]);
+        assert!(!lab.ringfence(&["status"]).contains("bans of pbx"));
+        assert_eq!(dump().replace(&before, ""), "", "{}", dump());
         lab.terminate();
         assert_eq!(dump(), before, "the end of a run leaves no gap");
         // Whom nobody's ledger knows is let go, as fail2ban would by its stop.

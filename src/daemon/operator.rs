@@ -26,7 +26,7 @@ use super::standing;
 use super::upgrade::Program;
 use super::verbs::{
     ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, NearMissShown, Pardoned,
-    Reloaded, Status, Verb,
+    Paused, Reloaded, Status, Verb,
 };
 use super::why::{self, Evidence, Why};
 use super::{
@@ -427,10 +427,10 @@ impl Operator {
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade()),
             Verb::Stop { purge } => reply(self.end(purge)),
-            Verb::Pause { secs } => reply(pause::begin(self.keeper.as_ref(), &self.judge, secs)),
+            Verb::Pause { secs } => reply(self.pause(secs)),
             Verb::Firewall => reply(self.firewall()),
             Verb::Repair => reply(self.kept().and_then(Keeper::repair)),
-            Verb::Resume => reply(pause::end(self.keeper.as_ref(), &self.judge)),
+            Verb::Resume => reply(self.resume()),
             Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
         }
@@ -439,6 +439,15 @@ impl Operator {
     /// Looks at the engine; nobody is banned meanwhile, so it is brief.
     fn engine<R>(&self, look: impl FnOnce(&Engine) -> R) -> R {
         self.judge.visit(|engine, _, _| look(engine))
+    }
+
+    fn pause(&self, secs: u64) -> Result<Paused, String> {
+        let not_lifted = self.door.jails();
+        pause::begin(self.keeper.as_ref(), &self.judge, secs, not_lifted)
+    }
+
+    fn resume(&self) -> Result<Paused, String> {
+        pause::end(self.keeper.as_ref(), &self.judge)
     }
 
     async fn status(&self) -> Status {
@@ -464,6 +473,10 @@ impl Operator {
             dry_run: self.options.dry_run,
             firewall: self.firewall.clone(),
             paused_until: kept.paused_until.map(|until| until.as_secs()),
+            not_lifted: match kept.paused_until {
+                Some(_) => self.door.jails(),
+                None => Vec::new(),
+            },
             firewall_missing: kept.missing,
             firewall_fight: kept.fight,
             firewall_repairs: kept.repairs,

@@ -2,7 +2,8 @@
 //!
 //! Watching, judging and recording go on, and so do bans, which count again when the pause
 //! is over. It ends by itself: its end is written down, so also after a crash or a restart,
-//! and it is never longer than [`PAUSE_MAX`].
+//! and it is never longer than [`PAUSE_MAX`]. Bans of jails with stock actions of fail2ban's
+//! stay in force, and are named.
 
 use std::time::Duration;
 
@@ -36,7 +37,12 @@ fn read(facts: &[String]) -> Option<Time> {
 }
 
 /// Begins a pause, or changes how long it lasts.
-pub fn begin(keeper: Option<&Keeper>, judge: &Judge, secs: u64) -> Result<Paused, String> {
+pub fn begin(
+    keeper: Option<&Keeper>,
+    judge: &Judge,
+    secs: u64,
+    not_lifted: Vec<String>,
+) -> Result<Paused, String> {
     let keeper = keeper.ok_or(DRY)?;
     let span = Duration::from_secs(secs);
     if span.is_zero() || span > PAUSE_MAX {
@@ -48,10 +54,15 @@ pub fn begin(keeper: Option<&Keeper>, judge: &Judge, secs: u64) -> Result<Paused
     let until = Time::now() + span;
     let was_paused = keeper.pause(until)?;
     note(judge, until);
-    warn!("paused for {}: nothing is dropped until then", human(span));
+    warn!(
+        ?not_lifted,
+        "paused for {}: nothing is dropped until then",
+        human(span)
+    );
     Ok(Paused {
         until: Some(until.as_secs()),
         was_paused,
+        not_lifted,
     })
 }
 
@@ -65,6 +76,7 @@ pub fn end(keeper: Option<&Keeper>, judge: &Judge) -> Result<Paused, String> {
     Ok(Paused {
         until: None,
         was_paused,
+        not_lifted: Vec::new(),
     })
 }
 

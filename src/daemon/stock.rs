@@ -115,6 +115,12 @@ impl Door {
         self.tell(Work::Retain(layouts.clone()));
     }
 
+    /// The jails with stock actions.
+    pub fn jails(&self) -> Vec<String> {
+        let jails = self.jails.read().unwrap_or_else(PoisonError::into_inner);
+        jails.iter().map(ToString::to_string).collect()
+    }
+
     /// Has the thread end when it has done what waits, and take all away if it shall.
     pub fn end(&self, remove: bool) {
         self.tell(Work::End(remove));
