@@ -138,9 +138,7 @@ def blocks(folder, name):
                     if value not in seen:
                         queue.append(value)
                 elif kind == "fileOptions":
-                    common = value
-                    current = Block(log, {}, common)
-                    found.append(current)
+                    common = value  # for the next filterOptions
                 elif kind == "filterOptions":
                     current = Block(log, value, common)
                     found.append(current)

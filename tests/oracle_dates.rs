@@ -82,8 +82,8 @@ for question in sys.stdin:
 /// What we do otherwise, and why it is right.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 enum Mask {
-    /// The compact layout may have `-` between date and time; so has HEAD.
-    CompactHyphen,
+    /// The compact layout may have `-` between date and time, and colons; so since 1.1.1.
+    Compact,
     /// It raises an exception where it matches nothing at the line's end, or where an
     /// optional `%p` is left out.
     Raised,
@@ -307,11 +307,19 @@ fn mask(line: &str, theirs: &Value, ours: Answer) -> Option<Mask> {
         Some(Mask::FarFuture)
     } else if day_off && !has_year(&date) {
         Some(Mask::GuessedYear)
-    } else if date.len() > 9 && date.as_bytes()[8] == b'-' {
-        Some(Mask::CompactHyphen)
+    } else if is_compact(&date) {
+        Some(Mask::Compact)
     } else {
         None
     }
+}
+
+/// Is it a compact date with what older releases did not take?
+fn is_compact(date: &str) -> bool {
+    let day = date.chars().take_while(|char| char.is_numeric()).count();
+    let time: String = date.chars().skip(day).collect();
+    let clock: String = time.chars().skip(1).take(8).collect();
+    day == 8 && (time.starts_with('-') || clock.contains(':'))
 }
 
 fn has_year(date: &str) -> bool {

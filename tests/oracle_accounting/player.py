@@ -7,6 +7,7 @@ observer and actions are emptied in a fixed order after each step.
 
 import json
 import logging
+import random
 import sys
 
 from fail2ban.server import observer as observers
@@ -141,6 +142,7 @@ def end(jail, ticket):
 
 
 def main():
+    random.seed(1)  # for bantime.rndtime
     world = None
     for line in sys.stdin:
         step = json.loads(line)

@@ -99,9 +99,9 @@ pub(super) const LAYOUTS: [Layout; 17] = [
     anywhere("%b %d, %ExY %I:%M:%S %p", NAMED, LETTER),
     // Nov-22-26 07:50:06
     bound("", "^%b-%d-%Exy %k:%M:%S", NAMED),
-    // 20261122T075006.123+0200, also with - or a blank
+    // 20261122T075006.123+0200, also with - or blanks, and with colons
     anywhere(
-        r"%ExY%Exm%Exd(?:[T-]| {1,2})%ExH%ExM%ExS(?:[.,]%f)?(?:\s*%z)?",
+        r"%ExY%Exm%Exd(?:-|T| {1,2})%ExH:?%ExM:?%ExS(?:[.,]%f)?(?:\s*%z)?",
         Hints::SIX,
         DIGIT,
     ),
