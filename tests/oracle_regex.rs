@@ -173,8 +173,11 @@ impl Bench {
                 mask(r"(?m)^\|      # regex:.*$", "|      # regex"),
                 // What addresses are in a prefregex is written in our own way.
                 mask(r"(?m)^\|  .*\(\?P<ip4>.*$", "|  prefregex"),
-                // One layout has one more form since fail2ban 1.1.
-                mask(r"\(\?:\[T-\]\|  \?\)(%ExH|Ex24)", "(?:T|  ?)$1"),
+                // One layout has more forms since fail2ban 1.1.1.
+                mask(
+                    r"\(\?:-\|T\|  \?\)(%ExH|Ex24hour):\?(%ExM|ExMinute):\?",
+                    "(?:T|  ?)$1$2",
+                ),
                 // A float, or an integer where the line names its zone.
                 mask(r"\t(\d+)(\.0)?,\t", "\t$1,\t"),
                 mask(r"\t17\d{8}\.\d{4,},\t", "\tnow,\t"),
