@@ -14,12 +14,22 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use lab::{Lab, forget_all, line, may_send_from, reaches, wait};
 use nameserver::NameServer;
 use namespace::run;
 use serde_json::Value;
+
+/// A program that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
 
 /// Where the library lies that fakes clocks (Debian's libfaketime).
 const FAKETIME: [&str; 2] = [
@@ -327,6 +337,37 @@ namespaced! {
         assert!(!socket.exists());
     }
 
+    fn rsyslog_itself_sends_to_a_socket() {
+        let mut lab = Lab::new("", "maxretry = 2");
+        let folder = lab.folder.path().display().to_string();
+        lab.write("jail.d/lab.conf", &format!("[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n\
+            [kamailio]\nmaxretry = 2\nlogpath = unix:{folder}/out.sock\n"));
+        lab.start();
+        // As docs/inputs.md has it.
+        lab.write("rsyslog.conf", &format!("global(workDirectory=\"{folder}\" localHostname=\"sip1\")\n\
+            module(load=\"imuxsock\" SysSock.Use=\"off\")\ninput(type=\"imuxsock\" Socket=\"{folder}/in.sock\")\n\
+            module(load=\"omuxsock\")\n$OMUxSockSocket {folder}/out.sock\nlocal0.* :omuxsock:\n"));
+        let rsyslog = Command::new("rsyslogd").args(["-n", "-f"]).arg(lab.path("rsyslog.conf"))
+            .arg("-i").arg(lab.path("rsyslog.pid")).spawn().expect("rsyslogd");
+        let rsyslog = Ended(rsyslog);
+        let text = "NOTICE: {1 2 REGISTER x} <script>: Auth error for 1001@192.0.2.10 from";
+        let log = |socket: &str, more: &[&str], addr: &str| {
+            let sent = Command::new("logger").args(["-d", "-u"]).arg(lab.path(socket)).args(more)
+                .args(["-p", "local0.notice", "-t", "kamailio[7]", &format!("{text} {addr} cause -2")]).status();
+            assert!(sent.unwrap().success());
+        };
+        wait("rsyslog's socket", || lab.path("in.sock").exists(), || lab.log());
+        for _ in 0..2 {
+            log("in.sock", &[], "198.51.100.1");
+            log("out.sock", &["--rfc3164"], "198.51.100.2");
+            log("out.sock", &["--rfc5424"], "198.51.100.3");
+        }
+        for host in 1..=3 {
+            lab.wait_for_ban(&format!("198.51.100.{host}"));
+        }
+        drop(rsyslog);
+    }
+
     fn what_a_logger_lost_is_counted() {
         let mut lab = Lab::new("", "maxretry = 3");
         lab.start();
@@ -384,10 +425,12 @@ namespaced! {
         lab.fail("198.51.100.3", 2);
         let ban = lab.json(&["ban", "198.51.100.9", "--time", "4s"]);
         assert_eq!(ban["until"].as_i64().unwrap() - ban["since"].as_i64().unwrap(), 4);
+        lab.says(0, &["pause", "4s"]);
         set_clock("-3h");
         wait("the step back", || steps() == 2, || lab.log());
         let is_over = || lab.json(&["status"])["banned"] == 2;
         wait("the end of the short ban", is_over, || lab.log());
+        wait("the end of the pause", || lab.json(&["status"])["paused_until"].is_null(), || lab.log());
         assert!((3500..=3600).contains(&left(-3)), "{}", left(-3));
         lab.fail("198.51.100.3", 1);
         lab.wait_for_ban("198.51.100.3");

@@ -266,6 +266,28 @@ namespaced! {
 }
 
 namespaced! {
+    fn lines_come_by_sockets_and_pipes_too() {
+        let mut lab = Lab::new(
+            "[DEFAULT]\naction = ringfence\nmaxretry = 2\nfilter = logins\nbackend = auto\nlogtimezone = UTC\nenabled = true\n\
+             [one]\nlogpath = unix:@one.sock\n[two]\nlogpath = @pipe\n[three]\nlogpath = -\n          @three.log\n",
+        );
+        run(&format!("mkfifo {}", lab.path("pipe").display()));
+        lab.append("three.log", "");
+        lab.start();
+        let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        for _ in 0..2 {
+            socket.send_to(line("203.0.113.1").as_bytes(), lab.path("one.sock")).unwrap();
+        }
+        lab.fail("pipe", "203.0.113.2", 2);
+        lab.fail("three.log", "203.0.113.3", 2); // beside a standard input that has ended
+        for (jail, addr) in [("one", "203.0.113.1"), ("two", "203.0.113.2"), ("three", "203.0.113.3")] {
+            lab.wait_for_ban(jail, addr);
+        }
+        assert!(lab.said().contains("-: has ended"), "{}", lab.said());
+    }
+}
+
+namespaced! {
     fn recidive_is_shown_the_bans() {
         let mut lab = Lab::new(
             "[DEFAULT]\naction = ringfence\nmaxretry = 1\nfilter = logins\nbackend = polling\nlogtimezone = UTC\n\

@@ -97,11 +97,13 @@ impl Clock {
         self.inward(self.last.wall)
     }
 
-    fn inward(&self, wall: Time) -> Time {
+    /// A time of the wall's, on the engine's clock.
+    pub fn inward(&self, wall: Time) -> Time {
         wall.moved(self.ahead)
     }
 
-    fn outward(&self, time: Time) -> Time {
+    /// A time of the engine's, on the wall's clock.
+    pub fn outward(&self, time: Time) -> Time {
         time.moved(-self.ahead)
     }
 

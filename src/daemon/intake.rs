@@ -96,10 +96,13 @@ pub struct Intake {
     orders: Sender<Order>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    /// Dropped when reading may begin.
+    gate: Option<Sender<()>>,
 }
 
 impl Intake {
-    /// Starts to follow the logs of these jails, where the last run stopped.
+    /// Opens the logs of these jails, where the last run stopped. Nothing is read before
+    /// [`Intake::begin`], and no line is missed from here on.
     pub fn start(jails: &[JailConfig], before: Progress, ways: Ways) -> anyhow::Result<Intake> {
         let (sources, attached) = sources(jails);
         let ours = before.places.into_iter().map(position).collect();
@@ -132,14 +135,21 @@ impl Intake {
             orders,
         };
         let (opened, is_open) = channel();
-        let thread = bus::named("reader", move || reader.run(opened))?;
-        // From here on no line is missed. (An error means that the reader has ended; it has said why.)
+        let (gate, begun) = channel();
+        let thread = bus::named("reader", move || reader.run(opened, begun))?;
+        // (An error means that the reader has ended; it has said why.)
         let _ended = is_open.recv();
         Ok(Intake {
             orders: sender,
             waker,
             thread: Some(thread),
+            gate: Some(gate),
         })
+    }
+
+    /// Reads from now on.
+    pub fn begin(&mut self) {
+        self.gate = None;
     }
 
     /// Follows the logs of these jails from now on; logs that stay keep their place.
@@ -156,6 +166,7 @@ impl Intake {
 
     /// Ends reading; what was read has been handed on.
     pub fn stop(mut self) {
+        self.begin();
         self.order(Order::Stop);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -342,7 +353,7 @@ pub(super) fn add_losses(log: &Path, known: &mut Losses, more: Losses) {
     let before = known.reports;
     known.add(more);
     if before.checked_ilog2() != known.reports.checked_ilog2() {
-        let (reports, messages) = (known.reports, known.messages);
+        let (reports, messages) = (known.reports, known.messages());
         warn!(log = %log.display(), reports, messages, "messages were lost before they came into the log; what stood in them is not judged");
     }
 }
@@ -476,10 +487,12 @@ impl Sorter {
 }
 
 impl Reader {
-    /// Reads until it is told to stop; says so once it has opened what there is.
-    fn run(mut self, opened: Sender<()>) {
+    /// Says so once it has opened what there is; reads from when the gate is gone until it is
+    /// told to stop.
+    fn run(mut self, opened: Sender<()>, gate: Receiver<()>) {
         self.tail.open_all(Instant::now());
         let _nobody_waits = opened.send(());
+        let _gone = gate.recv();
         loop {
             let more = self.read();
             let now = Instant::now();
@@ -558,7 +571,9 @@ impl Reader {
             tell_given_up(block.path, given_up, lineup.given_up());
             tell_odd(block.path, odd, decoder.odd());
             let lost = lineup.take_losses();
-            if lost.reports > 0 && (losses.len() < LOGS_MAX || losses.contains_key(block.path)) {
+            if lost != Losses::default()
+                && (losses.len() < LOGS_MAX || losses.contains_key(block.path))
+            {
                 let known = losses.entry(block.path.to_owned()).or_default();
                 add_losses(block.path, known, lost);
             }

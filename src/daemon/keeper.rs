@@ -210,7 +210,8 @@ impl Keeper {
             if post.stand == Stand::Over {
                 return;
             }
-            post.end_pause(Time::now());
+            let now = post.judge.now();
+            post.end_pause(now);
             if !post.is_suspicious(&doubtful) {
                 continue;
             }

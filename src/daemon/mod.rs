@@ -241,20 +241,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let _guard = runtime.enter();
         Signals::new()?
     };
-    // All that disk and kernel know is in force. What may wait for somebody comes after.
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        warn!(%error, "systemd could not be told that we are ready");
-    }
-    let asked_names = ignored::names(&config.jails);
-    let missing = answers.missing(&asked_names);
-    let found_names = runtime.block_on(ignored::look_up(&missing, NAMES_PATIENCE));
-    ignored::learn(
-        &mut answers,
-        &asked_names,
-        found_names,
-        &mut config.jails,
-        &judge,
-    );
     registrars::start(config.settings.registrars.clone(), judge.clone())?;
     let mut keeper = None;
     if let Some(firewall) = another {
@@ -275,7 +261,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         foreign: kept.foreign,
         cursors,
     };
-    let intake = Intake::start(&config.jails, before, ways)?;
+    let mut intake = Intake::start(&config.jails, before, ways)?;
+    // All that disk and kernel know is in force, and the logs are open. What
+    // may wait for somebody comes after.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!(%error, "systemd could not be told that we are ready");
+    }
+    let asked_names = ignored::names(&config.jails);
+    let missing = answers.missing(&asked_names);
+    let found_names = runtime.block_on(ignored::look_up(&missing, NAMES_PATIENCE));
+    ignored::learn(
+        &mut answers,
+        &asked_names,
+        found_names,
+        &mut config.jails,
+        &judge,
+    );
+    intake.begin();
 
     let guard = Arc::new(RwLock::new(guarded(&known)));
     let operator = Operator::new(operator::Parts {

@@ -268,7 +268,8 @@ impl Operator {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            self.changing.borrow_mut().found.look(Time::now());
+            let now = self.judge.now();
+            self.changing.borrow_mut().found.look(now);
             self.renew_protected();
         }
     }
@@ -313,7 +314,7 @@ impl Operator {
         let mut changing = self.changing.borrow_mut();
         let Changing { found, config, .. } = &mut *changing;
         found.names.keep(&config.settings.protect_names);
-        if found.names.learn(name, &answer, Time::now()) {
+        if found.names.learn(name, &answer, self.judge.now()) {
             let fact = (
                 protected::NAMES_FACT.to_owned(),
                 changing.found.names.to_json(),
@@ -386,13 +387,15 @@ impl Operator {
             }
             Report::Requesting(time) => {
                 let mut changing = self.changing.borrow_mut();
-                changing.requests.push(time);
+                // On the engine's clock, so that one who sets the wall's makes none older.
+                let clock = self.judge.clock();
+                changing.requests.push(clock.inward(time));
                 let surplus = changing.requests.len().saturating_sub(REQUESTS_KEPT);
                 changing.requests.drain(..surplus);
                 let times: Vec<i64> = changing
                     .requests
                     .iter()
-                    .map(|time| time.as_micros())
+                    .map(|time| clock.outward(*time).as_micros())
                     .collect();
                 self.judge
                     .event(Event::Fact(REQUESTS_FACT.to_owned(), format!("{times:?}")));
@@ -465,14 +468,17 @@ impl Operator {
         let kept = keeper.map(Keeper::condition).unwrap_or_default();
         let changing = self.changing.borrow();
         let known = &changing.known;
-        let standing = self.engine(|engine| standing::shown(engine, known, Time::now()));
+        let now = self.judge.now();
+        let standing = self.engine(|engine| standing::shown(engine, known, now));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started.as_secs(),
             dry_run: self.options.dry_run,
             firewall: self.firewall.clone(),
-            paused_until: kept.paused_until.map(|until| until.as_secs()),
+            paused_until: kept
+                .paused_until
+                .map(|until| clock.outward(until).as_secs()),
             not_lifted: match kept.paused_until {
                 Some(_) => self.door.jails(),
                 None => Vec::new(),
@@ -499,7 +505,7 @@ impl Operator {
                         offset: file.offset,
                         size: file.size,
                         loss_reports: losses.reports,
-                        messages_lost: losses.messages,
+                        messages_lost: losses.messages(),
                         near_misses: missed.iter().map(near_miss).collect(),
                     },
                 )
@@ -616,7 +622,7 @@ impl Operator {
         Ok(FirewallShown {
             firewall: self.firewall.clone(),
             sets: keeper.sets(),
-            paused_until: paused_until.map(|until| until.as_secs()),
+            paused_until: paused_until.map(|until| self.judge.clock().outward(until).as_secs()),
             missing,
             fight,
             repairs,
