@@ -74,6 +74,7 @@ pub fn start(
         trouble,
         records: Vec::new(),
         brought_back: Vec::new(),
+        knows_places: false,
         in_trouble: false,
         purged: Instant::now(),
     };
@@ -90,6 +91,9 @@ struct Clerk {
     /// Jails that wait for their bans.
     brought_back: Vec<BroughtBack>,
     in_trouble: bool,
+    /// Is it known in the database where the logs stand? Until then a log that is rotated
+    /// while we are dead would not be read to its end, so that is written at once.
+    knows_places: bool,
     purged: Instant,
 }
 
@@ -118,7 +122,11 @@ impl Clerk {
     }
 
     fn write(&mut self, open: bool) {
+        let has_places =
+            |record: &Record| matches!(record, Record::Read(reading) if !reading.places.is_empty());
+        let has_places = self.records.iter().any(has_places);
         let written = self.archive.write(&mut self.records, Time::now());
+        self.knows_places |= has_places && written.is_ok();
         if written.is_ok() && self.in_trouble {
             info!("the database can be written again; nothing is missing in it");
         }
@@ -176,12 +184,12 @@ impl Clerk {
 
     /// Takes what comes until it is time to write; false if nothing more will come.
     fn collect(&mut self, papers: &Receiver<Paper>) -> bool {
-        let is_place = |record: &Record| matches!(record, Record::Read(_));
         let (start, trouble) = (Instant::now(), self.in_trouble);
         while trouble || (!self.records.is_empty() && self.records.len() < RECORDS_MAX) {
-            let patience = match self.records.iter().all(is_place) {
+            let patience = match self.records.iter().all(is_reading) {
                 _ if trouble => RETRY_EVERY,
                 _ if !self.brought_back.is_empty() => Duration::ZERO,
+                true if !self.knows_places => Duration::ZERO,
                 true => COMMIT_POSITIONS_EVERY,
                 false => COMMIT_EVERY,
             };
@@ -219,6 +227,10 @@ impl Clerk {
         self.in_trouble = trouble.is_some();
         self.trouble.set(trouble.map(str::to_owned));
     }
+}
+
+fn is_reading(record: &Record) -> bool {
+    matches!(record, Record::Read(_))
 }
 
 /// While nothing can be written, so much is kept for later and no more.

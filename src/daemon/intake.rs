@@ -493,6 +493,7 @@ impl Reader {
         self.tail.open_all(Instant::now());
         let _nobody_waits = opened.send(());
         let _gone = gate.recv();
+        self.hand_on_positions();
         loop {
             let more = self.read();
             let now = Instant::now();
