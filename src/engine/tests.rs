@@ -675,8 +675,8 @@ fn a_ban_that_does_not_hold_is_ordered_again_or_struck_out() {
             6 record unban asterisk 192.0.2.8
             6 tell NotInForce
             7 nothing
-            8 nothing
-            9 nothing
+            8 record 0 places and 1 tries
+            9 record 0 places and 0 tries
         "#]],
     );
 }
