@@ -511,20 +511,10 @@ impl Engine {
     fn protect(&mut self, protected: Protected, now: Time, effects: &mut Vec<Effect>) {
         let (before, after) = (self.protected.addrs(), protected.addrs());
         for addr in after.iter().filter(|addr| !before.contains(addr)) {
-            let entry = Entry {
-                addr: *addr,
-                timeout_secs: 0,
-            };
-            effects.push(Effect::Order(Order::Block {
-                set: Set::Allow,
-                entry,
-            }));
+            effects.push(allow(*addr));
         }
         for addr in before.iter().filter(|addr| !after.contains(addr)) {
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::Allow,
-                addr: *addr,
-            }));
+            effects.push(unblock(Set::Allow, *addr));
         }
         self.protected = protected;
         for addr in after.iter().filter(|addr| !before.contains(addr)) {
@@ -614,6 +604,13 @@ fn set_of(ban: &Ban) -> Set {
         Reason::Throttled => Set::Throttled,
         _ => Set::Jail(ban.jail.clone()),
     }
+}
+
+/// Lets an address pass in front of every drop, until that is taken back.
+fn allow(addr: Addr) -> Effect {
+    let (set, timeout_secs) = (Set::Allow, 0);
+    let entry = Entry { addr, timeout_secs };
+    Effect::Order(Order::Block { set, entry })
 }
 
 fn unblock(set: Set, addr: Addr) -> Effect {

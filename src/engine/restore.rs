@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Effect, Engine, Listed, Tell, block, unblock};
+use super::{Effect, Engine, Listed, Tell, allow, block, unblock};
 use crate::addr::Addr;
 use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Record};
@@ -218,20 +218,10 @@ impl Engine {
     fn restore_protected(&self, held: HashMap<Addr, u32>, effects: &mut Vec<Effect>) {
         let wanted = self.protected.addrs();
         for addr in wanted.iter().filter(|addr| !held.contains_key(addr)) {
-            let entry = Entry {
-                addr: *addr,
-                timeout_secs: 0,
-            };
-            effects.push(Effect::Order(Order::Block {
-                set: Set::Allow,
-                entry,
-            }));
+            effects.push(allow(*addr));
         }
         for addr in held.keys().filter(|addr| !wanted.contains(addr)) {
-            effects.push(Effect::Order(Order::Unblock {
-                set: Set::Allow,
-                addr: *addr,
-            }));
+            effects.push(unblock(Set::Allow, *addr));
         }
     }
 
