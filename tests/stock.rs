@@ -349,12 +349,6 @@ namespaced! {
         for part in ["-A f2b-pbx -s 203.0.113.7/32 -j REJECT", "-A INPUT -p udp -m multiport --dports 5060 -j f2b-pbx", "-A f2b-pbx -s 2001:db8::7/128"] {
             assert!(before.contains(part), "{part}: {before}");
         }
-        // A pause says whom it does not lift.
-        let said = [lab.ringfence(&["pause", "10m"]), lab.ringfence(&["status"])];
-        assert!(said.iter().all(|said| said.contains(", but for bans of pbx, ")), "{said:?}");
-        lab.ringfence(&["resume"]);
-        assert!(!lab.ringfence(&["status"]).contains("bans of pbx"));
-        assert_eq!(dump().replace(&before, ""), "", "{}", dump());
         lab.terminate();
         assert_eq!(dump(), before, "the end of a run leaves no gap");
         // Whom nobody's ledger knows is let go, as fail2ban would by its stop.
@@ -362,13 +356,15 @@ namespaced! {
         lab.start_ringfence();
         check_same(&before, &dump());
 
-        // Somebody rebuilds the firewall: with the next ban it is put back, once.
+        // Somebody rebuilds the firewall: it is put back, once.
         for command in ["iptables -F", "iptables -X"] {
             run(command);
         }
         lab.fail("203.0.113.8", 3);
-        lab.wait_for("203.0.113.8", || count("203.0.113.8") == 1);
-        assert_eq!((count("203.0.113.7"), dump().matches("-j f2b-pbx").count()), (1, 2), "{}", dump());
+        lab.wait_for("what was there", || {
+            let jumps = dump().matches("-j f2b-pbx").count();
+            (count("203.0.113.8"), count("203.0.113.7"), jumps) == (1, 1, 2)
+        });
 
         // Other ports, by reload; another action; none.
         lab.set_jails(&jail("iptables-multiport[port=\"5060,5061\", protocol=udp]"));
@@ -510,7 +506,7 @@ namespaced! {
         ] {
             let layouts: Layouts = [(jail.clone(), vec![Layout { family: Family::V4, kind }])].into();
             let trouble = |_: &JailName, error: Error| panic!("{error}");
-            let mut stock = Stock::open(&layouts, &mut { trouble });
+            let mut stock = Stock::open(&layouts, false, &mut { trouble });
             let set = Set::Jail(jail.clone());
             let addr = |number: usize| format!("10.0.{}.{}", number / 250, number % 250).parse().unwrap();
             let orders: Vec<Order> = (0..BANS)
@@ -518,13 +514,13 @@ namespaced! {
                 .collect();
             stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
             // What the kernel has, whoever asks.
-            let there = Stock::open(&layouts, &mut { trouble }).held(&jail);
+            let there = Stock::open(&layouts, false, &mut { trouble }).held(&jail);
             assert_eq!(there.len(), BANS);
             let orders: Vec<Order> = (1..BANS)
                 .map(|number| Order::Unblock { set: set.clone(), addr: addr(number) })
                 .collect();
             stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
-            let there = Stock::open(&layouts, &mut { trouble }).held(&jail);
+            let there = Stock::open(&layouts, false, &mut { trouble }).held(&jail);
             assert_eq!(there, [addr(0)].into());
             stock.remove().unwrap();
             assert!(!dump().contains("pbx"), "{}", dump());

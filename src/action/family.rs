@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Addr;
 
 /// IPv4 or IPv6. A set holds one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, PartialOrd, Ord)]
 pub enum Family {
     /// `inet`
     V4,

@@ -141,6 +141,14 @@ impl Missing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glance(pub(super) Vec<Option<u64>>);
 
+impl Glance {
+    /// Both at once.
+    pub fn and(mut self, other: Glance) -> Glance {
+        self.0.extend(other.0);
+        self
+    }
+}
+
 /// The kernel's firewall.
 #[derive(Debug)]
 pub struct Firewall {

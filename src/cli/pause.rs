@@ -28,20 +28,8 @@ pub(super) fn pause(common: &Common, arguments: &Arguments) -> anyhow::Result<()
     let paused: Paused = ask(common, &Verb::Pause { secs })?;
     arguments.output.print(&paused, |paused| {
         let until = Time::from_secs(paused.until.unwrap_or_default());
-        let beside = not_lifted(&paused.not_lifted);
-        format!("nothing is dropped until {until}{beside}; `ringfence resume` ends it\n")
+        format!("nothing is dropped until {until}; `ringfence resume` ends it\n")
     })
-}
-
-/// Who is blocked in a pause all the same, in words.
-pub(super) fn not_lifted(jails: &[String]) -> String {
-    match jails {
-        [] => String::new(),
-        jails => format!(
-            ", but for bans of {}, which fail2ban's stock actions keep in force",
-            jails.join(", ")
-        ),
-    }
 }
 
 pub(super) fn resume(common: &Common, arguments: &ResumeArguments) -> anyhow::Result<()> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ask::ask;
-use super::pause::not_lifted;
 use super::{Common, Output};
 use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
@@ -47,9 +46,8 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
         alarm(
             text,
             &format!(
-                "PAUSED: nothing is dropped for {} more, until {until}{}; `ringfence resume` ends it",
-                human(until.since(now)),
-                not_lifted(&status.not_lifted)
+                "PAUSED: nothing is dropped for {} more, until {until}; `ringfence resume` ends it",
+                human(until.since(now))
             ),
         )?;
     }

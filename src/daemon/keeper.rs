@@ -7,11 +7,14 @@
 //! rebuilds a firewall does it in many steps, and puts back what is missing: objects first,
 //! then in bulk, from the ledger, what sets have lost. Nothing that is not ours is touched.
 //!
+//! Jails with stock actions of fail2ban's have chains and sets of their own, which he looks
+//! after in the same way (`stock::kept`).
+//!
 //! **A fight** is not fought: when repairs do not last he says so, stands back until the
 //! firewall has been left alone for a while, and tries again. **A pause** is the operator's:
 //! every drop is lifted until its time is over, and nothing else changes.
 //!
-//! Lock order: the keeper's own, then the judge's. Whoever holds the judge's only rings.
+//! Lock order: the keeper's own, then what the stock actions share, then the judge's. Whoever holds the judge's only rings.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,10 +26,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, error, info, warn};
 
 use super::bus::{self, Judge};
+use super::stock;
 use super::verbs::SetShown;
 use crate::action::{Error, Firewall, Glance, Missing, Monitor, Note, Outcome};
 use crate::addr::Addr;
-use crate::ticket::Set;
+use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
 
 /// How often he looks. With [`SETTLED_MAX`] it keeps a repair within two seconds.
@@ -147,10 +151,21 @@ pub struct Keeper {
     bell: Bell,
 }
 
+/// What he looks after.
+pub struct Kept {
+    /// Our own sets and rules.
+    pub firewall: Firewall,
+    /// The sets in use.
+    pub sets: Vec<Set>,
+    /// What jails with stock actions have.
+    pub stock: stock::Shared,
+}
+
 /// What he has at his post.
 struct Post {
     firewall: Firewall,
     sets: Vec<Set>,
+    stock: stock::Shared,
     judge: Judge,
     stand: Stand,
     /// How it looked when all was well; none if that must be seen first.
@@ -172,18 +187,18 @@ struct Witnesses {
 }
 
 impl Keeper {
-    /// Takes over a firewall that has these sets. A pause that was begun before goes on.
+    /// Takes all of it over. A pause that was begun before goes on.
     pub fn start(
-        firewall: Firewall,
-        sets: Vec<Set>,
+        kept: Kept,
         paused_until: Option<Time>,
         judge: Judge,
         bell: Bell,
     ) -> anyhow::Result<(Keeper, JoinHandle<()>)> {
         let monitor = Monitor::open()?;
         let post = Post {
-            firewall,
-            sets,
+            firewall: kept.firewall,
+            sets: kept.sets,
+            stock: kept.stock,
             judge,
             stand: paused_until.map_or(Stand::Laid, Stand::Paused),
             glance: None,
@@ -265,7 +280,7 @@ impl Keeper {
             }
         }
         post.sets = sets;
-        post.stand_as_told()?;
+        post.stand_ours()?;
         post.glance = None;
         post.witnesses.clear();
         Ok(())
@@ -318,10 +333,13 @@ impl Keeper {
     /// Looks at everything.
     pub fn condition(&self) -> Condition {
         let mut post = self.post();
-        let missing = match post.firewall.check() {
+        let unseen = |error| vec![format!("the firewall cannot be looked at: {error}")];
+        let mut missing = match post.firewall.check() {
             Ok(missing) => missing.iter().map(ToString::to_string).collect(),
-            Err(error) => vec![format!("the firewall cannot be looked at: {error}")],
+            Err(error) => unseen(error),
         };
+        let lacking = post.stock.lacking(&post.judge);
+        missing.extend(lacking.map_or_else(unseen, |lacking| lacking.words));
         let fight = post.fight.map(|since| {
             format!(
                 "somebody took rules or sets of ringfence away more than {REPAIRS_MAX} times in a minute; nothing is put back until the firewall has been left alone for {} ({} so far); find out who it is, then `ringfence firewall repair`",
@@ -361,7 +379,10 @@ impl Keeper {
                 bytes,
             }
         });
-        shown.collect()
+        let shown: Vec<SetShown> = shown.collect();
+        // What cannot be looked at `condition` tells of.
+        let stock = post.stock.shown(&post.judge).unwrap_or_default();
+        shown.into_iter().chain(stock).collect()
     }
 
     /// Puts back what is missing, now, and lays on again what is in force, all of it.
@@ -371,7 +392,8 @@ impl Keeper {
         post.fight = None;
         post.lately.clear();
         let everything = post.all_sets();
-        post.put_back(&everything)
+        let stock = post.stock.lock().jails().cloned().collect();
+        post.put_back(&everything, &stock)
     }
 
     fn post(&self) -> MutexGuard<'_, Post> {
@@ -400,6 +422,16 @@ impl Post {
 
     /// Lays drops on or lifts them, as it should be.
     fn stand_as_told(&mut self) -> Result<(), String> {
+        let ours = self.stand_ours();
+        let stock = match self.stand {
+            Stand::Over => Ok(()),
+            stand => self.stock.stand(stand == Stand::Laid),
+        };
+        ours.and(stock.map_err(|error| error.to_string()))
+    }
+
+    /// The same for our own sets and rules.
+    fn stand_ours(&mut self) -> Result<(), String> {
         let done = match self.stand {
             Stand::Laid => self.firewall.lay(),
             Stand::Paused(_) => self.firewall.lift(),
@@ -411,7 +443,8 @@ impl Post {
 
     /// A cheap look. What cannot be looked at is not well.
     fn look(&mut self) -> Option<Glance> {
-        self.firewall.glance().ok()
+        let ours = self.firewall.glance().ok()?;
+        Some(ours.and(self.stock.glance().ok()?))
     }
 
     /// Has anything changed, or is anything lost that must be there?
@@ -497,9 +530,13 @@ impl Post {
             }
         };
         lost.extend(doubtful.iter().cloned());
+        let stock = self.stock.lacking(&self.judge).unwrap_or_else(|error| {
+            warn!(%error, "what jails' actions made cannot be looked at");
+            stock::Lacking::default()
+        });
         let is_lifted = self.firewall.is_lifted().unwrap_or_default();
         let stands = is_lifted == matches!(self.stand, Stand::Paused(_));
-        if missing.is_empty() && lost.is_empty() && stands {
+        if missing.is_empty() && lost.is_empty() && stock.jails.is_empty() && stands {
             if self.fight.take().is_some() {
                 info!("the firewall is whole again");
             }
@@ -522,7 +559,8 @@ impl Post {
         }
         self.fight = None;
         self.lately.push_back(now);
-        for missing in &missing {
+        let missing = missing.iter().map(ToString::to_string);
+        for missing in missing.chain(stock.words) {
             warn!("{missing}");
         }
         let lost_names = lost
@@ -530,7 +568,7 @@ impl Post {
             .map(|set| format!("{set:?}"))
             .collect::<Vec<_>>()
             .join(" ");
-        match self.put_back(&lost) {
+        match self.put_back(&lost, &stock.jails) {
             Ok(_) => warn!(
                 emptied = lost_names,
                 "somebody changed the firewall; what was missing is put back"
@@ -539,16 +577,21 @@ impl Post {
         }
     }
 
-    /// Makes what is missing, and lays on again what these sets, and those that had to be
-    /// made, should hold.
-    fn put_back(&mut self, lost: &BTreeSet<Set>) -> Result<Vec<String>, String> {
+    /// Makes what is missing, and lays on again what these sets and stock jails, and sets
+    /// that had to be made, should hold.
+    fn put_back(
+        &mut self,
+        lost: &BTreeSet<Set>,
+        stock: &BTreeSet<JailName>,
+    ) -> Result<Vec<String>, String> {
         self.repairs += 1;
         self.glance = None;
         let notes = self
             .firewall
             .ensure(&self.sets)
             .map_err(|error| error.to_string())?;
-        self.stand_as_told()?;
+        self.stand_ours()?;
+        let stock_done = self.stock.put_back(stock);
         let mut done = Vec::new();
         let mut lost = lost.clone();
         if notes.iter().any(|note| matches!(note, Note::Made { .. })) {
@@ -560,6 +603,7 @@ impl Post {
                 done.push(note.to_string());
             }
         }
+        lost.extend(stock.iter().cloned().map(Set::Jail));
         // The allow set comes first, by the order of sets.
         for set in &lost {
             let count = self.lay_again(set);
@@ -567,6 +611,7 @@ impl Post {
                 done.push(format!("laid {count} entries of `{}` on again", word(set)));
             }
         }
+        stock_done.map_err(|error| error.to_string())?;
         Ok(done)
     }
 

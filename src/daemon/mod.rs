@@ -112,7 +112,7 @@ fn remove_stock(options: &Options) -> anyhow::Result<()> {
     let config = options.config()?;
     let archive = open_archive(options, &config, Time::now());
     let layouts = stock::layouts(&config);
-    stock::take_over(&archive, &config, &layouts).remove()?;
+    stock::take_over(&archive, &config, &layouts, true).remove()?;
     Ok(())
 }
 
@@ -170,10 +170,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
     let layouts = stock::layouts(&config);
     let sets = stock::sets_beside(&layouts, &rules);
-    let stock = stock::take_over(&archive, &config, &layouts);
-    let kept_layouts = stock::fact(&stock.layouts());
     let paused_until = pause::before(&archive, started);
     let paused = paused_until.is_some();
+    let stock = stock::take_over(&archive, &config, &layouts, paused);
+    let kept_layouts = stock::fact(&stock.layouts());
     let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock, paused)?;
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
@@ -216,6 +216,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     outlets.send(&mut effects, &clock, &mut Vec::new());
     let (firewall, another) = (kernel.describe(), kernel.another()?);
     let actions = kernel.actions()?;
+    let stock = stock::Shared::new(actions.stock);
     let (door, waiting) = stock::Door::new(&layouts);
     let hands = stock::Hands {
         ours: actions.bans,
@@ -231,7 +232,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut threads = vec![
         judge.start_clock()?,
         bus::load_lists(actions.lists, list_orders, judge.clone(), bell.clone())?,
-        stock::start(actions.stock, waiting, judge.clone())?,
+        stock::start(stock.clone(), waiting, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
     if let Some(conntrack) = conntrack {
@@ -244,7 +245,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     registrars::start(config.settings.registrars.clone(), judge.clone())?;
     let mut keeper = None;
     if let Some(firewall) = another {
-        let (one, thread) = Keeper::start(firewall, sets, paused_until, judge.clone(), bell)?;
+        let kept = keeper::Kept {
+            firewall,
+            sets,
+            stock,
+        };
+        let (one, thread) = Keeper::start(kept, paused_until, judge.clone(), bell)?;
         keeper = Some(one);
         threads.push(thread);
     }

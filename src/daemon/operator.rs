@@ -445,8 +445,7 @@ impl Operator {
     }
 
     fn pause(&self, secs: u64) -> Result<Paused, String> {
-        let not_lifted = self.door.jails();
-        pause::begin(self.keeper.as_ref(), &self.judge, secs, not_lifted)
+        pause::begin(self.keeper.as_ref(), &self.judge, secs)
     }
 
     fn resume(&self) -> Result<Paused, String> {
@@ -479,10 +478,6 @@ impl Operator {
             paused_until: kept
                 .paused_until
                 .map(|until| clock.outward(until).as_secs()),
-            not_lifted: match kept.paused_until {
-                Some(_) => self.door.jails(),
-                None => Vec::new(),
-            },
             firewall_missing: kept.missing,
             firewall_fight: kept.fight,
             firewall_repairs: kept.repairs,

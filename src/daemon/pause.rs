@@ -3,7 +3,7 @@
 //! Watching, judging and recording go on, and so do bans, which count again when the pause
 //! is over. It ends by itself: its end is written down, so also after a crash or a restart,
 //! and it is never longer than [`PAUSE_MAX`]. Bans of jails with stock actions of fail2ban's
-//! stay in force, and are named.
+//! are lifted like the others: no rule leads to their chains and sets meanwhile.
 
 use std::time::Duration;
 
@@ -37,12 +37,7 @@ fn read(facts: &[String]) -> Option<Time> {
 }
 
 /// Begins a pause, or changes how long it lasts.
-pub fn begin(
-    keeper: Option<&Keeper>,
-    judge: &Judge,
-    secs: u64,
-    not_lifted: Vec<String>,
-) -> Result<Paused, String> {
+pub fn begin(keeper: Option<&Keeper>, judge: &Judge, secs: u64) -> Result<Paused, String> {
     let keeper = keeper.ok_or(DRY)?;
     let span = Duration::from_secs(secs);
     if span.is_zero() || span > PAUSE_MAX {
@@ -56,15 +51,10 @@ pub fn begin(
     let was_paused = keeper.pause(until)?;
     let until = judge.clock().outward(until);
     note(judge, until);
-    warn!(
-        ?not_lifted,
-        "paused for {}: nothing is dropped until then",
-        human(span)
-    );
+    warn!("paused for {}: nothing is dropped until then", human(span));
     Ok(Paused {
         until: Some(until.as_secs()),
         was_paused,
-        not_lifted,
     })
 }
 
@@ -78,7 +68,6 @@ pub fn end(keeper: Option<&Keeper>, judge: &Judge) -> Result<Paused, String> {
     Ok(Paused {
         until: None,
         was_paused,
-        not_lifted: Vec::new(),
     })
 }
 

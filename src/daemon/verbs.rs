@@ -225,8 +225,6 @@ pub struct Status {
     pub firewall: String,
     /// Until when nothing is dropped; null if there is no pause.
     pub paused_until: Option<i64>,
-    /// Whose bans are in force in a pause all the same: see [`Paused::not_lifted`].
-    pub not_lifted: Vec<String>,
     /// What is missing in the kernel just now; empty if all is well.
     pub firewall_missing: Vec<String>,
     /// Somebody takes away again what is put back, so that is left off for now; null if not.
@@ -261,8 +259,6 @@ pub struct Paused {
     pub until: Option<i64>,
     /// Was there a pause before?
     pub was_paused: bool,
-    /// Jails with stock actions of fail2ban's, whose bans no pause lifts.
-    pub not_lifted: Vec<String>,
 }
 
 /// One kernel set of ours and what has met it.

@@ -228,7 +228,7 @@ struct Chain {
 
 /// A connection to the kernel's nf_tables.
 #[derive(Debug)]
-struct Nftables {
+pub(super) struct Nftables {
     netlink: Netlink,
     /// Does adding an entry again renew its time-out?
     renews: bool,
@@ -236,7 +236,7 @@ struct Nftables {
 
 impl Nftables {
     /// Connects; changes nothing.
-    fn open() -> Result<Self, Error> {
+    pub(super) fn open() -> Result<Self, Error> {
         let netlink = Netlink::open(INET).map_err(|trouble| explain(trouble, "open", ""))?;
         let mut nftables = Nftables {
             netlink,
@@ -250,7 +250,7 @@ impl Nftables {
     }
 
     /// The number of transactions that the kernel has done, anybody's.
-    fn generation(&mut self) -> Result<Option<u64>, Error> {
+    pub(super) fn generation(&mut self) -> Result<Option<u64>, Error> {
         let mut generation = None;
         let asked = self.ask(Command::GetGeneration, 0, |_| {}, &mut |reply| {
             let number = reply.get(GENERATION_ID).and_then(Attribute::be32);

@@ -4,45 +4,83 @@
 //! private form elsewhere; so bans go through `iptables-restore`, all that wait in one
 //! run and one transaction.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::jumps::{self, LOCK, program};
+use super::jumps::{self, Jumps, LOCK, program};
+use super::ruleset::{Rulesets, Saved};
 use super::{ChainLayout, Change};
-use crate::action::Family;
 use crate::action::error::Error;
 use crate::action::program::{must, run};
-use crate::addr::Addr;
+use crate::action::{Family, Kept};
+
+impl ChainLayout {
+    pub(super) fn jumps(&self, family: Family) -> Jumps<'_> {
+        Jumps {
+            family,
+            table: &self.table,
+            rules: &self.jumps,
+            target: vec!["-j", &self.chain],
+            name: &self.chain,
+        }
+    }
+}
 
 /// Who is in the chain; `None`: there is no such chain.
-pub(super) fn read(layout: &ChainLayout, family: Family) -> Result<Option<BTreeSet<Addr>>, Error> {
-    let arguments = [LOCK, &["-t", &layout.table, "-S", &layout.chain]].concat();
-    let ended = run(program(family), &arguments, "")?;
-    if !ended.success {
-        return jumps::absence(program(family), &arguments, ended.said).map(|()| None);
-    }
-    Ok(Some(ended.output.lines().filter_map(source).collect()))
+pub(super) fn read(
+    layout: &ChainLayout,
+    family: Family,
+    rulesets: &mut Rulesets,
+) -> Result<Option<Vec<Kept>>, Error> {
+    let ruleset = rulesets.of(family, &layout.table)?;
+    let rules = ruleset.of_chain(&layout.chain);
+    let there = ruleset.has_chain(&layout.chain);
+    Ok(there.then(|| rules.filter_map(kept).collect()))
 }
 
-/// Whom a rule is about: `-A f2b-sshd -s 192.0.2.7/32 -j REJECT`.
-fn source(rule: &str) -> Option<Addr> {
-    let mut words = rule.split(' ').skip_while(|word| *word != "-s");
-    words.nth(1)?.parse().ok()
+/// Whom a rule is about: `-s 192.0.2.7/32 -j REJECT`.
+fn kept(rule: &Saved) -> Option<Kept> {
+    let mut words = rule.words().skip_while(|word| *word != "-s");
+    Some(Kept {
+        addr: words.nth(1)?.parse().ok()?,
+        timeout_secs: 0,
+        packets: rule.packets,
+        bytes: rule.bytes,
+    })
 }
 
-/// Makes chain and jumps at once, or what is missing of them.
-pub(super) fn make(layout: &ChainLayout, family: Family, is_there: bool) -> Result<(), Error> {
-    if is_there {
-        return jumps::ensure(&layout.table, &layout.jumps, family);
-    }
+/// Has it lost the rules that it ends in?
+pub(super) fn has_lost_end(
+    layout: &ChainLayout,
+    family: Family,
+    rulesets: &mut Rulesets,
+) -> Result<bool, Error> {
+    let ruleset = rulesets.of(family, &layout.table)?;
+    let rules = ruleset.of_chain(&layout.chain);
+    let ends = rules.filter(|rule| kept(rule).is_none()).count();
+    Ok(ends < layout.rules.len())
+}
+
+/// Makes the chain at once, with the rules that it ends in and the jumps if it shall have them.
+pub(super) fn make(layout: &ChainLayout, family: Family, jumps: bool) -> Result<(), Error> {
     let mut script = format!("*{}\n:{} - [0:0]\n", layout.table, layout.chain);
-    for rule in &layout.rules {
-        let _ok = writeln!(script, "-A {} {}", layout.chain, rule.join(" "));
-    }
-    for jump in &layout.jumps {
+    write_end(&mut script, layout);
+    for jump in layout.jumps.iter().filter(|_| jumps) {
         let _ok = writeln!(script, "-I {} {}", jump.chain, jump.words.join(" "));
     }
     restore(family, script + "COMMIT\n")
+}
+
+/// Puts the rules in again that it ends in.
+pub(super) fn mend(layout: &ChainLayout, family: Family) -> Result<(), Error> {
+    let mut script = format!("*{}\n", layout.table);
+    write_end(&mut script, layout);
+    restore(family, script + "COMMIT\n")
+}
+
+fn write_end(script: &mut String, layout: &ChainLayout) {
+    for rule in &layout.rules {
+        let _ok = writeln!(script, "-A {} {}", layout.chain, rule.join(" "));
+    }
 }
 
 /// Puts rules in and takes rules out, all or none.
@@ -64,7 +102,7 @@ pub(super) fn change(
 
 /// Takes all of it away.
 pub(super) fn remove(layout: &ChainLayout, family: Family) -> Result<(), Error> {
-    jumps::remove(&layout.table, &layout.jumps, family)?;
+    layout.jumps(family).remove()?;
     for verb in ["-F", "-X"] {
         let arguments = [LOCK, &["-t", &layout.table, verb, &layout.chain]].concat();
         let ended = run(program(family), &arguments, "")?;

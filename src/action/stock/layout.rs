@@ -25,6 +25,17 @@ pub enum Kind {
     Table(TableLayout),
 }
 
+impl Layout {
+    /// What bans stand in, and of which family.
+    pub fn place(&self) -> String {
+        let family = match self.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        };
+        format!("{} ({family})", self.kind.place())
+    }
+}
+
 impl Kind {
     /// What bans stand in, as an operator finds it.
     pub fn place(&self) -> String {

@@ -4,8 +4,11 @@
 //!
 //! As there, nothing of a family stands in the kernel before its first ban. What a run
 //! before us, or fail2ban itself, has left is taken over. We remember who is in the
-//! kernel, so to do an order twice is harmless here too; if the kernel refuses a change,
-//! somebody has rebuilt the firewall, and it is looked at again and put back.
+//! kernel, so to do an order twice is harmless here too. What somebody else takes away
+//! shows in a [`Stock::glance`], and [`Stock::check`] says what it is.
+//!
+//! Drops are lifted by taking the rules away that lead to a jail's chain or set; who is in
+//! there comes and goes as ever.
 //!
 //! Rules and nftables' sets are changed by programs, in some milliseconds; so a thread of
 //! its own does it (see `daemon::stock`), with all orders that wait in few transactions.
@@ -13,26 +16,29 @@
 //! Absent: what a command means (see `config::stock`), and which jails there are.
 
 mod chain;
+mod eyes;
 mod jumps;
 mod layout;
+mod place;
+mod ruleset;
 mod set;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eyes::Eyes;
+use place::{Lacking, Place};
+use ruleset::Rulesets;
+
 pub use layout::{ChainLayout, Kind, Layout, Rule, SetLayout, TableLayout, Timeouts};
 
 use super::error::Error;
-use super::{Action, Family, Outcome};
+use super::{Action, Family, Glance, Kept, Outcome};
 use crate::addr::Addr;
 use crate::ticket::{Entry, JailName, Order, Set};
 
 /// The jails with stock actions, and what they keep in the kernel.
 pub type Layouts = BTreeMap<JailName, Vec<Layout>>;
-
-/// Changes in one transaction of a program's. It goes to the kernel as one message, which
-/// has a limit: without real root, 1,000 rules are too many for iptables.
-const TRANSACTION_MAX: usize = 200;
 
 /// One thing to do to a set or chain.
 #[derive(Debug, Clone, Copy)]
@@ -58,21 +64,45 @@ impl Change {
 #[derive(Debug, Default)]
 pub struct Stock {
     jails: BTreeMap<JailName, Vec<Place>>,
+    /// Are drops lifted? Then bans come and go as ever, and no rule leads to them.
+    lifted: bool,
+    eyes: Eyes,
 }
 
-/// What stands there for one layout.
+/// What a jail lacks in the kernel.
+#[derive(Debug, PartialEq)]
+pub struct Lack {
+    /// The jail.
+    pub jail: JailName,
+    /// Objects that are gone, in words.
+    pub words: Vec<String>,
+    /// Whose bans are gone; some of them may be over.
+    pub lost: BTreeSet<Addr>,
+}
+
+/// One of a jail's chains or sets, as it is now.
 #[derive(Debug)]
-struct Place {
-    layout: Layout,
-    /// Who is in it; none if it was not made yet.
-    held: Option<BTreeSet<Addr>>,
+pub struct Shown {
+    /// The jail.
+    pub jail: JailName,
+    /// Where its bans stand.
+    pub layout: Layout,
+    /// Who is in there, if it is there.
+    pub kept: Vec<Kept>,
 }
 
 impl Stock {
-    /// Takes over what is there for these jails, and puts missing rules back. What cannot
-    /// be looked at is told; it is tried again at the next ban.
-    pub fn open(layouts: &Layouts, trouble: &mut dyn FnMut(&JailName, Error)) -> Self {
-        let mut stock = Stock::default();
+    /// Takes over what is there for these jails, and puts missing rules back, or lifts
+    /// their drops. What cannot be looked at is told; it is tried again at the next ban.
+    pub fn open(
+        layouts: &Layouts,
+        lifted: bool,
+        trouble: &mut dyn FnMut(&JailName, Error),
+    ) -> Self {
+        let mut stock = Stock {
+            lifted,
+            ..Stock::default()
+        };
         stock.add(layouts, trouble);
         stock
     }
@@ -80,15 +110,21 @@ impl Stock {
     /// Takes jails over as well; what one of them had in another form goes first, since
     /// both forms may share their names.
     pub fn add(&mut self, layouts: &Layouts, trouble: &mut dyn FnMut(&JailName, Error)) {
+        let mut rulesets = Rulesets::default();
         for (jail, layouts) in layouts {
             let places = self.jails.entry(jail.clone()).or_default();
-            remove_all(places.extract_if(.., |place| !layouts.contains(&place.layout)))
-                .unwrap_or_else(|error| trouble(jail, error));
+            let gone: Vec<Place> = places
+                .extract_if(.., |place| !layouts.contains(&place.layout))
+                .collect();
+            if !gone.is_empty() {
+                remove_all(gone.into_iter()).unwrap_or_else(|error| trouble(jail, error));
+                rulesets = Rulesets::default();
+            }
             for layout in layouts {
                 if places.iter().all(|place| place.layout != *layout) {
                     let mut place = Place::new(layout.clone());
                     place
-                        .take_over()
+                        .take_over(!self.lifted, &mut rulesets)
                         .unwrap_or_else(|error| trouble(jail, error));
                     places.push(place);
                 }
@@ -105,6 +141,84 @@ impl Stock {
         for (jail, places) in gone {
             remove_all(places.into_iter()).unwrap_or_else(|error| trouble(&jail, error));
         }
+    }
+
+    /// Lifts all drops: no rule leads to a ban any more. To lift twice is harmless.
+    pub fn lift(&mut self) -> Result<(), Error> {
+        self.lifted = true;
+        self.stand()
+    }
+
+    /// Puts all drops back in force, in the place where they were.
+    pub fn lay(&mut self) -> Result<(), Error> {
+        self.lifted = false;
+        self.stand()
+    }
+
+    /// Has each place stand as it should; the others do even if one does not.
+    fn stand(&mut self) -> Result<(), Error> {
+        let (mut rulesets, mut done) = (Rulesets::default(), Ok(()));
+        for place in self.jails.values_mut().flatten() {
+            let stood = place.stand(!self.lifted, &mut rulesets);
+            // Somebody may have taken it away a moment ago.
+            let stood = stood.or_else(|_| place.take_over(!self.lifted, &mut Rulesets::default()));
+            done = stood.and(done);
+        }
+        done
+    }
+
+    /// A cheap look: see [`Firewall::glance`](super::Firewall::glance).
+    pub fn glance(&mut self) -> Result<Glance, Error> {
+        let places = self.jails.values().flatten();
+        self.eyes.glance(places)
+    }
+
+    /// What of all that we left there is no longer there. Nothing is changed.
+    pub fn check(&mut self) -> Result<Vec<Lack>, Error> {
+        let (mut rulesets, mut lacks) = (Rulesets::default(), Vec::new());
+        for (jail, places) in &mut self.jails {
+            let mut lack = Lack {
+                jail: jail.clone(),
+                words: Vec::new(),
+                lost: BTreeSet::new(),
+            };
+            for place in places {
+                let Lacking { words, lost } = place.check(!self.lifted, &mut rulesets)?;
+                let words = words.iter().map(|what| format!("{what}, of jail {jail}"));
+                lack.words.extend(words);
+                lack.lost.extend(lost);
+            }
+            if !lack.words.is_empty() || !lack.lost.is_empty() {
+                lacks.push(lack);
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// Puts back what a jail lacks of chains, sets and rules. Whose bans are gone must be
+    /// ordered again; a place that is gone altogether comes back with them.
+    pub fn put_back(&mut self, jail: &JailName) -> Result<(), Error> {
+        let (mut rulesets, mut done) = (Rulesets::default(), Ok(()));
+        for place in self.jails.get_mut(jail).into_iter().flatten() {
+            done = place.take_over(!self.lifted, &mut rulesets).and(done);
+            place.lost.clear();
+        }
+        done
+    }
+
+    /// All places that were made, and who is in them.
+    pub fn show(&self) -> Result<Vec<Shown>, Error> {
+        let (mut rulesets, mut all) = (Rulesets::default(), Vec::new());
+        for (jail, places) in &self.jails {
+            for place in places.iter().filter(|place| place.held.is_some()) {
+                all.push(Shown {
+                    jail: jail.clone(),
+                    layout: place.layout.clone(),
+                    kept: place.read(&mut rulesets)?.unwrap_or_default(),
+                });
+            }
+        }
+        Ok(all)
     }
 
     /// Has this jail stock actions?
@@ -149,7 +263,7 @@ impl Stock {
                 .filter(|addr| !wanted.contains(addr))
                 .map(|addr| Change::Out(*addr))
                 .collect();
-            place.change(&gone, &mut |_, _| {})?;
+            place.change(&gone, !self.lifted, &mut |_, _| {})?;
         }
         Ok(())
     }
@@ -167,7 +281,7 @@ impl Stock {
                 .filter(|place| place.layout.family == family)
             {
                 any = true;
-                let done = place.change(&changes, &mut |addr, error| {
+                let done = place.change(&changes, !self.lifted, &mut |addr, error| {
                     refused.insert(addr, error);
                 });
                 if let Err(error) = done {
@@ -228,148 +342,4 @@ fn remove_all(places: impl Iterator<Item = Place>) -> Result<(), Error> {
         done = place.remove().and(done);
     }
     done
-}
-
-impl Place {
-    fn new(layout: Layout) -> Self {
-        let held = None;
-        Place { layout, held }
-    }
-
-    /// Reads what is there, and puts back what is missing of it.
-    fn take_over(&mut self) -> Result<(), Error> {
-        self.held = self.read()?;
-        match self.held {
-            Some(_) => self.make(true),
-            None => Ok(()),
-        }
-    }
-
-    fn read(&self) -> Result<Option<BTreeSet<Addr>>, Error> {
-        match &self.layout.kind {
-            Kind::Chain(chain) => chain::read(chain, self.layout.family),
-            Kind::Set(set) => set::read(set),
-            Kind::Table(table) => table::read(table),
-        }
-    }
-
-    fn make(&self, is_there: bool) -> Result<(), Error> {
-        match &self.layout.kind {
-            Kind::Chain(chain) => chain::make(chain, self.layout.family, is_there),
-            Kind::Set(set) => set::make(set, self.layout.family, is_there),
-            Kind::Table(table) => table::make(table, is_there),
-        }
-    }
-
-    /// Does these changes, once more after a look at the kernel if they fail.
-    fn change(
-        &mut self,
-        changes: &[Change],
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<(), Error> {
-        match self.try_change(changes, &mut |_, _| {}) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => {
-                let before = self.held.take();
-                self.take_over()?;
-                // Whom somebody's rebuilding took away we put back.
-                let lost =
-                    |addr: &&Addr| self.held.as_ref().is_none_or(|held| !held.contains(addr));
-                let lost: Vec<Change> = before
-                    .iter()
-                    .flatten()
-                    .filter(lost)
-                    .map(|addr| {
-                        let (addr, timeout_secs) = (*addr, 0);
-                        Change::In(Entry { addr, timeout_secs })
-                    })
-                    .collect();
-                self.try_change(&[lost.as_slice(), changes].concat(), refused)
-                    .map(drop)
-            }
-        }
-    }
-
-    /// Does these changes, but for those that are done already; false if some were refused.
-    fn try_change(
-        &mut self,
-        changes: &[Change],
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<bool, Error> {
-        let renews = match &self.layout.kind {
-            Kind::Set(set) => set.timeouts == Timeouts::Ban,
-            _ => false,
-        };
-        let is_made = self.held.is_some();
-        let held = self.held.get_or_insert_default();
-        let (mut due, mut undo) = (Vec::new(), Vec::new());
-        for change in changes {
-            let is_news = match change {
-                Change::In(entry) => held.insert(entry.addr),
-                Change::Out(addr) => held.remove(addr),
-            };
-            if is_news {
-                undo.push(*change);
-            }
-            if is_news || (renews && change.is_in()) {
-                due.push(*change);
-            }
-        }
-        let mut all = true;
-        let done = match (due.is_empty(), is_made) {
-            (true, true) => Ok(()),
-            (true, false) => {
-                self.held = None;
-                return Ok(true);
-            }
-            (false, false) => self
-                .make(false)
-                .and_then(|()| self.carry_out(&due, &mut all, refused)),
-            (false, true) => self.carry_out(&due, &mut all, refused),
-        };
-        if done.is_err() {
-            let held = self.held.get_or_insert_default();
-            for change in undo.iter().rev() {
-                match change {
-                    Change::In(entry) => held.remove(&entry.addr),
-                    Change::Out(addr) => held.insert(*addr),
-                };
-            }
-        }
-        done.map(|()| all)
-    }
-
-    fn carry_out(
-        &mut self,
-        due: &[Change],
-        all: &mut bool,
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<(), Error> {
-        match &self.layout.kind {
-            // A part may be done when the next fails: then the kernel is looked at.
-            Kind::Chain(chain) => due
-                .chunks(TRANSACTION_MAX)
-                .try_for_each(|part| chain::change(chain, self.layout.family, part)),
-            Kind::Table(table) => due
-                .chunks(TRANSACTION_MAX)
-                .try_for_each(|part| table::change(table, part)),
-            Kind::Set(set) => {
-                let held = self.held.get_or_insert_default();
-                set::change(set, due, &mut |addr, error| {
-                    *all = false;
-                    held.remove(&addr);
-                    refused(addr, error);
-                })
-            }
-        }
-    }
-
-    fn remove(&mut self) -> Result<(), Error> {
-        self.held = None;
-        match &self.layout.kind {
-            Kind::Chain(chain) => chain::remove(chain, self.layout.family),
-            Kind::Set(set) => set::remove(set, self.layout.family),
-            Kind::Table(table) => table::remove(table),
-        }
-    }
 }

@@ -1,40 +1,45 @@
 //! An ipset with rules that look into it. Bans are messages of netlink's.
 
-use std::collections::BTreeSet;
-
-use super::jumps;
+use super::jumps::Jumps;
 use super::{Change, SetLayout, Timeouts};
-use crate::action::Family;
 use crate::action::error::Error;
 use crate::action::ipset::Ipset;
 use crate::action::program::must;
+use crate::action::{Family, Kept};
 use crate::addr::Addr;
 use crate::ticket::Entry;
 
 /// The table that the rules stand in.
 const TABLE: &str = "filter";
 
+impl SetLayout {
+    pub(super) fn jumps(&self, family: Family) -> Jumps<'_> {
+        Jumps {
+            family,
+            table: TABLE,
+            rules: &self.jumps,
+            target: vec!["--match-set", &self.name, "src"],
+            name: &self.name,
+        }
+    }
+}
+
 /// Who is in the set; `None`: there is no such set.
-pub(super) fn read(layout: &SetLayout) -> Result<Option<BTreeSet<Addr>>, Error> {
-    let (mut ipset, mut found) = (Ipset::open()?, BTreeSet::new());
+pub(super) fn read(layout: &SetLayout) -> Result<Option<Vec<Kept>>, Error> {
+    let (mut ipset, mut found) = (Ipset::open()?, Vec::new());
     if ipset.header(&layout.name)?.is_none() {
         return Ok(None);
     }
-    ipset.each(&layout.name, &mut |kept| {
-        found.insert(kept.addr);
-    })?;
+    ipset.each(&layout.name, &mut |kept| found.push(kept))?;
     Ok(Some(found))
 }
 
-/// Makes what is missing of set and rules. The `ipset` program makes the set, so that it
-/// is of the very kind that its users expect.
-pub(super) fn make(layout: &SetLayout, family: Family, is_there: bool) -> Result<(), Error> {
-    if !is_there {
-        let made = layout.made.iter().map(String::as_str);
-        let arguments: Vec<&str> = ["create", &layout.name].into_iter().chain(made).collect();
-        must("ipset", &arguments, "")?;
-    }
-    jumps::ensure(TABLE, &layout.jumps, family)
+/// Makes the set. The `ipset` program does it, so that it is of the very kind that its
+/// users expect.
+pub(super) fn make(layout: &SetLayout) -> Result<(), Error> {
+    let made = layout.made.iter().map(String::as_str);
+    let arguments: Vec<&str> = ["create", &layout.name].into_iter().chain(made).collect();
+    must("ipset", &arguments, "").map(drop)
 }
 
 /// Puts entries in and takes entries out; `refused` is told of each that was not done.
@@ -86,7 +91,7 @@ pub(super) fn change(
 
 /// Takes all of it away.
 pub(super) fn remove(layout: &SetLayout, family: Family) -> Result<(), Error> {
-    jumps::remove(TABLE, &layout.jumps, family)?;
+    layout.jumps(family).remove()?;
     match Ipset::open()?.destroy(&layout.name) {
         Err(Error::Missing { .. }) => Ok(()),
         other => other,

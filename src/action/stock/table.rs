@@ -2,18 +2,17 @@
 //!
 //! Bans go through `nft`, all that wait in one run and one transaction.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use super::{Change, TableLayout};
+use crate::action::Kept;
 use crate::action::error::Error;
 use crate::action::program::{must, run};
-use crate::addr::Addr;
 
 /// Who is in the set; `None`: there is no such set.
-pub(super) fn read(layout: &TableLayout) -> Result<Option<BTreeSet<Addr>>, Error> {
+pub(super) fn read(layout: &TableLayout) -> Result<Option<Vec<Kept>>, Error> {
     let arguments = ["-j", "list", "set", &layout.place()];
     let ended = run("nft", &arguments, "")?;
     if ended.success {
@@ -31,29 +30,42 @@ pub(super) fn read(layout: &TableLayout) -> Result<Option<BTreeSet<Addr>>, Error
 
 /// The elements of the set in what `nft -j list set` prints: addresses, prefixes, and
 /// either with more about them.
-fn elements(json: &Value) -> BTreeSet<Addr> {
+fn elements(json: &Value) -> Vec<Kept> {
     let objects = json["nftables"].as_array().into_iter().flatten();
     let elements = objects.filter_map(|object| object["set"]["elem"].as_array());
-    let addr = |element: &Value| {
-        let value = match &element["elem"]["val"] {
+    let kept = |element: &Value| {
+        let more = &element["elem"];
+        let value = match &more["val"] {
             Value::Null => element,
             value => value,
         };
-        match &value["prefix"] {
-            Value::Null => value.as_str()?.parse().ok(),
+        let addr = match &value["prefix"] {
+            Value::Null => value.as_str()?.parse().ok()?,
             prefix => {
                 let (addr, len) = (prefix["addr"].as_str()?, prefix["len"].as_u64()?);
-                format!("{addr}/{len}").parse().ok()
+                format!("{addr}/{len}").parse().ok()?
             }
-        }
+        };
+        let counter = |name: &str| more["counter"][name].as_u64().unwrap_or_default();
+        Some(Kept {
+            addr,
+            timeout_secs: 0,
+            packets: counter("packets"),
+            bytes: counter("bytes"),
+        })
     };
-    elements.flatten().filter_map(addr).collect()
+    elements.flatten().filter_map(kept).collect()
 }
 
-/// Makes what is missing of table, chain, set and rules.
-pub(super) fn make(layout: &TableLayout, is_there: bool) -> Result<(), Error> {
+/// Makes what is missing of table, chain and set, and of the rules if it shall have them.
+pub(super) fn make(layout: &TableLayout, is_there: bool, rules: bool) -> Result<(), Error> {
     let TableLayout { table, chain, .. } = layout;
-    if is_there && !handles(layout)?.is_empty() {
+    let before = match is_there {
+        true => handles(layout)?,
+        false => Vec::new(),
+    };
+    let wanted = if rules { layout.rules.as_slice() } else { &[] };
+    if is_there && before.len() == wanted.len() {
         return Ok(());
     }
     let mut script = format!(
@@ -62,10 +74,18 @@ pub(super) fn make(layout: &TableLayout, is_there: bool) -> Result<(), Error> {
         layout.place(),
         layout.set_made
     );
-    for rule in &layout.rules {
+    for handle in before {
+        let _ok = writeln!(script, "delete rule {table} {chain} handle {handle}");
+    }
+    for rule in wanted {
         let _ok = writeln!(script, "add rule {table} {chain} {rule}");
     }
     must("nft", &["-f", "-"], &script).map(drop)
+}
+
+/// How many of its rules look into the set.
+pub(super) fn rules(layout: &TableLayout) -> Result<usize, Error> {
+    handles(layout).map(|handles| handles.len())
 }
 
 /// Puts elements in and takes elements out, all or none.
@@ -134,9 +154,13 @@ mod tests {
     fn elements_of_every_form_are_read() {
         let json = r#"{"nftables": [{"metainfo": {}}, {"set": {"elem": [
             "192.0.2.7", {"prefix": {"addr": "198.51.100.0", "len": 24}},
-            {"elem": {"val": "203.0.113.1", "timeout": 60}}, {"range": ["a", "b"]}, 7]}}]}"#;
+            {"elem": {"val": "203.0.113.1", "timeout": 60,
+            "counter": {"packets": 5, "bytes": 9}}}, {"range": ["a", "b"]}, 7]}}]}"#;
         let found = elements(&serde_json::from_str(json).expect("json"));
-        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.0.2.7", "198.51.100.0/24", "203.0.113.1"]);
+        let found: Vec<String> = found
+            .iter()
+            .map(|kept| format!("{} {}", kept.addr, kept.packets))
+            .collect();
+        assert_eq!(found, ["192.0.2.7 0", "198.51.100.0/24 0", "203.0.113.1 5"]);
     }
 }

@@ -2,14 +2,21 @@
 //!
 //! That runs programs, which takes milliseconds, so it has a thread of its own, and nobody
 //! who holds the judge's lock waits for it. Orders come to it through a [`Door`], where the
-//! judge's hands find it: all that wait are done together.
+//! judge's hands find it: all that wait are done together. The keeper looks after what is in
+//! the kernel, so they share it.
+//!
+//! Lock order: what is shared here, then the judge's.
+
+mod kept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use tracing::{error, warn};
+
+pub use kept::Lacking;
 
 use super::bus::{self, Judge, ORDERS_KEPT, set_of};
 use crate::action::stock::{Layout, Layouts, Stock};
@@ -39,9 +46,10 @@ pub fn sets_beside(layouts: &Layouts, rules: &[Rules]) -> Vec<Set> {
     sets
 }
 
-/// Takes over what a run before us has left, and takes away what no jail has any more. As
-/// long as a jail cannot run for a mistake, what is left may be its: it stays.
-pub fn take_over(archive: &Archive, config: &Config, layouts: &Layouts) -> Stock {
+/// Takes over what a run before us has left, and takes away what no jail has any more;
+/// drops are laid on or `lifted`. As long as a jail cannot run for a mistake, what is left
+/// may be its: it stays.
+pub fn take_over(archive: &Archive, config: &Config, layouts: &Layouts, lifted: bool) -> Stock {
     let facts = archive.facts(FACT);
     let before: Option<BTreeMap<String, Vec<Layout>>> = facts
         .iter()
@@ -51,7 +59,7 @@ pub fn take_over(archive: &Archive, config: &Config, layouts: &Layouts) -> Stock
         .flatten()
         .map(|(jail, layouts)| (jail.into(), layouts))
         .collect();
-    let mut stock = Stock::open(&before, &mut tell);
+    let mut stock = Stock::open(&before, lifted, &mut tell);
     stock.add(layouts, &mut tell);
     if config.broken.is_empty() {
         stock.retain(layouts, &mut tell);
@@ -72,6 +80,23 @@ pub fn moved(before: &Layouts, after: &Layouts) -> Vec<JailName> {
     let jails: BTreeSet<&JailName> = before.keys().chain(after.keys()).collect();
     let is_moved = |jail: &&JailName| before.get(*jail) != after.get(*jail);
     jails.into_iter().filter(is_moved).cloned().collect()
+}
+
+/// What stands in the kernel for jails with stock actions. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Stock>>);
+
+impl Shared {
+    /// From now on others may see to it.
+    pub fn new(stock: Stock) -> Shared {
+        Shared(Arc::new(Mutex::new(stock)))
+    }
+
+    /// Waits until nobody else changes it.
+    pub fn lock(&self) -> MutexGuard<'_, Stock> {
+        // A panic ends the daemon, so nobody finds the lock poisoned.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the thread is told.
@@ -113,12 +138,6 @@ impl Door {
     pub fn retain(&self, layouts: &Layouts) {
         self.write(|jails| jails.retain(|jail| layouts.contains_key(jail)));
         self.tell(Work::Retain(layouts.clone()));
-    }
-
-    /// The jails with stock actions.
-    pub fn jails(&self) -> Vec<String> {
-        let jails = self.jails.read().unwrap_or_else(PoisonError::into_inner);
-        jails.iter().map(ToString::to_string).collect()
     }
 
     /// Has the thread end when it has done what waits, and take all away if it shall.
@@ -166,11 +185,11 @@ impl Action for Hands {
 }
 
 /// Starts the thread.
-pub fn start(stock: Stock, waiting: Waiting, judge: Judge) -> anyhow::Result<JoinHandle<()>> {
-    bus::named("actions", move || serve(stock, &waiting.0, &judge))
+pub fn start(stock: Shared, waiting: Waiting, judge: Judge) -> anyhow::Result<JoinHandle<()>> {
+    bus::named("actions", move || serve(&stock, &waiting.0, &judge))
 }
 
-fn serve(mut stock: Stock, waiting: &Receiver<Work>, judge: &Judge) {
+fn serve(stock: &Shared, waiting: &Receiver<Work>, judge: &Judge) {
     let mut orders = Vec::new();
     while let Ok(first) = waiting.recv() {
         for work in std::iter::once(first).chain(waiting.try_iter()) {
@@ -178,28 +197,28 @@ fn serve(mut stock: Stock, waiting: &Receiver<Work>, judge: &Judge) {
                 orders.push(order);
                 continue;
             }
-            carry_out(&mut stock, &mut orders, judge);
+            carry_out(stock, &mut orders, judge);
             match work {
                 Work::Order(_) => {}
-                Work::Add(layouts) => stock.add(&layouts, &mut tell),
-                Work::Retain(layouts) => stock.retain(&layouts, &mut tell),
+                Work::Add(layouts) => stock.lock().add(&layouts, &mut tell),
+                Work::Retain(layouts) => stock.lock().retain(&layouts, &mut tell),
                 Work::End(remove) => {
-                    if remove && let Err(error) = stock.remove() {
+                    if remove && let Err(error) = stock.lock().remove() {
                         error!(%error, "what jails' actions made could not all be taken away");
                     }
                     return;
                 }
             }
         }
-        carry_out(&mut stock, &mut orders, judge);
+        carry_out(stock, &mut orders, judge);
     }
 }
 
-fn carry_out(stock: &mut Stock, orders: &mut Vec<Order>, judge: &Judge) {
+fn carry_out(stock: &Shared, orders: &mut Vec<Order>, judge: &Judge) {
     if orders.is_empty() {
         return;
     }
-    stock.apply(orders, &mut |outcome| {
+    stock.lock().apply(orders, &mut |outcome| {
         if let Some(event) = bus::answer(outcome) {
             judge.event(event);
         }

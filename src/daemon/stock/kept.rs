@@ -1,0 +1,85 @@
+//! What the keeper sees to of jails with stock actions: chains, sets, and rules that lead
+//! to them.
+
+use std::collections::BTreeSet;
+
+use super::super::bus::Judge;
+use super::super::verbs::SetShown;
+use super::Shared;
+use crate::action::stock::{Lack, Shown};
+use crate::action::{Error, Family, Glance};
+use crate::ticket::{JailName, Set};
+
+/// What is missing in the kernel.
+#[derive(Debug, Default)]
+pub struct Lacking {
+    /// Whose it is.
+    pub jails: BTreeSet<JailName>,
+    /// It in words.
+    pub words: Vec<String>,
+}
+
+impl Shared {
+    /// A cheap look: see [`Firewall::glance`](crate::action::Firewall::glance).
+    pub fn glance(&self) -> Result<Glance, Error> {
+        self.lock().glance()
+    }
+
+    /// Lifts drops, or lays them on.
+    pub fn stand(&self, laid: bool) -> Result<(), Error> {
+        match laid {
+            true => self.lock().lay(),
+            false => self.lock().lift(),
+        }
+    }
+
+    /// What somebody took away. Bans that are over are not missed.
+    pub fn lacking(&self, judge: &Judge) -> Result<Lacking, Error> {
+        let lacks = self.lock().check()?;
+        let mut lacking = Lacking::default();
+        for Lack { jail, words, lost } in lacks {
+            let set = Set::Jail(jail.clone());
+            let count = judge.visit(|engine, now, _| {
+                let lost = lost.iter();
+                lost.filter(|addr| engine.is_witness(&set, addr, now))
+                    .count()
+            });
+            if count > 0 {
+                let words = format!("{count} bans of jail {jail} are gone from the kernel");
+                lacking.words.push(words);
+            }
+            if count > 0 || !words.is_empty() {
+                lacking.words.extend(words);
+                lacking.jails.insert(jail);
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// Puts back chains, sets and rules of these jails. Their bans must be laid on again.
+    pub fn put_back(&self, jails: &BTreeSet<JailName>) -> Result<(), Error> {
+        let mut done = Ok(());
+        for jail in jails {
+            done = self.lock().put_back(jail).and(done);
+        }
+        done
+    }
+
+    /// Each chain and set: how many should be in it, and what the kernel has.
+    pub fn shown(&self, judge: &Judge) -> Result<Vec<SetShown>, Error> {
+        let shown = self.lock().show()?;
+        let shown = shown.into_iter().map(|Shown { jail, layout, kept }| {
+            let set = Set::Jail(jail.clone());
+            let is_here = |addr| Family::of(addr) == layout.family;
+            let in_force = judge.visit(|engine, _, _| engine.in_force(&set));
+            SetShown {
+                set: format!("{jail}: {}", layout.place()),
+                in_force: in_force.iter().filter(|addr| is_here(addr)).count(),
+                entries: kept.len(),
+                packets: kept.iter().map(|kept| kept.packets).sum(),
+                bytes: kept.iter().map(|kept| kept.bytes).sum(),
+            }
+        });
+        Ok(shown.collect())
+    }
+}
