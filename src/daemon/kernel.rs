@@ -25,7 +25,7 @@ pub enum Kernel {
         /// The sets in use.
         sets: Vec<Set>,
         /// What jails with stock actions of fail2ban's keep in the kernel.
-        stock: Stock,
+        stock: Box<Stock>,
     },
     /// Into the log only.
     DryRun,
@@ -73,7 +73,7 @@ impl Kernel {
         Ok(Kernel::Firewall {
             firewall: Box::new(firewall),
             sets: sets.to_vec(),
-            stock,
+            stock: Box::new(stock),
         })
     }
 
@@ -170,7 +170,7 @@ impl Kernel {
             } => Actions {
                 lists: Box::new(firewall.handle()?),
                 bans: firewall,
-                stock,
+                stock: *stock,
             },
             Kernel::DryRun => Actions {
                 bans: Box::new(DryRun::logging()),
