@@ -69,7 +69,7 @@ namespaced! {
         assert_eq!(status["logs"][0]["followed"], true);
         assert_eq!(status["firewall_missing"], Value::Array(Vec::new()));
         let text = lab.says(0, &["status"]);
-        assert!(text.contains("192.0.2.7") && text.contains("3 failures"), "{text}");
+        assert!(text.contains("192.0.2.7") && text.contains("3 failed tries"), "{text}");
 
         let text = lab.says(0, &["unban", "192.0.2.7"]);
         assert!(text.contains("lifted the ban of jail kamailio on 192.0.2.7"), "{text}");

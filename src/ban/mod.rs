@@ -19,6 +19,7 @@ pub mod store;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::addr::Addr;
@@ -51,7 +52,8 @@ pub struct Ledger {
 /// The bans of one jail.
 #[derive(Debug, Default)]
 struct Page {
-    bans: HashMap<Addr, Held>,
+    // In order, so that a list of them can be taken up again behind any address.
+    bans: BTreeMap<Addr, Held>,
     // Entries whose ban changed meanwhile are skipped when they come up.
     deadlines: BinaryHeap<Reverse<(Time, Addr)>>,
     renewals: HashMap<Addr, Time>,
@@ -136,10 +138,34 @@ impl Ledger {
         found
     }
 
-    /// The bans of one jail, in no order.
+    /// The bans of one jail, in the order of addresses.
     pub fn of_jail(&self, jail: &str) -> impl Iterator<Item = Ban> {
         let page = self.jails.get_key_value(jail).into_iter();
         page.flat_map(|(jail, page)| page.bans.iter().map(|(addr, held)| held.ban(jail, *addr)))
+    }
+
+    /// The bans behind a place, in the order of jails and addresses: of all jails, or of one.
+    /// Whoever goes on behind the last ban he got sees each that stays exactly once,
+    /// whatever comes and goes meanwhile.
+    pub fn behind<'a>(
+        &'a self,
+        jail: Option<&'a str>,
+        place: Option<(&'a str, Addr)>,
+    ) -> impl Iterator<Item = Ban> + 'a {
+        let first = match (jail, place) {
+            (Some(jail), _) | (None, Some((jail, _))) => Bound::Included(jail),
+            (None, None) => Bound::Unbounded,
+        };
+        let pages = self.jails.range::<str, _>((first, Bound::Unbounded));
+        let pages = pages.take_while(move |(name, _)| jail.is_none_or(|jail| jail == &***name));
+        pages.flat_map(move |(jail, page)| {
+            let first = match place {
+                Some((of, addr)) if of == &**jail => Bound::Excluded(addr),
+                _ => Bound::Unbounded,
+            };
+            let held = page.bans.range((first, Bound::Unbounded));
+            held.map(|(addr, held)| held.ban(jail, *addr))
+        })
     }
 
     /// How many bans one jail holds.
@@ -296,6 +322,46 @@ mod tests {
             ledger.due(Time::from_secs(20_000)),
             Some(Due::Ended(ban("192.0.2.1", 0, Some(10_999))))
         );
+    }
+
+    #[test]
+    fn a_list_goes_on_behind_any_place() {
+        let mut ledger = Ledger::default();
+        let start = Time::from_secs(0);
+        for (jail, addr) in [
+            ("kamailio", "192.0.2.1"),
+            ("asterisk", "2001:db8::/64"),
+            ("asterisk", "192.0.2.9"),
+            ("asterisk", "192.0.2.10"),
+        ] {
+            let jail = jail.into();
+            let ban = ban(addr, 0, None);
+            ledger.insert(&Ban { jail, ..ban }, start);
+        }
+        let list = |jail: Option<&str>, place: Option<(&str, &str)>| {
+            let place = place.map(|(jail, addr)| (jail, addr.parse().unwrap()));
+            let bans = ledger.behind(jail, place);
+            let bans = bans.map(|ban| format!("{} {}", ban.jail, ban.addr));
+            bans.collect::<Vec<_>>().join(", ")
+        };
+        let all =
+            "asterisk 192.0.2.9, asterisk 192.0.2.10, asterisk 2001:db8::/64, kamailio 192.0.2.1";
+        assert_eq!(list(None, None), all);
+        for (place, left) in [
+            (("asterisk", "192.0.2.9"), 3),
+            (("asterisk", "192.0.2.9/32"), 3),
+            (("asterisk", "192.0.2.11"), 2), // lifted meanwhile
+            (("asterisk", "ffff::"), 1),
+            (("freeswitch", "192.0.2.1"), 1), // a jail that is gone
+            (("kamailio", "192.0.2.1"), 0),
+        ] {
+            let behind: Vec<&str> = all.split(", ").skip(4 - left).collect();
+            assert_eq!(list(None, Some(place)), behind.join(", "), "{place:?}");
+        }
+        assert_eq!(list(Some("kamailio"), None), "kamailio 192.0.2.1");
+        let rest = list(Some("asterisk"), Some(("asterisk", "192.0.2.10")));
+        assert_eq!(rest, "asterisk 2001:db8::/64");
+        assert_eq!(list(Some("freeswitch"), None), "");
     }
 
     #[test]

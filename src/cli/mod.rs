@@ -9,11 +9,13 @@
 mod apiban;
 mod ask;
 mod ban;
+mod bans;
 mod check;
 mod examine;
 mod firewall;
 mod pause;
 mod protect;
+mod reason;
 mod regex;
 mod reload;
 mod run;
@@ -68,6 +70,8 @@ enum Verb {
     Check(check::Arguments),
     /// Show how the daemon is: jails, bans, logs, firewall, APIBAN
     Status(status::Arguments),
+    /// List everybody who is banned (not APIBAN's list, which `status` counts)
+    Bans(bans::Arguments),
     /// Ban an address or prefix by hand
     Ban(ban::BanArguments),
     /// Lift the bans on an address or prefix
@@ -148,9 +152,18 @@ fn escaped(json: &str) -> String {
 
 /// Prints to standard output; a reader that has gone away is no error.
 fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    print_on(text).map(|_is_read| ())
+}
+
+/// The same for who has more to print: false if the reader has gone away.
+fn print_on(text: &str) -> anyhow::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 
@@ -177,6 +190,7 @@ pub fn main() -> ExitCode {
         Verb::Examine(arguments) => examine::run(&cli.common, arguments),
         Verb::Check(arguments) => check::run(&cli.common, arguments),
         Verb::Status(arguments) => status::run(&cli.common, arguments),
+        Verb::Bans(arguments) => bans::run(&cli.common, arguments),
         Verb::Ban(arguments) => ban::ban(&cli.common, arguments),
         Verb::Unban(arguments) => ban::unban(&cli.common, arguments),
         Verb::Why(arguments) => match why::run(&cli.common, arguments) {

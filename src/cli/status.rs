@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ask::ask;
+use super::reason::reason;
 use super::{Common, Output};
 use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
@@ -204,14 +205,6 @@ fn ban_line(ban: &BanShown, now: Time) -> String {
             format!("for {} more", human(Duration::from_secs(secs)))
         }
     };
-    let why = match ban.reason.as_str() {
-        "maxretry" => format!("{} failures", ban.tries),
-        "apiban" => "listed by APIBAN".to_owned(),
-        "operator" => "by an operator".to_owned(),
-        "hints" => format!("{} failures that could be forged", ban.tries),
-        "scan" => format!("{} challenges without a login", ban.tries),
-        "throttled" => format!("known-good, held back after {} failures", ban.tries),
-        other => other.to_owned(),
-    };
+    let why = reason(&ban.reason, ban.tries);
     format!("{:<40} since {ago}, {left}: {why}", ban.addr)
 }

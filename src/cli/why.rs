@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ask::ask;
+use super::reason::reason;
 use super::{Common, Output, printable};
 use crate::daemon::verbs::Verb;
 use crate::daemon::why::{Account, BanWhy, PastWhy, TriesWhy, Why};
@@ -183,20 +184,6 @@ fn write_ban(text: &mut String, why: &BanWhy, now: Time) -> fmt::Result {
         writeln!(text, "  pattern {}", printable(pattern))?;
     }
     write_lines(text, &why.lines)
-}
-
-fn reason(word: &str, tries: u32) -> String {
-    match word {
-        "maxretry" => format!("{tries} failed tries"),
-        "apiban" => format!("APIBAN lists it; {tries} failed tries here"),
-        "operator" => "an operator banned it by hand".to_owned(),
-        "hints" => {
-            format!("{tries} tries that one forged packet could cause each, so it is a short ban")
-        }
-        "scan" => format!("asked to log in {tries} times and never did; a short ban"),
-        "throttled" => format!("known-good, and {tries} failed tries: its signalling is held back"),
-        other => format!("{} ({tries} tries)", printable(other)),
-    }
 }
 
 fn write_lines(text: &mut String, lines: &[String]) -> fmt::Result {

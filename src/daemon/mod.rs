@@ -6,6 +6,7 @@
 //! the engine once it has judged what was read, then those who carry out.
 //! SIGTERM leaves sets and rules where they are, so that a restart has no gap.
 
+pub mod bans;
 pub mod bus;
 pub mod clerk;
 pub mod clock;

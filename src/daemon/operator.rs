@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::bans;
 use super::bus::Judge;
 use super::clerk::Trouble;
 use super::clock::Clock;
@@ -426,6 +427,7 @@ impl Operator {
         match verb {
             Verb::Status => reply(Ok(self.status().await)),
             Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs)),
+            Verb::Bans { jail, after } => reply(bans::page(&self.judge, jail, after)),
             Verb::Why { addr, for_customer } => reply(self.why(&addr, for_customer).await),
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade()),

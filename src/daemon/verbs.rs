@@ -21,6 +21,13 @@ pub enum Verb {
         /// For how long, in seconds, if not for the jail's time.
         secs: Option<u64>,
     },
+    /// Who is banned? A page of it.
+    Bans {
+        /// By this jail, if not by any.
+        jail: Option<String>,
+        /// Behind this place; null is from the beginning.
+        after: Option<Place>,
+    },
     /// Why is an address held off, or not?
     Why {
         /// An address or a prefix.
@@ -72,7 +79,7 @@ pub struct BanShown {
     pub since: i64,
     /// Until when; null is for ever.
     pub until: Option<i64>,
-    /// `maxretry`, `apiban`, `operator`, `hints`, `scan` or `throttled`.
+    /// `maxretry`, `apiban`, `operator`, `hints`, `scan`, `throttled` or `aggregate`.
     pub reason: String,
     /// The tries that convicted.
     pub tries: u32,
@@ -89,6 +96,24 @@ impl From<&Ban> for BanShown {
             tries: ban.tries,
         }
     }
+}
+
+/// A place in the list of all bans, which stands in the order of jails and addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// The jail.
+    pub jail: String,
+    /// The address or prefix.
+    pub addr: String,
+}
+
+/// The answer to [`Verb::Bans`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BansPage {
+    /// Bans in force.
+    pub bans: Vec<BanShown>,
+    /// Behind which place there may be more; null if these were the last.
+    pub next: Option<Place>,
 }
 
 /// A followed log.

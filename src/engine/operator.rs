@@ -8,7 +8,7 @@ use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::jail::bantime::Increment;
 use crate::jail::protect::Protected;
-use crate::jail::{Rules, Tally};
+use crate::jail::{Jail, Rules, Tally};
 use crate::ticket::{Ban, Order, Reason, Set};
 use crate::time::{BanTime, Time};
 
@@ -27,6 +27,14 @@ pub struct Pardon {
 }
 
 impl Engine {
+    /// The jail of a name that an operator wrote.
+    pub fn jail(&self, name: &str) -> Result<&Jail, Refusal> {
+        self.jails.get(name).ok_or_else(|| Refusal::NoJail {
+            name: name.to_owned(),
+            known: self.jails.keys().map(ToString::to_string).collect(),
+        })
+    }
+
     /// An operator bans an address, in the operators' jail unless another is named.
     pub fn ban(
         &mut self,
@@ -37,13 +45,7 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) -> Result<Ban, Refusal> {
         let name = jail.unwrap_or(OPERATOR_JAIL);
-        let Some(jail) = self.jails.get(name) else {
-            let known = self.jails.keys().map(|name| name.to_string()).collect();
-            return Err(Refusal::NoJail {
-                name: name.to_owned(),
-                known,
-            });
-        };
+        let jail = self.jail(name)?;
         let (jail, base) = (jail.rules.name.clone(), jail.rules.bantime);
         let ban = match bantime {
             // A ban in force is prolonged by the jail's own ban time; a new one may grow.
