@@ -129,12 +129,26 @@ namespaced! {
             run(&format!("{program} -A INPUT -p tcp --dport 22 -j neighbour"));
         }
         let empty = rules();
-        lab.start();
+        let report = lab.start();
+        for place in [
+            "the chain f2b-multi, udp 5060\n",
+            "the chain fail2ban-SIP, udp 5060 of IPv4\n",
+            "the ipset f2b-set6, udp 5060 of IPv6\n",
+            "the nft set addr-set-nft of inet f2b-table, udp 5060 of IPv4\n",
+        ] {
+            for text in [&report, &lab.says(0, &["status"])] {
+                assert!(text.contains(&format!("bans in {place}")), "{text}");
+            }
+        }
         let servers = Servers::open();
         let hear = |addrs: &[String]| addrs.iter().filter(|addr| servers.hear(addr)).count();
         let first = all_addrs(1);
         ban(&lab, 1);
         wait("the bans", || hear(&first) == 0, || lab.log());
+        let why = lab.says(3, &["why", &first[0]]);
+        for part in ["it counts in the chain f2b-multi, udp 5060\n", "198.51.100.1 dropped by the chain f2b-multi (IPv4)\n"] {
+            assert!(why.contains(part), "{why}");
+        }
         // What an operator puts before our rules stays before them, for whoever it is.
         for program in ["iptables", "ip6tables"] {
             run(&format!("{program} -I INPUT 1 -p tcp --dport 9 -j ACCEPT"));

@@ -187,6 +187,9 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
         "Jail {}: {} banned, {} failing, {} failures since the start",
         jail.name, jail.banned, jail.failing, jail.failures_total
     )?;
+    for place in &jail.places {
+        writeln!(text, "  bans in {place}")?;
+    }
     for ban in &jail.latest {
         writeln!(text, "  {}", ban_line(ban, now))?;
     }

@@ -180,6 +180,9 @@ fn write_ban(text: &mut String, why: &BanWhy, now: Time) -> fmt::Result {
     if let Some(filter) = &why.filter {
         writeln!(text, "  filter {filter}")?;
     }
+    for place in &why.places {
+        writeln!(text, "  it counts in {}", printable(place))?;
+    }
     for pattern in &why.patterns {
         writeln!(text, "  pattern {}", printable(pattern))?;
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::fail2ban::{self, JailText, PyValue};
 use super::jail::{filter_text, is_idle};
 use super::native::SettingsError;
-use super::{Config, Location, Purpose, feed_settings, roots, tree_roots};
+use super::{Config, Location, Purpose, feed_settings, roots, stock, tree_roots};
+use crate::action::stock::Layout;
 use crate::filter::lint::{self, Finding};
 use crate::filter::{FilterText, SightingText};
 
@@ -50,8 +51,8 @@ impl std::fmt::Display for JailFinding {
     }
 }
 
-/// Which jails of a fail2ban tree can be read and their patterns compiled, what is
-/// wrong with others, and what is unwise.
+/// Which jails of a fail2ban tree can be read, have their patterns compiled and keep their
+/// bans where no other does, what is wrong with others, and what is unwise.
 pub fn check_tree(tree: PathBuf) -> Checked {
     let loaded = fail2ban::load(&tree_roots(tree));
     let wrong = loaded.errors.iter().filter(|error| !error.is_warning());
@@ -60,7 +61,17 @@ pub fn check_tree(tree: PathBuf) -> Checked {
         without_log: without_log(&loaded),
         ..Checked::default()
     };
+    let mut places = stock::Places::default();
     for text in &loaded.jails {
+        let recognised = text
+            .actions
+            .iter()
+            .filter_map(|action| stock::recognise(action).ok());
+        let layouts: Vec<Layout> = recognised.flat_map(|stock| stock.layouts).collect();
+        if let Err(error) = places.take(&text.name, &layouts) {
+            checked.problems.push(problem(text, &error));
+            continue;
+        }
         if is_idle(text) {
             checked.jails.push(text.name.clone());
             continue;
@@ -75,17 +86,18 @@ pub fn check_tree(tree: PathBuf) -> Checked {
                 checked.add(text, findings);
             }
             Err(error) => {
-                let (path, line) = &text.origin;
-                checked.problems.push(format!(
-                    "{}:{line}: jail {}: filter {}: {error}",
-                    path.display(),
-                    text.name,
-                    text.filter
-                ));
+                let error = format!("filter {}: {error}", text.filter);
+                checked.problems.push(problem(text, &error));
             }
         }
     }
     checked
+}
+
+/// What is wrong with a jail, and where it is.
+fn problem(text: &JailText, what: &str) -> String {
+    let (path, line) = &text.origin;
+    format!("{}:{line}: jail {}: {what}", path.display(), text.name)
 }
 
 impl Checked {

@@ -146,6 +146,11 @@ impl Config {
         self.broken
             .extend(fatal.filter_map(|error| error.jail.clone()));
         self.problems.extend(wrong.iter().map(ToString::to_string));
+        let mut places = stock::Places::default();
+        for other in others {
+            // They have been asked themselves.
+            let _taken = places.take(&other.rules.name, &other.stock);
+        }
         for text in &loaded.jails {
             let (path, line) = &text.origin;
             let place = format!("{}:{line}: jail {}", path.display(), text.name);
@@ -155,6 +160,10 @@ impl Config {
                 true => Err("our own folder has a jail of that name; rename one".to_owned()),
                 false => reader.jail(text, &mut doubts),
             };
+            let jail = jail.and_then(|jail| {
+                places.take(&text.name, &jail.stock)?;
+                Ok(jail)
+            });
             match jail {
                 Ok(jail) => self.jails.push(jail),
                 Err(problem) => {

@@ -28,7 +28,8 @@ use tracing::{debug, error, info, warn};
 use super::bus::{self, Judge};
 use super::stock;
 use super::verbs::SetShown;
-use crate::action::{Error, Firewall, Glance, Missing, Monitor, Note, Outcome};
+use crate::action::stock::{Layout, Shown};
+use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outcome};
 use crate::addr::Addr;
 use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
@@ -289,6 +290,17 @@ impl Keeper {
     /// Has something done with the firewall.
     pub fn with<R>(&self, work: impl FnOnce(&mut Firewall) -> R) -> R {
         work(&mut self.post().firewall)
+    }
+
+    /// Entries that hold this address where stock actions keep them, and what met them.
+    pub fn stock_entries(&self, addr: &Addr) -> Result<Vec<(Layout, action::Kept)>, Error> {
+        let stock = self.post().stock.clone();
+        let shown = stock.lock().show()?;
+        let entries = shown.into_iter().flat_map(|Shown { layout, kept, .. }| {
+            let holding = kept.into_iter().filter(|kept| kept.addr.contains(addr));
+            holding.map(move |kept| (layout.clone(), kept))
+        });
+        Ok(entries.collect())
     }
 
     /// Lifts every drop until then. True if they were lifted before.

@@ -43,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{info, warn};
 
+use crate::action;
 use crate::ban::archive::{Archive, Terms};
 use crate::ban::store::Record;
 use crate::config::native::SettingsError;
@@ -460,6 +461,8 @@ fn report(
                 crate::time::BanTime::Forever => "ever".to_owned(),
             },
         ));
+        let places = action::stock::describe(&jail.stock);
+        lines.extend(places.iter().map(|place| format!("    bans in {place}")));
         let (there, later): (Vec<&String>, Vec<&String>) = jail
             .logs
             .iter()

@@ -34,6 +34,7 @@ use super::{
     Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, pause,
     running, stock, update_protected,
 };
+use crate::action::stock::{Layouts, describe};
 use crate::addr::Addr;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
@@ -456,9 +457,10 @@ impl Operator {
 
     async fn status(&self) -> Status {
         let clock = self.judge.clock();
+        let layouts = stock::layouts(&self.changing.borrow().config);
         let (jails, banned, bans_total) = self.engine(|engine| {
             (
-                jails(engine, &clock),
+                jails(engine, &clock, &layouts),
                 engine.ledger().len(),
                 engine.bans_total(),
             )
@@ -563,8 +565,13 @@ impl Operator {
         let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
         let mut trouble = Vec::new();
         let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
+        let stock = keeper.map_or(Ok(Vec::new()), |keeper| keeper.stock_entries(&addr));
         let evidence = Evidence {
             about,
+            stock: stock.unwrap_or_else(|error| {
+                told("the kernel", error.to_string());
+                Vec::new()
+            }),
             written: written.unwrap_or_else(|error| {
                 told("the database", error);
                 Vec::new()
@@ -844,7 +851,7 @@ fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
     }
 }
 
-fn jails(engine: &Engine, clock: &Clock) -> Vec<JailShown> {
+fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts) -> Vec<JailShown> {
     let shown = engine.jails().map(|jail| {
         let name = &jail.rules.name;
         let latest = latest(engine.ledger().of_jail(name));
@@ -853,6 +860,7 @@ fn jails(engine: &Engine, clock: &Clock) -> Vec<JailShown> {
             failing: jail.failing(),
             failures_total: jail.failures_total,
             banned: engine.ledger().len_of(name),
+            places: layouts.get(name).map_or(Vec::new(), |own| describe(own)),
             latest: latest.into_iter().map(|ban| shown(clock, ban)).collect(),
         }
     });

@@ -163,6 +163,10 @@ pub struct JailShown {
     pub failures_total: u64,
     /// Addresses it holds now.
     pub banned: usize,
+    /// Where its bans count if it has stock actions of fail2ban's, in words; empty if they
+    /// stand in ringfence's own set.
+    #[serde(default)]
+    pub places: Vec<String>,
     /// The latest of them, newest first, and no more than a screen full.
     pub latest: Vec<BanShown>,
 }

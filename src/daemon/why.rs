@@ -16,6 +16,7 @@ use super::verbs::BanShown;
 use crate::action::Family;
 use crate::action::Kept;
 use crate::action::name::Name;
+use crate::action::stock::{Layout, describe};
 use crate::addr::Addr;
 use crate::ban::look::{self, Written};
 use crate::config::{Config, JailConfig};
@@ -85,6 +86,9 @@ pub struct BanWhy {
     pub filter: Option<String>,
     /// The patterns that found the lines.
     pub patterns: Vec<String>,
+    /// Where it counts if its jail has stock actions of fail2ban's, in words.
+    #[serde(default)]
+    pub places: Vec<String>,
     /// The last lines that convicted.
     pub lines: Vec<String>,
 }
@@ -137,7 +141,7 @@ pub struct Account {
 /// An entry of a kernel set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packets {
-    /// The set's name in the kernel.
+    /// The set's name in the kernel; of a stock action's, in words.
     pub set: String,
     /// The entry: the address, or a prefix around it.
     pub addr: String,
@@ -174,6 +178,8 @@ pub(super) struct Evidence<'a> {
     pub(super) written: Vec<Written>,
     /// By the kernel.
     pub(super) kept: Vec<(Set, Kept)>,
+    /// By the kernel, of what stock actions keep there.
+    pub(super) stock: Vec<(Layout, Kept)>,
     /// Who is protected.
     pub(super) known: &'a [Known],
     /// The jails, and their filters.
@@ -201,6 +207,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
         about,
         written,
         kept,
+        stock,
         known,
         config,
     } = evidence;
@@ -225,6 +232,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
             count: written.map(|written| written.count),
             filter: jail.map(|jail| jail.filter_name.clone()),
             patterns,
+            places: jail.map_or(Vec::new(), |jail| describe(&jail.stock)),
             lines,
         });
     }
@@ -284,7 +292,11 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
         ignored_by: about.ignored_by.iter().map(ToString::to_string).collect(),
         tries,
         accounts: accounts.shown(),
-        packets: kept.into_iter().map(packets).collect(),
+        packets: kept
+            .into_iter()
+            .map(packets)
+            .chain(stock.into_iter().map(stock_packets))
+            .collect(),
         past,
         trouble: Vec::new(),
         dry_run: false,
@@ -299,6 +311,7 @@ impl Why {
         for ban in &mut self.bans {
             ban.filter = None;
             ban.patterns.clear();
+            ban.places.clear();
             ban.lines.clear();
         }
         let addr: Option<Addr> = self.addr.parse().ok();
@@ -360,6 +373,16 @@ fn packets((set, kept): (Set, Kept)) -> Packets {
         packets: kept.packets,
         bytes: kept.bytes,
         passed: set == Set::Allow,
+    }
+}
+
+fn stock_packets((layout, kept): (Layout, Kept)) -> Packets {
+    Packets {
+        set: layout.place(),
+        addr: kept.addr.to_string(),
+        packets: kept.packets,
+        bytes: kept.bytes,
+        passed: false,
     }
 }
 

@@ -34,6 +34,18 @@ impl Layout {
         };
         format!("{} ({family})", self.kind.place())
     }
+
+    /// The kernel's object that bans stand in. Two layouts with the same are one place.
+    pub fn object(&self) -> String {
+        match &self.kind {
+            // Each family has tables of its own, and so have nf_tables'; of ipsets there is one list.
+            Kind::Chain(chain) => {
+                format!("{} {} {}", self.family.word(), chain.table, chain.chain)
+            }
+            Kind::Set(set) => format!("ipset {}", set.name),
+            Kind::Table(table) => format!("nft {}", table.place()),
+        }
+    }
 }
 
 impl Kind {

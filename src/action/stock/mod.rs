@@ -23,6 +23,7 @@ mod place;
 mod ruleset;
 mod set;
 mod table;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,7 @@ use place::{Lacking, Place};
 use ruleset::Rulesets;
 
 pub use layout::{ChainLayout, Kind, Layout, Rule, SetLayout, TableLayout, Timeouts};
+pub use words::describe;
 
 use super::error::Error;
 use super::{Action, Family, Glance, Kept, Outcome};

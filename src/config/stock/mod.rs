@@ -10,6 +10,7 @@
 //! Absent: running anything, and actions that do something else.
 
 mod model;
+mod places;
 mod shell;
 
 use crate::action::Family;
@@ -18,6 +19,7 @@ use crate::addr::Addr;
 
 use super::fail2ban::ActionText;
 use model::Model;
+pub(super) use places::Places;
 use shell::Strange;
 
 /// Commands that no stock ban action has.

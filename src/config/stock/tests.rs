@@ -155,6 +155,25 @@ block = REJECT --reject-with icmp6-port-unreachable
     );
 }
 
+/// A set for each family.
+const SET: &str = "[Definition]
+actionstart = ipset create <set> hash:ip timeout 600 <family6>
+ <fw> -I INPUT -m set --match-set <set> src -j DROP
+actionstop = <fw> -D INPUT -m set --match-set <set> src -j DROP
+ ipset flush <set>
+ ipset destroy <set>
+actionban = ipset add <set> <ip> timeout @timeout -exist
+actionunban = ipset del <set> <ip> -exist
+[Init]
+fw = iptables
+set = f2b-<name>
+family6 =
+[Init?family=inet6]
+fw = ip6tables
+set = f2b-<name>6
+family6 = family inet6
+";
+
 #[test]
 fn sets_and_their_time_outs() {
     for (timeout, expected) in [
@@ -165,25 +184,7 @@ fn sets_and_their_time_outs() {
             "Ban",
         ),
     ] {
-        let action = format!(
-            "[Definition]
-actionstart = ipset create <set> hash:ip timeout 600 <family6>
- <fw> -I INPUT -m set --match-set <set> src -j DROP
-actionstop = <fw> -D INPUT -m set --match-set <set> src -j DROP
- ipset flush <set>
- ipset destroy <set>
-actionban = ipset add <set> <ip> timeout {timeout} -exist
-actionunban = ipset del <set> <ip> -exist
-[Init]
-fw = iptables
-set = f2b-<name>
-family6 =
-[Init?family=inet6]
-fw = ip6tables
-set = f2b-<name>6
-family6 = family inet6
-"
-        );
+        let action = SET.replace("@timeout", timeout);
         let jail = "[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw\n";
         let tree = testing::write_tree(&[("jail.conf", jail), ("action.d/fw.conf", &action)]);
         let shown = show(tree.path());
@@ -275,5 +276,74 @@ fn edited_actions_are_told() {
             shown.contains("no: ") && shown.contains(why),
             "{old} -> {new}: {shown}"
         );
+    }
+}
+
+/// The second of two jails that would share a chain or set is refused, by `check` too.
+#[test]
+fn places_are_not_shared() {
+    for (jails, wrong) in [
+        (["chain[name=a]", "chain[name=b]", "set[name=a]"], None),
+        (
+            ["chain[name=SIP]", "chain[name=b]", "chain[name=SIP, sip=]"],
+            Some(
+                "jail three: it would keep its bans in the chain fail2ban-SIP (IPv4), and so does jail one",
+            ),
+        ),
+        (
+            // IPv6 of the one is IPv4 of the other.
+            ["set[name=a]", "set[name=a6]", "chain[name=a]"],
+            Some(
+                "jail two: it would keep its bans in the ipset f2b-a6 (IPv4), and so does jail one",
+            ),
+        ),
+        (
+            [
+                "chain[name=a]",
+                "set[name=a]\n set[name=a, actname=again]",
+                "chain[name=b]",
+            ],
+            Some(
+                "jail two: it would keep its bans in the ipset f2b-a (IPv4), and so does another action of its own",
+            ),
+        ),
+        // What another table has is another's.
+        (
+            [
+                "chain[name=a]",
+                "chain[name=a, fw=iptables -t raw, from=PREROUTING]",
+                "set[name=a]",
+            ],
+            None,
+        ),
+    ] {
+        let names = ["one", "two", "three"].iter().zip(jails);
+        let jails = names.map(|(name, action)| {
+            format!("[{name}]\nenabled = true\nfilter =\nbackend = polling\naction = {action}\n")
+        });
+        let set = SET.replace("@timeout", "0");
+        let tree = testing::write_tree(&[
+            ("jail.conf", &jails.collect::<String>()),
+            ("action.d/chain.conf", PLAIN),
+            ("action.d/set.conf", &set),
+        ]);
+        let location = super::super::Location {
+            folder: tree.path().join("none"),
+            tree: Some(tree.path().to_owned()),
+        };
+        let config = super::super::Config::load(&location, super::super::Purpose::Ban).unwrap();
+        let is_wrong = |problem: &&String| problem.contains("keep its bans in");
+        let problems: Vec<&String> = config.problems.iter().filter(is_wrong).collect();
+        let checked = super::super::check_tree(tree.path().to_owned());
+        assert_eq!(checked.problems.iter().collect::<Vec<_>>(), problems);
+        let told = problems
+            .iter()
+            .map(|problem| problem.contains(wrong.unwrap_or("none")));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            vec![true; usize::from(wrong.is_some())],
+            "{problems:?}"
+        );
+        assert_eq!(config.broken.len(), problems.len());
     }
 }
