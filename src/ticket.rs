@@ -38,12 +38,48 @@ pub struct Failure {
 }
 
 /// What a line says besides whom it blames.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
     /// What its failure is counted by, if that is not its address (`<F-ID>`).
     pub id: Option<Box<str>>,
-    /// What its pattern captured, by name; nothing unless the jail has a command for it.
-    pub groups: Vec<(Box<str>, Box<str>)>,
+    /// What its pattern captured, by name; nothing unless somebody wants it: fail2ban's
+    /// database, or a command.
+    pub groups: Vec<(Box<str>, Group)>,
+}
+
+/// What one group of a pattern captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// A text, perhaps empty.
+    Text(Box<str>),
+    /// The parts that `tuple_…` groups joined; `None` took no part.
+    List(Vec<Option<Box<str>>>),
+}
+
+impl Group {
+    /// Bytes of text in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Group::Text(text) => text.len(),
+            Group::List(parts) => parts.iter().flatten().map(|part| part.len()).sum(),
+        }
+    }
+
+    /// Is there no text in it? A list is one, whatever its parts are.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Group::Text(text) if text.is_empty())
+    }
+}
+
+/// What the log says against an offender: it is written down with the ban.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Testimony {
+    /// The last lines that tell of the failures, a newline between them; empty if there
+    /// are none.
+    pub lines: Box<str>,
+    /// What the first of the failures captured, if that is wanted: as in fail2ban, later
+    /// ones add nothing.
+    pub captured: Option<Box<Captured>>,
 }
 
 impl Failure {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use namespace::run;
 use ringfence::ban::archive::Archive;
 use ringfence::ban::store::{OldBan, Reading, Record, Store};
-use ringfence::ticket::{Ban, Reason};
+use ringfence::ticket::{Ban, Reason, Testimony};
 use ringfence::time::Time;
 use rusqlite::Connection;
 
@@ -36,7 +36,10 @@ fn ban(number: u32) -> Record {
             reason: Reason::MaxRetry,
             tries: 5,
         },
-        lines: "the line".into(),
+        testimony: Testimony {
+            lines: "the line".into(),
+            captured: None,
+        },
         count: 1,
     }
 }

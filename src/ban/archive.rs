@@ -161,7 +161,8 @@ impl Archive {
             return Ok(());
         };
         for record in records.iter_mut() {
-            if let Record::Ban { lines, .. } = record {
+            if let Record::Ban { testimony, .. } = record {
+                let lines = &mut testimony.lines;
                 let kept = last_lines(lines, self.terms.matches);
                 if kept.len() < lines.len() {
                     *lines = kept.into();

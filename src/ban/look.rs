@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::open::{self, StoreError};
+use super::store::json;
 use crate::addr::Addr;
 use crate::ticket::{JailName, Reason};
 use crate::time::Time;
@@ -40,41 +41,58 @@ pub struct Written {
 
 /// The last bans of these addresses, the newest first.
 pub fn bans_of(path: &Path, addrs: &[Addr]) -> Result<Vec<Written>, StoreError> {
+    let both = "SELECT jail, timeofban, bantime, bancount, data FROM bans
+                WHERE ip = ?1 AND length(data) <= ?2
+                UNION SELECT jail, timeofban, bantime, bancount, data FROM bips
+                WHERE ip = ?1 AND length(data) <= ?2
+                ORDER BY timeofban DESC LIMIT ?3";
+    let mut found = select(path, both, addrs)?;
+    found.sort_by_key(|ban: &Written| std::cmp::Reverse(ban.since));
+    Ok(found)
+}
+
+/// The last bans of an address that its history holds, the oldest first.
+pub fn past_of(path: &Path, addr: &Addr) -> Result<Vec<Written>, StoreError> {
+    let history = "SELECT jail, timeofban, bantime, bancount, data FROM bans
+                   WHERE ip = ?1 AND length(data) <= ?2
+                   ORDER BY timeofban DESC, rowid DESC LIMIT ?3";
+    let mut found = select(path, history, std::slice::from_ref(addr))?;
+    found.reverse();
+    Ok(found)
+}
+
+fn select(path: &Path, sql: &str, addrs: &[Addr]) -> Result<Vec<Written>, StoreError> {
     let connection = open::connect_reading(path)?;
-    let wrap = StoreError::sqlite(path);
-    let sql = "SELECT jail, timeofban, bantime, bancount, data FROM bans
-               WHERE ip = ?1 AND length(data) <= ?2
-               UNION SELECT jail, timeofban, bantime, bancount, data FROM bips
-               WHERE ip = ?1 AND length(data) <= ?2
-               ORDER BY timeofban DESC LIMIT ?3";
     (|| {
         let mut select = connection.prepare(sql)?;
         let mut found = Vec::new();
         for addr in addrs {
             let mut rows = select.query(params![addr.to_string(), DATA_BYTES_MAX, PAST_MAX])?;
             while let Some(row) = rows.next()? {
-                let (jail, since, secs, count): (String, f64, f64, u32) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-                let data: String = row.get(4)?;
-                let data: Value = serde_json::from_str(&data).unwrap_or_default();
-                found.push(Written {
-                    jail: jail.into(),
-                    addr: *addr,
-                    since: Time::from_secs_f64(since),
-                    secs: (secs >= 0.0).then_some(secs as i64),
-                    count,
-                    reason: data["ringfence"].as_str().and_then(Reason::from_word),
-                    tries: data["failures"]
-                        .as_u64()
-                        .map_or(0, |tries| tries.try_into().unwrap_or(u32::MAX)),
-                    lines: lines(&data["matches"]),
-                });
+                found.push(written(row, *addr)?);
             }
         }
-        found.sort_by_key(|ban: &Written| std::cmp::Reverse(ban.since));
         Ok(found)
     })()
-    .map_err(wrap)
+    .map_err(StoreError::sqlite(path))
+}
+
+fn written(row: &Row<'_>, addr: Addr) -> rusqlite::Result<Written> {
+    let (jail, since, secs, count): (String, f64, f64, u32) =
+        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let data = json(row.get_ref(4)?);
+    Ok(Written {
+        jail: jail.into(),
+        addr,
+        since: Time::from_secs_f64(since),
+        secs: (secs >= 0.0).then_some(secs as i64),
+        count,
+        reason: data["ringfence"].as_str().and_then(Reason::from_word),
+        tries: data["failures"]
+            .as_u64()
+            .map_or(0, |tries| tries.try_into().unwrap_or(u32::MAX)),
+        lines: lines(&data["matches"]),
+    })
 }
 
 /// Lines as both of us write them: a text, or the parts of one.

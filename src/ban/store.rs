@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub use super::open::{StoreError, Trouble};
 
 use super::{logs, open, standings};
 use crate::addr::Addr;
-use crate::ticket::{Ban, FormTries, JailName, KeptStanding, KeptTries, Reason};
+use crate::ticket::{Ban, FormTries, Group, JailName, KeptStanding, KeptTries, Reason, Testimony};
 use crate::time::{BanTime, Time};
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
@@ -132,12 +132,12 @@ fn newest(mut tries: Vec<KeptTries>) -> Vec<KeptTries> {
 /// One thing to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// A ban, and the lines that convicted.
+    /// A ban, and what convicted.
     Ban {
         /// The ban.
         ban: Ban,
-        /// The last convicting lines, a newline between them; empty if there are none.
-        lines: Box<str>,
+        /// What the log says of it.
+        testimony: Testimony,
         /// Which one of this address by this jail it is, as fail2ban counts.
         count: u32,
     },
@@ -352,10 +352,14 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
-        Record::Ban { ban, lines, count } => {
-            write_ban(transaction, ban, lines, *count, &[LATEST, HISTORY])
+        Record::Ban {
+            ban,
+            testimony,
+            count,
+        } => write_ban(transaction, ban, testimony, *count, &[LATEST, HISTORY]),
+        Record::Standing(ban, count) => {
+            write_ban(transaction, ban, &Testimony::default(), *count, &[STANDING])
         }
-        Record::Standing(ban, count) => write_ban(transaction, ban, "", *count, &[STANDING]),
         Record::Prolonged(ban) => transaction
             .prepare_cached(
                 "UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2",
@@ -533,16 +537,13 @@ const HISTORY: &str = "
 fn write_ban(
     transaction: &Transaction<'_>,
     ban: &Ban,
-    lines: &str,
+    testimony: &Testimony,
     count: u32,
     statements: &[&str],
 ) -> rusqlite::Result<()> {
     let jail = ban.jail.as_ref();
     let ip = ban.addr.to_string();
-    let matches = lines.split('\n').filter(|line| !line.is_empty());
-    let matches: Vec<&str> = matches.collect();
-    let data = json!({ "matches": matches, "failures": ban.tries, "ringfence": ban.reason.word() })
-        .to_string();
+    let data = data(ban, testimony).to_string();
     transaction
         .prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?
         .execute([jail])?;
@@ -552,6 +553,26 @@ fn write_ban(
         transaction.prepare_cached(statement)?.execute(row)?;
     }
     Ok(())
+}
+
+/// What is written of a ban's cause, as fail2ban does: its lines, how many failures there
+/// were, and what the first of them captured, by name.
+fn data(ban: &Ban, Testimony { lines, captured }: &Testimony) -> Value {
+    let captured = captured.iter().flat_map(|captured| &captured.groups);
+    let mut data: serde_json::Map<String, Value> = captured
+        .map(|(name, group)| {
+            let value = match group {
+                Group::Text(text) => json!(text),
+                Group::List(parts) => json!(parts),
+            };
+            (name.to_string(), value)
+        })
+        .collect();
+    let matches = lines.split('\n').filter(|line| !line.is_empty());
+    data.insert("matches".to_owned(), matches.collect());
+    data.insert("failures".to_owned(), ban.tries.into());
+    data.insert("ringfence".to_owned(), ban.reason.word().into());
+    Value::Object(data)
 }
 
 /// A time as fail2ban writes it: to the nearest second, halves to the even one.
@@ -582,8 +603,7 @@ fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>
         let (jail, ip): (String, String) = (row.get(0)?, row.get(1)?);
         // A ban with a random part has a fraction of a second in fail2ban's file.
         let (since, bantime): (f64, f64) = (row.get(2)?, row.get(3)?);
-        let data = row.get_ref(4)?.as_str_or_null().ok().flatten();
-        let data: Value = serde_json::from_str(data.unwrap_or("")).unwrap_or_default();
+        let data = json(row.get_ref(4)?);
         Ok(ip.parse().ok().map(|addr| OldBan {
             jail: jail.into(),
             addr,
@@ -606,6 +626,13 @@ fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>
         }))
     })?;
     sound(rows)
+}
+
+/// What was written of a ban's cause: as text, or as bytes, as fail2ban does. Null if it is
+/// neither.
+pub(super) fn json(written: ValueRef<'_>) -> Value {
+    let bytes = written.as_bytes().unwrap_or_default();
+    serde_json::from_slice(bytes).unwrap_or_default()
 }
 
 fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
@@ -775,7 +802,7 @@ mod tests {
         let mut store = Store::open(&path).unwrap();
         let ban_record = |ban: &Ban| Record::Ban {
             ban: ban.clone(),
-            lines: "the line".into(),
+            testimony: Testimony::default(),
             count: 7,
         };
         store
@@ -831,8 +858,13 @@ mod tests {
         let mut store = Store::open(&folder.path().join("state.sqlite3")).unwrap();
         for (since, count) in [(100, 1), (800, 2), (1_500, 3)] {
             let ban = ban("192.0.2.1", since, Some(since + 600));
-            let lines = "".into();
-            store.write(&[Record::Ban { ban, lines, count }]).unwrap();
+            let testimony = Testimony::default();
+            let ban = Record::Ban {
+                ban,
+                testimony,
+                count,
+            };
+            store.write(&[ban]).unwrap();
         }
         let mut longer = ban("192.0.2.1", 1_500, Some(2_600));
         longer.since = Time::from_secs(1_600);
@@ -860,7 +892,7 @@ mod tests {
             .execute_batch(
                 r#"INSERT INTO jails(name) VALUES('sshd');
                    INSERT INTO bips(ip, jail, timeofban, bantime, bancount, data) VALUES
-                     ('192.0.2.1', 'sshd', 100, 600.75, 2, '{"matches":[["","","x"]],"failures":4}'),
+                     ('192.0.2.1', 'sshd', 100, 600.75, 2, CAST('{"matches":[["","","x"]],"failures":4}' AS BLOB)),
                      ('192.0.2.2', 'sshd', 100, -2, 1, NULL),
                      ('192.0.2.3', 'sshd', 100, -1, 1, '{}'),
                      ('192.0.2.4', 'sshd', 100, -7, 1, '{}'),

@@ -23,9 +23,9 @@ use crate::config;
 use crate::filter::Names;
 use crate::filter::date;
 use crate::filter::follow::Ask;
-use crate::filter::groups;
 use crate::filter::lines::{Attached, Lineup, Mode, Reading};
 use crate::filter::matched::Match;
+use crate::ticket::Group;
 use crate::time::Time;
 
 /// Sessions at once. All of fail2ban's filters with all their options are 200.
@@ -325,9 +325,9 @@ fn look(sessions: &mut HashMap<String, Session>, line: Line) -> Result<Value, St
 }
 
 fn result(found: Match) -> Found {
-    let value = |value: &groups::Value| match value {
-        groups::Value::Text(text) => json!(text),
-        groups::Value::List(parts) => json!(parts),
+    let value = |value: &Group| match value {
+        Group::Text(text) => json!(text),
+        Group::List(parts) => json!(parts),
     };
     let groups = found.groups.iter();
     let addr = |text: &str| text.parse::<Addr>().ok();

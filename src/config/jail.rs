@@ -112,7 +112,7 @@ pub struct IgnoreCommand {
 
 /// The tags that are filled in for `ignorecommand`, beside those of what the filter captured
 /// (`<F-USER>`).
-pub const IGNORE_TAGS: [&str; 15] = [
+pub const IGNORE_TAGS: [&str; 23] = [
     "ip",
     "fid",
     "family",
@@ -124,6 +124,14 @@ pub const IGNORE_TAGS: [&str; 15] = [
     "bantime",
     "bancount",
     "restored",
+    "ipmatches",
+    "ipfailures",
+    "ipjailmatches",
+    "ipjailfailures",
+    "jail.banned",
+    "jail.banned_total",
+    "jail.found",
+    "jail.found_total",
     "br",
     "sp",
     "fq-hostname",
@@ -300,7 +308,7 @@ impl Reader {
     /// The jail's filter. A tree's may use our keys for something else: it runs without them.
     fn filter(self, text: &JailText, doubts: &mut Vec<String>) -> Result<Filter, String> {
         let mut patterns = filter_text(&text.filter_text);
-        patterns.captures = text.ignorecommand.is_some();
+        patterns.captures = self.is_tree || text.ignorecommand.is_some();
         let say = |error| format!("filter {}: {error}", text.filter);
         match Filter::compile(&patterns) {
             Err(error) if self.is_tree && error.is_about_sightings() => {
@@ -463,8 +471,9 @@ mod tests {
             ("/usr/bin/known <ip> <family>", None),
             ("grep -q <ip> < /etc/known > /dev/null", None),
             ("known <F-USER> <matches> <ip-rev>", None),
-            ("known <ip> <<ipmatches>", Some("ipmatches")),
-            ("known <jail.found>", Some("jail.found")),
+            ("known <ip> <<raw-ticket>", Some("raw-ticket")),
+            ("known <ipmatches> <jail.found_total>", None),
+            ("known <jail.name>", Some("jail.name")),
         ] {
             assert_eq!(unknown_tag(command), expected, "{command}");
         }

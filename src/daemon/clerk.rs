@@ -15,7 +15,7 @@ use super::bus::{self, BroughtBack, Judge, ORDERS_KEPT, Paper};
 use crate::ban::archive::{Archive, is_from_kernel};
 use crate::ban::store::Record;
 use crate::engine::{Before, Tell};
-use crate::ticket::JailName;
+use crate::ticket::{JailName, Testimony};
 use crate::time::{Time, human};
 
 /// Records are written together after this long, so that a flood of bans costs a few
@@ -257,13 +257,13 @@ fn take(record: Record, records: &mut Vec<Record>) {
             records.push(Record::Read(reading));
         }
         mut record => {
-            if let Record::Ban { ban, lines, .. } = &mut record {
+            if let Record::Ban { ban, testimony, .. } = &mut record {
                 // What a start found in the kernel was told by the run that banned it.
                 if !is_from_kernel(ban) {
                     tell_people(&Tell::Banned(ban.clone()));
                 }
                 if records.len() >= RECORDS_WITH_LINES_MAX {
-                    *lines = Box::default();
+                    *testimony = Testimony::default();
                 }
             }
             records.push(record);

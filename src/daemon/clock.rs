@@ -177,9 +177,13 @@ impl Clock {
 
     fn record(&self, record: Record) -> Record {
         match record {
-            Record::Ban { ban, lines, count } => Record::Ban {
+            Record::Ban {
+                ban,
+                testimony,
+                count,
+            } => Record::Ban {
                 ban: self.ban_outward(ban),
-                lines,
+                testimony,
                 count,
             },
             Record::Standing(ban, count) => Record::Standing(self.ban_outward(ban), count),

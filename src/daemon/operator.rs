@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -225,6 +226,15 @@ impl Operator {
             let operator = self.clone();
             move |jail: &JailName| operator.ignore_command(jail)
         };
+        let database = {
+            let operator = self.clone();
+            move || {
+                Some(ignorecommand::Database {
+                    path: operator.database()?,
+                    matches: operator.changing.borrow().config.database.matches,
+                })
+            }
+        };
         let warns = {
             let operator = self.clone();
             move |jail: &JailName| operator.warns_of_names(jail)
@@ -233,7 +243,7 @@ impl Operator {
             served = control::serve(listener, handler, self.stop.notified()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
             () = names::serve(ways.names, ways.asked, warns) => {}
-            () = ignorecommand::serve(ways.questions, command, self.judge.clone()) => {}
+            () = ignorecommand::serve(ways.questions, command, database, self.judge.clone()) => {}
             () = self.look_after_protected() => {}
             () = self.look_after_names() => {}
             () = self.look_after_ignored() => {}
@@ -366,6 +376,12 @@ impl Operator {
             .iter()
             .find(|one| one.rules.name == *jail)?;
         jail.ignore.command.clone()
+    }
+
+    /// Where bans are written down, if they are.
+    fn database(&self) -> Option<PathBuf> {
+        let path = why::database(&self.changing.borrow().config);
+        path.filter(|path| !self.options.dry_run && path.exists())
     }
 
     fn renew_protected(&self) {
@@ -553,8 +569,7 @@ impl Operator {
         addrs.extend([addr, about.offender]);
         addrs.sort_unstable();
         addrs.dedup();
-        let path = why::database(&self.changing.borrow().config);
-        let path = path.filter(|_| !self.options.dry_run);
+        let path = self.database();
         let look = tokio::task::spawn_blocking(move || why::written(path, &addrs));
         let written = match tokio::time::timeout(LOOK_PATIENCE, look).await {
             Ok(Ok(written)) => written,

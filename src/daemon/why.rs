@@ -195,7 +195,6 @@ pub(super) fn database(config: &Config) -> Option<PathBuf> {
 
 /// Looks into the database, if there is one.
 pub(super) fn written(path: Option<PathBuf>, addrs: &[Addr]) -> Result<Vec<Written>, String> {
-    let path = path.filter(|path| path.exists());
     path.map_or(Ok(Vec::new()), |path| {
         look::bans_of(&path, addrs).map_err(|error| error.to_string())
     })

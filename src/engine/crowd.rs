@@ -8,7 +8,7 @@
 use super::Engine;
 use super::event::Effect;
 use crate::addr::Addr;
-use crate::ticket::{Ban, Reason};
+use crate::ticket::{Ban, Reason, Testimony};
 use crate::time::Time;
 
 impl Engine {
@@ -19,7 +19,7 @@ impl Engine {
         {
             let ban = self.sentence(&ban.jail, network, ban.since, Reason::Crowd, offenders);
             // Refused if it is held for as long already.
-            let _already = self.impose(ban, Box::default(), now, effects);
+            let _already = self.impose(ban, Testimony::default(), now, effects);
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::Addr;
-use crate::ticket::Ban;
+use crate::ticket::{Ban, Testimony};
 use crate::time::Time;
 
 /// How long an answer is waited for; after that it is a no. It comes from the kernel on
@@ -27,11 +27,11 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// Addresses for which that is remembered; one that is forgotten is asked about again.
 const OURS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
-/// A ban, and the lines that convict.
+/// A ban, and what the log says for it.
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) ban: Ban,
-    pub(super) lines: Box<str>,
+    pub(super) testimony: Testimony,
 }
 
 /// See the module's header.

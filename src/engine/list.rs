@@ -39,9 +39,9 @@ impl Engine {
         };
         let offender = offender(known, Addr::host(ip), &self.protected);
         if verdict == Verdict::Listed && !known.rules.ignored.covers(&Addr::host(ip)) {
-            let lines = known.take_lines(&offender);
+            let testimony = known.take_testimony(&offender);
             let ban = self.sentence(&jail, offender, now, Reason::Listed, 1);
-            if self.impose(ban, lines, now, effects).is_ok()
+            if self.impose(ban, testimony, now, effects).is_ok()
                 && let Some(jail) = self.jails.get_mut(&jail)
             {
                 jail.forget(&offender);

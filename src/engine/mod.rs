@@ -36,7 +36,9 @@ use crate::jail::history::{History, Past};
 use crate::jail::protect::Protected;
 use crate::jail::standing::Rank;
 use crate::jail::{Jail, Judgement, Rules, Tally};
-use crate::ticket::{Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Verdict};
+use crate::ticket::{
+    Ban, Entry, Failure, JailName, KeptTries, Order, Reason, Set, Testimony, Verdict,
+};
 use crate::time::{BanTime, Time};
 
 pub use about::{About, Trying};
@@ -321,7 +323,7 @@ impl Engine {
                 reason,
                 tries,
                 since,
-                lines,
+                testimony,
             } => {
                 let reason = match is_stranger {
                     true => reason,
@@ -329,10 +331,10 @@ impl Engine {
                 };
                 let ban = self.sentence(&failure.jail, offender, since, reason, tries);
                 if reason == Reason::Hints {
-                    return self.suspect(ban, lines, now, effects);
+                    return self.suspect(ban, testimony, now, effects);
                 }
                 // The door may stay shut only for what is protected or banned, both seen to above.
-                let _already = self.impose(ban, lines, now, effects);
+                let _already = self.impose(ban, testimony, now, effects);
                 if !is_stranger {
                     self.lose(&offender, effects);
                 }
@@ -434,7 +436,7 @@ impl Engine {
     fn impose(
         &mut self,
         ban: Ban,
-        lines: Box<str>,
+        testimony: Testimony,
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
@@ -465,12 +467,22 @@ impl Engine {
         let count = count.map_or(0, |past| past.count);
         let count = count.saturating_add(u32::from(!held_before)).max(1);
         self.bans_total += 1;
+        if !held_before {
+            self.count_ban(&ban);
+        }
         self.ledger.insert(&ban, now);
         effects.push(Effect::Order(order));
-        effects.push(self.recorded(&ban, lines, count));
+        effects.push(self.recorded(&ban, testimony, count));
         effects.push(Effect::Tell(Tell::Banned(ban.clone())));
         self.crowd(&ban, now, effects);
         Ok(())
+    }
+
+    /// Counts a ban for its jail.
+    fn count_ban(&mut self, ban: &Ban) {
+        if let Some(jail) = self.jails.get_mut(&ban.jail) {
+            jail.bans_total += 1;
+        }
     }
 
     /// Does the past count in any jail? Else nobody new is kept in memory for it; after a
@@ -480,7 +492,7 @@ impl Engine {
     }
 
     /// Remembers a ban, and has it written down.
-    fn recorded(&mut self, ban: &Ban, lines: Box<str>, count: u32) -> Effect {
+    fn recorded(&mut self, ban: &Ban, testimony: Testimony, count: u32) -> Effect {
         let latest = rounded(ban.since);
         if self.bans_grow() || self.history.of(&ban.jail, &ban.addr).is_some() {
             self.history
@@ -488,7 +500,7 @@ impl Engine {
         }
         Effect::Record(Record::Ban {
             ban: ban.clone(),
-            lines,
+            testimony,
             count,
         })
     }

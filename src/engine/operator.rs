@@ -9,7 +9,7 @@ use crate::ban::store::Record;
 use crate::jail::bantime::Increment;
 use crate::jail::protect::Protected;
 use crate::jail::{Jail, Rules, Tally};
-use crate::ticket::{Ban, Order, Reason, Set};
+use crate::ticket::{Ban, Order, Reason, Set, Testimony};
 use crate::time::{BanTime, Time};
 
 /// The jail that holds what operators ban by hand.
@@ -61,7 +61,7 @@ impl Engine {
                 tries: 0,
             },
         };
-        self.impose(ban.clone(), Box::default(), now, effects)?;
+        self.impose(ban.clone(), Testimony::default(), now, effects)?;
         Ok(ban)
     }
 

@@ -10,7 +10,7 @@ use crate::ban::archive::is_from_kernel;
 use crate::ban::store::{OldBan, PastBan, Record};
 use crate::jail::history::Past;
 use crate::jail::{Jail, Rules};
-use crate::ticket::{Ban, Entry, JailName, KeptStanding, KeptTries, Order, Reason, Set};
+use crate::ticket::{Ban, Entry, JailName, KeptStanding, KeptTries, Order, Reason, Set, Testimony};
 use crate::time::Time;
 
 /// A kernel entry that ends this much before its ban is not laid on again at start:
@@ -91,10 +91,11 @@ impl Engine {
                     effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
                     continue;
                 }
+                self.count_ban(&ban);
                 self.ledger.insert(&ban, now);
                 // It was killed before it was written down: one more than is written.
                 let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
-                records.push(self.recorded(&ban, Box::default(), before.saturating_add(1)));
+                records.push(self.recorded(&ban, Testimony::default(), before.saturating_add(1)));
                 records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }
@@ -192,6 +193,7 @@ impl Engine {
                 if !lasts_long_enough(held, &order) {
                     effects.push(Effect::Order(order));
                 }
+                self.count_ban(&ban);
                 self.ledger.insert(&ban, now);
                 self.crowd_again(&ban, now);
                 effects.push(Effect::Tell(Tell::Restored(ban)));

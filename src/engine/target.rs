@@ -25,7 +25,7 @@ use crate::jail::standing::{PATIENCE, Rank, Standings};
 use crate::jail::{Jail, Tally};
 use crate::ticket::{
     Alarm, AlarmKind, Ban, Failure, JailName, KeptStanding, Reason, Registration, Sight, Sighting,
-    Trust,
+    Testimony, Trust,
 };
 use crate::time::Time;
 
@@ -376,7 +376,7 @@ impl Engine {
         if count >= most {
             scans.forget(&addr);
             let ban = self.sentence(&seen.jail, addr, seen.time, Reason::Scan, count);
-            self.suspect(ban, Box::default(), now, effects);
+            self.suspect(ban, Testimony::default(), now, effects);
         }
     }
 
@@ -384,37 +384,38 @@ impl Engine {
     pub(super) fn suspect(
         &mut self,
         ban: Ban,
-        lines: Box<str>,
+        testimony: Testimony,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
         if !self.asks_flows {
             // The door may stay shut; then there is nothing to do.
-            let _shut = self.impose(ban, lines, now, effects);
+            let _shut = self.impose(ban, testimony, now, effects);
             return;
         }
         if self.target.flows.is_waiting(&ban.jail, &ban.addr) {
             return;
         }
         effects.push(Effect::AskFlow(ban.addr));
-        if let Some(Case { ban, lines }) = self.target.flows.wait(Case { ban, lines }, now) {
-            let _shut = self.impose(ban, lines, now, effects);
+        if let Some(Case { ban, testimony }) = self.target.flows.wait(Case { ban, testimony }, now)
+        {
+            let _shut = self.impose(ban, testimony, now, effects);
         }
     }
 
     /// The answer: did we open a flow to this address?
     pub(super) fn flow(&mut self, addr: Addr, ours: bool, now: Time, effects: &mut Vec<Effect>) {
-        for Case { ban, lines } in self.target.flows.answered(addr, ours, now) {
+        for Case { ban, testimony } in self.target.flows.answered(addr, ours, now) {
             if !ours {
-                let _shut = self.impose(ban, lines, now, effects);
+                let _shut = self.impose(ban, testimony, now, effects);
             }
         }
     }
 
     /// What time brings.
     pub(super) fn target_tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some(Case { ban, lines }) = self.target.flows.due(now) {
-            let _shut = self.impose(ban, lines, now, effects);
+        while let Some(Case { ban, testimony }) = self.target.flows.due(now) {
+            let _shut = self.impose(ban, testimony, now, effects);
         }
         if self.target.brake.tick(now) == Change::Off {
             self.target.accounts.clear();

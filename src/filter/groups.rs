@@ -8,32 +8,18 @@
 use std::collections::BTreeMap;
 
 use super::pattern::{Found, Pattern, PatternError, StepLimit, Steps};
-
-/// What one group holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A text, perhaps empty.
-    Text(Box<str>),
-    /// The parts that `tuple_…` groups joined; `None` took no part.
-    List(Vec<Option<Box<str>>>),
-}
-
-impl Value {
-    fn is_empty(&self) -> bool {
-        matches!(self, Value::Text(text) if text.is_empty())
-    }
-}
+use crate::ticket::Group;
 
 /// Groups that took part in a match, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups(BTreeMap<Box<str>, Value>);
+pub struct Groups(BTreeMap<Box<str>, Group>);
 
 impl Groups {
     /// The text of a group; `None` if it took no part or is a list.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
-            Value::Text(text) => Some(text),
-            Value::List(_) => None,
+            Group::Text(text) => Some(text),
+            Group::List(_) => None,
         }
     }
 
@@ -43,7 +29,7 @@ impl Groups {
     }
 
     /// All groups, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Group)> {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
@@ -55,8 +41,8 @@ impl Groups {
     /// Takes a group's text out.
     pub(super) fn take(&mut self, name: &str) -> Option<Box<str>> {
         match self.0.remove(name)? {
-            Value::Text(text) => Some(text),
-            Value::List(_) => None,
+            Group::Text(text) => Some(text),
+            Group::List(_) => None,
         }
     }
 
@@ -114,26 +100,26 @@ impl Form {
     pub(super) fn groups(&self, found: &Found<'_>) -> Groups {
         let texts = found
             .groups()
-            .map(|(name, text)| (Box::from(name), Value::Text(text.into())));
+            .map(|(name, text)| (Box::from(name), Group::Text(text.into())));
         let mut groups = Groups(texts.collect());
         for (alternate, name) in &self.alternates {
             if groups.full(name).is_none()
                 && let Some(text) = groups.full(alternate).map(Box::from)
             {
-                groups.0.insert(name.clone(), Value::Text(text));
+                groups.0.insert(name.clone(), Group::Text(text));
             }
         }
         for (part, name) in &self.tuples {
             let part = groups.text(part).map(Box::from);
             let list = match groups.0.remove(name) {
-                Some(Value::List(mut list)) => {
+                Some(Group::List(mut list)) => {
                     list.push(part);
                     list
                 }
-                Some(Value::Text(first)) => vec![Some(first), part],
+                Some(Group::Text(first)) => vec![Some(first), part],
                 None => vec![None, part],
             };
-            groups.0.insert(name.clone(), Value::List(list));
+            groups.0.insert(name.clone(), Group::List(list));
         }
         groups
     }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Names;
-use super::groups::{Groups, Value};
+use super::groups::Groups;
 use crate::addr::Addr;
-use crate::ticket::{Captured, Sight, Trust};
+use crate::ticket::{Captured, Group, Sight, Trust};
 use crate::time::Time;
 
 /// Lines that are kept of one failure. Jails keep five unless told otherwise.
@@ -85,20 +85,34 @@ impl Match {
         if id.is_none() && !self.captures {
             return None;
         }
-        let text = |value: &Value| match value {
-            Value::Text(text) => cut(text, EVIDENCE_BYTES_MAX).into(),
-            Value::List(parts) => {
-                let parts: Vec<&str> = parts.iter().flatten().map(|part| &**part).collect();
-                cut(&parts.join(" "), EVIDENCE_BYTES_MAX).into()
+        let groups = match self.captures {
+            true => self.wanted(host.filter(|_| id.is_some())),
+            false => Vec::new(),
+        };
+        Some(Box::new(Captured { id, groups }))
+    }
+
+    /// All that was captured, and as fail2ban has it beside: the users of a connection, and
+    /// the host where that is not what is counted.
+    fn wanted(&self, host: Option<String>) -> Vec<(Box<str>, Group)> {
+        let text = |text: &str| Box::from(cut(text, EVIDENCE_BYTES_MAX));
+        let cut = |group: &Group| match group {
+            Group::Text(whole) => Group::Text(text(whole)),
+            Group::List(parts) => {
+                let parts = parts.iter().take(GROUPS_MAX);
+                Group::List(parts.map(|part| part.as_deref().map(text)).collect())
             }
         };
         let groups = self.groups.iter().take(GROUPS_MAX);
-        let groups = groups.filter(|_| self.captures);
-        let groups = groups.map(|(name, value)| (name.into(), text(value)));
-        Some(Box::new(Captured {
-            id,
-            groups: groups.collect(),
-        }))
+        let mut wanted: Vec<(Box<str>, Group)> = groups
+            .map(|(name, group)| (name.into(), cut(group)))
+            .collect();
+        if !self.users.is_empty() {
+            let users = self.users.iter().map(|user| Some(user.clone()));
+            wanted.push(("users".into(), cut(&Group::List(users.collect()))));
+        }
+        wanted.extend(host.map(|host| ("ip".into(), Group::Text(host.into()))));
+        wanted
     }
 
     /// Does it name nobody yet?

@@ -62,7 +62,7 @@ pub struct FilterText {
     pub datepattern: Option<String>,
     /// What a host name means.
     pub names: Names,
-    /// Is all that it captures wanted, for a command?
+    /// Is all that it captures wanted, for fail2ban's database or a command?
     pub captures: bool,
 }
 

@@ -22,7 +22,7 @@ pub mod window;
 use std::time::Duration;
 
 use crate::addr::Addr;
-use crate::ticket::{Ban, Failure, FormTries, JailName, Reason, Trust, Verdict};
+use crate::ticket::{Ban, Failure, FormTries, JailName, Reason, Testimony, Trust, Verdict};
 use crate::time::{BanTime, Time};
 use bantime::Increment;
 use crowd::Crowds;
@@ -104,8 +104,8 @@ pub enum Judgement {
         tries: u32,
         /// From the time of the last of them.
         since: Time,
-        /// The last lines that tell of them.
-        lines: Box<str>,
+        /// What the log says of them.
+        testimony: Testimony,
     },
 }
 
@@ -120,6 +120,8 @@ pub struct Jail {
     crowds: Crowds,
     /// Failures seen since the start.
     pub failures_total: u64,
+    /// Bans that it laid on since the start, and those that went on then.
+    pub bans_total: u64,
 }
 
 impl Jail {
@@ -132,6 +134,7 @@ impl Jail {
             ids: Ids::default(),
             crowds: Crowds::default(),
             failures_total: 0,
+            bans_total: 0,
         }
     }
 
@@ -182,7 +185,7 @@ impl Jail {
             self.evidence.take(&offender);
         }
         let maxmatches = self.rules.maxmatches;
-        self.evidence.add(offender, &failure.line, maxmatches);
+        self.evidence.add(offender, failure, maxmatches);
         let mut tries = self.window.add(offender, one, findtime);
         if self.rules.increment.enabled && tries < maxretry {
             let more = bantime::weight(past, failure.time, maxretry) - 1;
@@ -205,7 +208,7 @@ impl Jail {
             reason,
             tries,
             since,
-            lines: self.take_lines(&offender),
+            testimony: self.take_testimony(&offender),
         }
     }
 
@@ -216,14 +219,14 @@ impl Jail {
         self.crowds.add(ban.addr, ban.until, tolerated, now)
     }
 
-    /// Takes out the last lines that tell of an offender, for its ban.
-    pub fn take_lines(&mut self, offender: &Addr) -> Box<str> {
+    /// Takes out what the log says against an offender, for its ban.
+    pub fn take_testimony(&mut self, offender: &Addr) -> Testimony {
         self.evidence.take(offender)
     }
 
     /// The last lines that tell of an offender, a newline between them.
     pub fn lines(&self, offender: &Addr) -> &str {
-        self.evidence.of(offender)
+        self.evidence.lines(offender)
     }
 
     /// The tries of an offender that count at `now`.

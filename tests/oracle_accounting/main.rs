@@ -213,8 +213,10 @@ impl Ours {
         let records: Vec<Record> = records.collect();
         for record in &records {
             match record {
-                Record::Ban { ban, lines, .. } => {
-                    let lines = last_lines(lines, DB_MATCHES).lines().map(str::to_owned);
+                Record::Ban { ban, testimony, .. } => {
+                    let lines = last_lines(&testimony.lines, DB_MATCHES)
+                        .lines()
+                        .map(str::to_owned);
                     let told = [ban.tries.to_string()].into_iter().chain(lines).collect();
                     self.evidence.insert((ban.jail.clone(), ban.addr), told);
                 }

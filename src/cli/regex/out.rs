@@ -6,6 +6,7 @@
 use super::python::{repr, repr_groups, repr_or_none, repr_value, show_value};
 use super::trial::{Finding, Seen, Trial};
 use crate::filter::matched::Host;
+use crate::ticket::Group;
 
 /// Prints what was found in one line as `out` says it.
 pub(super) fn out(out: &str, trial: &Trial, findings: &[Finding]) -> String {
@@ -152,7 +153,7 @@ fn tag(name: &str, finding: &Finding, line: Option<&str>) -> Option<String> {
             let value = groups.find(|(own, _)| *own == group);
             value
                 .map(|(_, value)| match value {
-                    crate::filter::groups::Value::Text(text) => text.to_string(),
+                    Group::Text(text) => text.to_string(),
                     list => repr_value(list),
                 })
                 .unwrap_or_default()

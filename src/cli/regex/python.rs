@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::filter::groups::{Groups, Value};
+use crate::filter::groups::Groups;
+use crate::ticket::Group;
 
 /// `repr()` of a text.
 pub(super) fn repr(text: &str) -> String {
@@ -48,10 +49,10 @@ pub(super) fn repr_or_none(text: Option<&str>) -> String {
 }
 
 /// `repr()` of a group's value.
-pub(super) fn repr_value(value: &Value) -> String {
+pub(super) fn repr_value(value: &Group) -> String {
     match value {
-        Value::Text(text) => repr(text),
-        Value::List(parts) => {
+        Group::Text(text) => repr(text),
+        Group::List(parts) => {
             let parts: Vec<String> = parts
                 .iter()
                 .map(|part| repr_or_none(part.as_deref()))
@@ -62,10 +63,10 @@ pub(super) fn repr_value(value: &Value) -> String {
 }
 
 /// `str()` of a group's value.
-pub(super) fn show_value(value: &Value) -> String {
+pub(super) fn show_value(value: &Group) -> String {
     match value {
-        Value::Text(text) => text.to_string(),
-        Value::List(_) => repr_value(value),
+        Group::Text(text) => text.to_string(),
+        Group::List(_) => repr_value(value),
     }
 }
 
