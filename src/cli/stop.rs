@@ -14,9 +14,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::ask;
 use super::{Common, print};
-use crate::config::Location;
+use crate::config::native::Settings;
 use crate::control::{Client, ClientError};
-use crate::daemon::{self, Options, verbs::Verb};
+use crate::daemon::{self, verbs::Verb};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -48,17 +48,10 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> 
             print(&format!("stopped; {done}; bans stay in the database\n"))
         }
         Err(ClientError::NotRunning { .. }) => {
-            let options = Options {
-                location: Location {
-                    folder: common.config_dir.clone(),
-                    tree: None,
-                },
-                socket: common.socket.clone(),
-                dry_run: false,
-            };
+            let state_dir = Settings::load(&common.config_dir)?.state_dir;
             match purge {
-                true => daemon::purge(&options)?,
-                false => daemon::lift(&options)?,
+                true => daemon::purge(&state_dir)?,
+                false => daemon::lift(&state_dir)?,
             }
             print(&format!("no daemon runs; {done}\n"))
         }

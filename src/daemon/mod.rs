@@ -62,6 +62,7 @@ use kernel::Kernel;
 use operator::{Operator, SideWays};
 use protected::{Found, Known, Names, guarded};
 use recidive::Recidive;
+use stock::Left;
 use upgrade::{Program, Successor};
 
 /// The name under which the times of requests to APIBAN are kept.
@@ -97,25 +98,17 @@ impl Options {
     }
 }
 
-/// Takes away the rules that a daemon left in the kernel: nothing is blocked any more.
-pub fn lift(options: &Options) -> anyhow::Result<()> {
+/// Takes away the rules that a daemon left in the kernel, which kept its state in this
+/// folder: nothing is blocked any more.
+pub fn lift(state_dir: &Path) -> anyhow::Result<()> {
     Kernel::lift()?;
-    remove_stock(options)
+    Ok(stock::remove(&Left::in_folder(state_dir))?)
 }
 
-/// Takes away the rules and sets that a daemon left in the kernel.
-pub fn purge(options: &Options) -> anyhow::Result<()> {
+/// Takes away the rules and sets that it left there.
+pub fn purge(state_dir: &Path) -> anyhow::Result<()> {
     Kernel::purge()?;
-    remove_stock(options)
-}
-
-/// Takes away what jails with stock actions left there.
-fn remove_stock(options: &Options) -> anyhow::Result<()> {
-    let config = options.config()?;
-    let archive = open_archive(options, &config, Time::now());
-    let layouts = stock::layouts(&config);
-    stock::take_over(&archive, &config, &layouts, true).remove()?;
-    Ok(())
+    Ok(stock::remove(&Left::in_folder(state_dir))?)
 }
 
 /// What is done at the end, when all that was read is judged and written down.
@@ -174,8 +167,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let sets = stock::sets_beside(&layouts, &rules);
     let paused_until = pause::before(&archive, started);
     let paused = paused_until.is_some();
-    let stock = stock::take_over(&archive, &config, &layouts, paused);
-    let kept_layouts = stock::fact(&stock.layouts());
+    let left = match options.dry_run {
+        true => Left::none(),
+        false => Left::in_folder(&config.settings.state_dir),
+    };
+    let stock = stock::take_over(&left, &config, &layouts, paused);
     let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock, paused)?;
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
@@ -234,7 +230,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut threads = vec![
         judge.start_clock()?,
         bus::load_lists(actions.lists, list_orders, judge.clone(), bell.clone())?,
-        stock::start(stock.clone(), waiting, judge.clone())?,
+        stock::start(stock.clone(), left, waiting, judge.clone())?,
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
     if let Some(conntrack) = conntrack {
@@ -257,7 +253,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         threads.push(thread);
     }
     judge.keep(running(&config.jails));
-    judge.keep(kept_layouts);
     let (named, names) = tokio_mpsc::channel(names::WAITING_MAX);
     let ways = Ways {
         judge: judge.clone(),

@@ -720,7 +720,6 @@ impl Operator {
                 engine.lay_again(&set, &engine.in_force(&set), now, effects);
             });
         }
-        self.judge.keep(stock::fact(&layouts));
         self.judge.keep(running(&config.jails));
         if let Some(keeper) = &self.keeper {
             // Nobody orders anything in them any more.

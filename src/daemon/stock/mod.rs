@@ -8,8 +8,9 @@
 //! Lock order: what is shared here, then the judge's.
 
 mod kept;
+mod left;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -17,19 +18,15 @@ use std::thread::JoinHandle;
 use tracing::{error, warn};
 
 pub use kept::Lacking;
+pub use left::Left;
 
 use super::bus::{self, Judge, ORDERS_KEPT, set_of};
-use crate::action::stock::{Layout, Layouts, Stock};
-use crate::action::{Action, Outcome};
-use crate::ban::archive::Archive;
-use crate::ban::store::Record;
+use crate::action::stock::{Layouts, Stock};
+use crate::action::{self, Action, Outcome};
 use crate::config::Config;
 use crate::engine;
 use crate::jail::Rules;
 use crate::ticket::{JailName, Order, Set};
-
-/// The name of the fact that says what stock actions keep in the kernel.
-const FACT: &str = "stock.layouts";
 
 /// The jails with stock actions, and what they keep in the kernel.
 pub fn layouts(config: &Config) -> Layouts {
@@ -49,30 +46,21 @@ pub fn sets_beside(layouts: &Layouts, rules: &[Rules]) -> Vec<Set> {
 /// Takes over what a run before us has left, and takes away what no jail has any more;
 /// drops are laid on or `lifted`. As long as a jail cannot run for a mistake, what is left
 /// may be its: it stays.
-pub fn take_over(archive: &Archive, config: &Config, layouts: &Layouts, lifted: bool) -> Stock {
-    let facts = archive.facts(FACT);
-    let before: Option<BTreeMap<String, Vec<Layout>>> = facts
-        .iter()
-        .find_map(|json| serde_json::from_str(json).ok());
-    let before: Layouts = before
-        .into_iter()
-        .flatten()
-        .map(|(jail, layouts)| (jail.into(), layouts))
-        .collect();
-    let mut stock = Stock::open(&before, lifted, &mut tell);
+pub fn take_over(left: &Left, config: &Config, layouts: &Layouts, lifted: bool) -> Stock {
+    let mut stock = Stock::open(&left.read(), lifted, &mut tell);
     stock.add(layouts, &mut tell);
     if config.broken.is_empty() {
         stock.retain(layouts, &mut tell);
     }
+    left.write(&stock.layouts());
     stock
 }
 
-/// What is in the kernel, for the next run.
-pub fn fact(layouts: &Layouts) -> Record {
-    let jails: BTreeMap<&str, &Vec<Layout>> =
-        layouts.iter().map(|(jail, own)| (&**jail, own)).collect();
-    let json = serde_json::to_string(&jails).unwrap_or_default();
-    Record::Fact(FACT.to_owned(), json)
+/// Takes away all that a run before us has left.
+pub fn remove(left: &Left) -> Result<(), action::Error> {
+    Stock::open(&left.read(), true, &mut tell).remove()?;
+    left.write(&Layouts::new());
+    Ok(())
 }
 
 /// The jails whose bans have another place than before: another set of ours or theirs.
@@ -185,11 +173,16 @@ impl Action for Hands {
 }
 
 /// Starts the thread.
-pub fn start(stock: Shared, waiting: Waiting, judge: Judge) -> anyhow::Result<JoinHandle<()>> {
-    bus::named("actions", move || serve(&stock, &waiting.0, &judge))
+pub fn start(
+    stock: Shared,
+    left: Left,
+    waiting: Waiting,
+    judge: Judge,
+) -> anyhow::Result<JoinHandle<()>> {
+    bus::named("actions", move || serve(&stock, &left, &waiting.0, &judge))
 }
 
-fn serve(stock: &Shared, waiting: &Receiver<Work>, judge: &Judge) {
+fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge) {
     let mut orders = Vec::new();
     while let Ok(first) = waiting.recv() {
         for work in std::iter::once(first).chain(waiting.try_iter()) {
@@ -200,14 +193,23 @@ fn serve(stock: &Shared, waiting: &Receiver<Work>, judge: &Judge) {
             carry_out(stock, &mut orders, judge);
             match work {
                 Work::Order(_) => {}
-                Work::Add(layouts) => stock.lock().add(&layouts, &mut tell),
-                Work::Retain(layouts) => stock.lock().retain(&layouts, &mut tell),
-                Work::End(remove) => {
-                    if remove && let Err(error) = stock.lock().remove() {
-                        error!(%error, "what jails' actions made could not all be taken away");
-                    }
-                    return;
+                Work::Add(layouts) => {
+                    let mut stock = stock.lock();
+                    stock.add(&layouts, &mut tell);
+                    left.write(&stock.layouts());
                 }
+                Work::Retain(layouts) => {
+                    let mut stock = stock.lock();
+                    stock.retain(&layouts, &mut tell);
+                    left.write(&stock.layouts());
+                }
+                Work::End(false) => return,
+                Work::End(true) => match stock.lock().remove() {
+                    Ok(()) => return left.write(&Layouts::new()),
+                    Err(error) => {
+                        return error!(%error, "what jails' actions made could not all be taken away");
+                    }
+                },
             }
         }
         carry_out(stock, &mut orders, judge);
