@@ -19,6 +19,7 @@ figures:
     tests/lab/kills
     tests/lab/no-gap
     tests/lab/firewall-kills
+    tests/lab/systemd
     tests/lab/first-start
     cargo bench --bench latency
     tests/bench/awake cargo bench --bench latency

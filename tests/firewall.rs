@@ -117,6 +117,40 @@ namespaced! {
         assert_eq!(lab.json(&["status"])["firewall_missing"], serde_json::json!([]));
     }
 
+    fn only_a_stop_of_the_unit_takes_rules_away() {
+        // What the real systemd does, tests/lab/systemd shows; here another answers for it.
+        let mut lab = Lab::new("", "maxretry = 3");
+        lab.start();
+        lab.says(0, &["ban", "198.51.100.1"]);
+        lab.signal("TERM");
+        let bin = lab.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let systemctl = bin.join("systemctl");
+        let words = "#!/bin/sh\n[ \"$*\" = 'list-jobs --no-legend --no-pager --full' ] && exec cat \"${0%/*}/jobs\"\n";
+        fs::write(&systemctl, words).unwrap();
+        run(&format!("chmod 755 {}", systemctl.display()));
+        let is_there = || run("iptables -t raw -S").contains("--match-set ringfence src");
+        let unit = include_str!("../packaging/ringfence.service");
+        let stop = unit.lines().find_map(|line| line.strip_prefix("ExecStopPost=-+/usr/bin/ringfence ")).unwrap();
+        let stop = stop.replace("%n", "ringfence.service");
+        for (jobs, success, stays) in [
+            (None, false, true), // nobody could tell
+            (Some(""), true, true),
+            (Some("7 ringfence.service restart running\n"), true, true),
+            (Some("7 ringfence.service stop running\n8 poweroff.target start waiting\n"), true, true),
+            (Some("7 asterisk.service stop running\n"), true, true),
+            (Some("7 ringfence.service stop running\n"), true, false),
+        ] {
+            if let Some(jobs) = jobs {
+                fs::write(bin.join("jobs"), jobs).unwrap();
+            }
+            let words: Vec<&str> = stop.split(' ').collect();
+            let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+            let output = lab.ringfence(&words).env("PATH", path).output().unwrap();
+            assert_eq!((output.status.success(), is_there()), (success, stays), "{jobs:?}: {output:?}");
+        }
+    }
+
     fn a_fight_is_reported_and_not_fought() {
         let mut lab = Lab::new("", "maxretry = 3");
         lab.start();
