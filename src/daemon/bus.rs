@@ -85,7 +85,7 @@ impl Outlets {
                     false
                 }
                 Effect::Record(record) => self.clerk.send(Paper::Record(record)).is_err(),
-                // One too many is not answered, which is a no.
+                // One too many is not answered, and bans nobody.
                 Effect::AskFlow(addr) => self.flows.try_send(addr).is_err(),
                 Effect::Feed(command) => self.feed.send(command).is_err(),
                 Effect::Tell(tell) if is_quiet(&tell) => false,

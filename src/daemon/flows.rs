@@ -1,8 +1,9 @@
 //! Did we open a flow to an address? A thread asks the kernel's connection tracking, away
 //! from the reader and from bans.
 //!
-//! Whoever asks does not wait: the answer is an event, and no answer is a no. So it does no
-//! harm to drop questions when too many wait, nor when the kernel cannot answer.
+//! Whoever asks does not wait: the answer is an event. Without one nobody is banned for what
+//! can be forged, so questions may be dropped when too many wait, or when the kernel does
+//! not answer just now.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -72,7 +72,7 @@ pub enum Effect {
     /// To the feed.
     Feed(Command),
     /// Did we open a flow to this address, or into this prefix? A ban that rests on hints
-    /// waits a second for the answer, [`Event::Flow`]; no answer is a no. Asked only if
+    /// waits for the answer, [`Event::Flow`]; without one it is dropped. Asked only if
     /// [`Engine::flows_can_be_asked`](super::Engine::flows_can_be_asked) was called.
     AskFlow(Addr),
     /// To the log, and one day to our other servers.

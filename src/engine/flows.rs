@@ -3,6 +3,10 @@
 //! What rests on hints alone may be somebody else's work. An address to which this machine
 //! opened a flow itself is a trunk, or a server that we use: then the hints are forged, or
 //! its mistake, and nobody is banned. Waiting bans are few and short-lived.
+//!
+//! Whoever forges packets can fill connection tracking, and this queue. So a question that
+//! nobody answers in time, or for which there is no room, bans nobody: the case is dropped,
+//! and who goes on failing is asked about again.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -14,11 +18,11 @@ use crate::addr::Addr;
 use crate::ticket::{Ban, Testimony};
 use crate::time::Time;
 
-/// How long an answer is waited for; after that it is a no. It comes from the kernel on
-/// the same machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer is waited for; after that the case is dropped. It comes from the kernel
+/// on the same machine, but under a flood each reading of its table is followed by a pause.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bans that may wait at once; if there are more the oldest is laid on without an answer.
+/// Bans that may wait at once; one more is dropped.
 const WAITING_MAX: usize = 1_024;
 
 /// How long a yes is remembered: hints about the address are not counted so long.
@@ -51,14 +55,13 @@ impl Default for Flows {
 }
 
 impl Flows {
-    /// Lets a ban wait for the answer. Gives one that has waited for too long, if there is
-    /// no room.
-    pub(super) fn wait(&mut self, case: Case, now: Time) -> Option<Case> {
-        self.waiting.push_back((now + PATIENCE, case));
-        match self.waiting.len() > WAITING_MAX {
-            true => self.waiting.pop_front().map(|(_, case)| case),
-            false => None,
+    /// Lets a ban wait for the answer; says whether there is room.
+    pub(super) fn wait(&mut self, case: Case, now: Time) -> bool {
+        let has_room = self.waiting.len() < WAITING_MAX;
+        if has_room {
+            self.waiting.push_back((now + PATIENCE, case));
         }
+        has_room
     }
 
     /// Does a ban of this jail wait for an answer about this address?
@@ -80,16 +83,14 @@ impl Flows {
         given.into_iter().map(|(_, case)| case).collect()
     }
 
-    /// The next ban that waited for too long.
-    pub(super) fn due(&mut self, now: Time) -> Option<Case> {
-        let (until, _) = self.waiting.front()?;
-        match *until <= now {
-            true => self.waiting.pop_front().map(|(_, case)| case),
-            false => None,
+    /// Drops those that have waited for too long.
+    pub(super) fn tick(&mut self, now: Time) {
+        while self.waiting.front().is_some_and(|(until, _)| *until <= now) {
+            self.waiting.pop_front();
         }
     }
 
-    /// When [`due`](Self::due) gives the next one.
+    /// When the next has waited for too long.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.waiting.front().map(|(until, _)| *until)
     }

@@ -341,18 +341,27 @@ impl Engine {
     /// Lets go an address that turns out to be shared: after a first start its failures may
     /// be read before its logins.
     fn lift_shared(&mut self, addr: Addr, now: Time, effects: &mut Vec<Effect>) {
-        if self.rank(&addr, now) != Rank::Shared {
-            return;
+        if self.rank(&addr, now) == Rank::Shared {
+            self.let_go(&addr, |ban| ban.reason != Reason::Operator, effects);
         }
+    }
+
+    /// Lifts such bans of our own jails on an address.
+    fn let_go(
+        &mut self,
+        addr: &Addr,
+        which: impl Fn(&Ban) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let bans = self
             .ours()
-            .filter_map(|jail| self.ledger.get(&jail.rules.name, &addr));
-        let bans: Vec<Ban> = bans.filter(|ban| ban.reason != Reason::Operator).collect();
+            .filter_map(|jail| self.ledger.get(&jail.rules.name, addr));
+        let bans: Vec<Ban> = bans.filter(which).collect();
         for ban in bans {
-            self.ledger.remove(&ban.jail, &addr);
-            effects.push(unblock(set_of(&ban), addr));
+            self.ledger.remove(&ban.jail, addr);
+            effects.push(unblock(set_of(&ban), *addr));
             let jail = ban.jail.clone();
-            effects.push(Effect::Record(Record::Unban { jail, addr }));
+            effects.push(Effect::Record(Record::Unban { jail, addr: *addr }));
             effects.push(Effect::Tell(Tell::Unbanned(ban)));
         }
     }
@@ -396,27 +405,28 @@ impl Engine {
         if self.target.flows.is_waiting(&ban.jail, &ban.addr) {
             return;
         }
-        effects.push(Effect::AskFlow(ban.addr));
-        if let Some(Case { ban, testimony }) = self.target.flows.wait(Case { ban, testimony }, now)
-        {
-            let _shut = self.impose(ban, testimony, now, effects);
+        let addr = ban.addr;
+        if self.target.flows.wait(Case { ban, testimony }, now) {
+            effects.push(Effect::AskFlow(addr));
         }
     }
 
-    /// The answer: did we open a flow to this address?
+    /// The answer: did we open a flow to this address? A yes lifts what rests on hints.
     pub(super) fn flow(&mut self, addr: Addr, ours: bool, now: Time, effects: &mut Vec<Effect>) {
         for Case { ban, testimony } in self.target.flows.answered(addr, ours, now) {
             if !ours {
                 let _shut = self.impose(ban, testimony, now, effects);
             }
         }
+        if ours {
+            let rests_on_hints = |ban: &Ban| matches!(ban.reason, Reason::Hints | Reason::Scan);
+            self.let_go(&addr, rests_on_hints, effects);
+        }
     }
 
     /// What time brings.
     pub(super) fn target_tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some(Case { ban, testimony }) = self.target.flows.due(now) {
-            let _shut = self.impose(ban, testimony, now, effects);
-        }
+        self.target.flows.tick(now);
         if self.target.brake.tick(now) == Change::Off {
             self.target.accounts.clear();
             effects.push(Effect::Tell(Tell::OutageOver));

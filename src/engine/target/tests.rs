@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
+use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::tests::{START, check_with, rules};
 use crate::engine::{Before, Checks, Effect, Engine, Event};
 use crate::jail::Rules;
 use crate::jail::protect::Protected;
 use crate::jail::standing::Rank;
-use crate::ticket::{Entry, KeptStanding, Order, Registration, Set};
+use crate::ticket::{Entry, Failure, KeptStanding, Order, Registration, Set, Trust};
 use crate::time::{BanTime, Time};
 
 /// Two of our jails: 3 tries in 10 minutes ban for an hour, hints for 10 minutes.
@@ -95,11 +96,13 @@ fn conntrack_is_asked_before_a_ban_that_rests_on_hints() {
          22 hint asterisk 198.51.100.3
          22 hint asterisk 198.51.100.3
          22 hint asterisk 198.51.100.3
-         23 tick
-         23 flow 198.51.100.3 yes
-         30 proof asterisk 198.51.100.1
-         31 proof asterisk 198.51.100.1
-         32 proof asterisk 198.51.100.1
+         32 tick
+         33 flow 198.51.100.3 no
+         34 proof asterisk 198.51.100.1
+         35 proof asterisk 198.51.100.1
+         36 proof asterisk 198.51.100.1
+         37 flow 198.51.100.1 yes
+         38 flow 198.51.100.2 yes
          40 hint asterisk 2001:db8:1::1
          41 hint asterisk 2001:db8:1::2
          42 hint asterisk 2001:db8:1::3
@@ -124,15 +127,17 @@ fn conntrack_is_asked_before_a_ban_that_rests_on_hints() {
             22 tell found 198.51.100.3 1/3
             22 tell found 198.51.100.3 2/3
             22 nothing
-            23 block asterisk 198.51.100.3 599s
-            23 record ban asterisk 198.51.100.3
-            23 tell banned 198.51.100.3 hints after 3
-            23 nothing
-            30 tell found 198.51.100.1 1/3
-            31 tell found 198.51.100.1 2/3
-            32 block asterisk 198.51.100.1 3600s
-            32 record ban asterisk 198.51.100.1
-            32 tell banned 198.51.100.1 maxretry after 3
+            32 nothing
+            33 nothing
+            34 tell found 198.51.100.1 1/3
+            35 tell found 198.51.100.1 2/3
+            36 block asterisk 198.51.100.1 3600s
+            36 record ban asterisk 198.51.100.1
+            36 tell banned 198.51.100.1 maxretry after 3
+            37 nothing
+            38 unblock asterisk 198.51.100.2
+            38 record unban asterisk 198.51.100.2
+            38 tell unbanned 198.51.100.2
             40 tell found 2001:db8:1::1 1/3
             41 tell found 2001:db8:1::2 2/3
             42 ask flow 2001:db8:1::/64
@@ -141,6 +146,41 @@ fn conntrack_is_asked_before_a_ban_that_rests_on_hints() {
             42 tell banned 2001:db8:1::/64 hints after 3
         "#]],
     );
+}
+
+/// Forged packets fill the queue: nobody is banned for that, and a yes is heard.
+#[test]
+fn no_room_to_ask_bans_nobody() {
+    let mut engine = engine();
+    engine.flows_can_be_asked(true);
+    let (mut asked, mut banned) = (0, 0);
+    let now = Time::from_secs(START);
+    let mut effects = Vec::new();
+    for sender in 0..2_000_u32 {
+        for _ in 0..3 {
+            let addr = Addr::host(std::net::Ipv4Addr::from(0xc633_0000 + sender).into());
+            let failure = Failure {
+                jail: "asterisk".into(),
+                addr,
+                time: now,
+                form: 0,
+                trust: Trust::Hint,
+                user: None,
+                line: "line".into(),
+                captured: None,
+            };
+            engine.handle(Event::Failure(failure), now, &mut effects);
+        }
+    }
+    for _ in 0..2 {
+        let is_asked = |effect: &&Effect| matches!(effect, Effect::AskFlow(_));
+        let is_banned = |effect: &&Effect| matches!(effect, Effect::Order(_));
+        asked += effects.iter().filter(is_asked).count();
+        banned += effects.iter().filter(is_banned).count();
+        effects.clear();
+        engine.handle(Event::Tick, now + Duration::from_secs(60), &mut effects);
+    }
+    assert_eq!((asked, banned), (1_024, 0));
 }
 
 #[test]
