@@ -5,6 +5,7 @@
 //! can be forged, so questions may be dropped when too many wait, or when the kernel does
 //! not answer just now.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -21,8 +22,8 @@ use crate::engine::Event;
 /// Questions that may wait; more offenders than are convicted in a second.
 const WAITING_MAX: usize = 1_024;
 
-/// Questions that one reading of the table answers.
-const TOGETHER: usize = 64;
+/// Questions that one reading of the table answers: all, so that none grows old.
+const TOGETHER: usize = WAITING_MAX;
 
 /// For each second that reading the table takes, so many are waited: under a flood of
 /// forged packets at a router with a million flows it takes a fifth of a core, not all.
@@ -39,7 +40,7 @@ pub fn questions() -> (SyncSender<Addr>, Receiver<Addr>) {
 /// The kernel's table, if it can be read.
 pub fn open() -> Option<Conntrack> {
     let opened = Conntrack::open().and_then(|mut conntrack| {
-        conntrack.opened(&[], |_| false)?;
+        conntrack.try_out()?;
         Ok(conntrack)
     });
     match opened {
@@ -67,14 +68,14 @@ pub fn start(
             let start = Instant::now();
             let near = networks();
             let is_near = |ip: IpAddr| near.iter().any(|network| network.contains(&ip));
-            let opened = conntrack.opened(&asked, is_near).unwrap_or_else(|trouble| {
-                debug!(?trouble, "connection tracking did not answer");
-                Vec::new()
-            });
-            judge.events(asked.iter().map(|addr| {
-                let is_opened = opened.contains(addr);
-                Event::Flow(*addr, is_opened)
-            }));
+            match conntrack.opened(&asked, is_near) {
+                Ok(opened) => {
+                    let opened: HashSet<Addr> = opened.into_iter().collect();
+                    let answer = |addr: Addr| Event::Flow(addr, opened.contains(&addr));
+                    judge.events(asked.into_iter().map(answer));
+                }
+                Err(trouble) => debug!(?trouble, "connection tracking did not answer"),
+            }
             std::thread::park_timeout((start.elapsed() * PAUSE).min(PAUSE_MAX));
         }
     })

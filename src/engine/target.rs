@@ -347,12 +347,7 @@ impl Engine {
     }
 
     /// Lifts such bans of our own jails on an address.
-    fn let_go(
-        &mut self,
-        addr: &Addr,
-        which: impl Fn(&Ban) -> bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn let_go(&mut self, addr: &Addr, which: impl Fn(&Ban) -> bool, effects: &mut Vec<Effect>) {
         let bans = self
             .ours()
             .filter_map(|jail| self.ledger.get(&jail.rules.name, addr));

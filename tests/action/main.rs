@@ -559,6 +559,10 @@ namespaced! {
         flow("192.0.2.8:5061", "192.0.2.9:5061", true); // of others
         flow("[2001:db8::1]:5060", "[2001:db8:1::5]:5060", true);
         assert_eq!(conntrack.opened(&asked, ours).unwrap(), [addr("192.0.2.7"), addr("2001:db8:1::/64")]);
+        // Many are asked about together: by all answered flows.
+        let many: Vec<Addr> = (0..200).map(|host| addr(&format!("192.0.2.{host}"))).collect();
+        assert_eq!(conntrack.opened(&many, ours).unwrap(), [addr("192.0.2.7")]);
+        assert_eq!(conntrack.opened(&[addr("2001:db8:1::5"), addr("2001:db8:1::6")], ours).unwrap(), [addr("2001:db8:1::5")]);
     }
 }
 
