@@ -164,3 +164,25 @@ fn our_keys_do_not_break_a_jail_of_fail2bans() {
         .expect("our own program");
     assert!(text(&scan.stdout).contains("1 failures of 1"), "{scan:?}");
 }
+
+/// What the daemon would refuse is no jail that can run.
+#[test]
+fn a_jail_that_cannot_run_is_a_problem() {
+    for (jail, why) in [
+        ("logencoding = klingon", "this encoding is not known"),
+        ("logtimezone = nowhere", "logtimezone: "),
+        (
+            "ignorecommand = true <raw-ticket>",
+            "<raw-ticket> is not known",
+        ),
+        ("journalmatch = sshd\nbackend = systemd", "FIELD=value"),
+    ] {
+        let tree = tree("^wrong from <HOST>$", &format!("[pbx]\n{jail}\n"));
+        let output = ringfence(tree.path(), &[]);
+        let said = text(&output.stdout);
+        assert!(!output.status.success(), "{jail}: {said}");
+        assert!(said.starts_with("jails that can run: \n"), "{said}");
+        assert!(said.contains("jail.conf:1: jail pbx: "), "{said}");
+        assert!(said.contains(why), "{why}: {said}");
+    }
+}

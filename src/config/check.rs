@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fail2ban::{self, JailText, PyValue};
-use super::jail::{filter_text, is_idle};
+use super::jail::{Reader, filter_text, is_idle};
 use super::native::SettingsError;
 use super::{Config, Location, Purpose, feed_settings, roots, stock, tree_roots};
 use crate::action::stock::Layout;
@@ -51,8 +51,8 @@ impl std::fmt::Display for JailFinding {
     }
 }
 
-/// Which jails of a fail2ban tree can be read, have their patterns compiled and keep their
-/// bans where no other does, what is wrong with others, and what is unwise.
+/// Which jails of a fail2ban tree can be read and compiled and keep their bans where no other
+/// does, what is wrong with others, and what is unwise. Their actions do not matter.
 pub fn check_tree(tree: PathBuf) -> Checked {
     let loaded = fail2ban::load(&tree_roots(tree));
     let wrong = loaded.errors.iter().filter(|error| !error.is_warning());
@@ -72,23 +72,23 @@ pub fn check_tree(tree: PathBuf) -> Checked {
             checked.problems.push(problem(text, &error));
             continue;
         }
+        let (is_tree, purpose) = (true, Purpose::Judge);
+        let reader = Reader { is_tree, purpose };
+        if let Err(error) = reader.jail(text, &mut Vec::new()) {
+            checked.problems.push(problem(text, &error));
+            continue;
+        }
+        checked.jails.push(text.name.clone());
         if is_idle(text) {
-            checked.jails.push(text.name.clone());
             continue;
         }
         let patterns = FilterText {
             sightings: SightingText::default(), // fail2ban does not look at them
             ..filter_text(&text.filter_text)
         };
-        match lint::lint(&patterns) {
-            Ok(findings) => {
-                checked.jails.push(text.name.clone());
-                checked.add(text, findings);
-            }
-            Err(error) => {
-                let error = format!("filter {}: {error}", text.filter);
-                checked.problems.push(problem(text, &error));
-            }
+        // Whatever cannot be compiled stands among the problems.
+        if let Ok(findings) = lint::lint(&patterns) {
+            checked.add(text, findings);
         }
     }
     checked
