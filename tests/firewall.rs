@@ -265,4 +265,85 @@ namespaced! {
         lab.start();
         wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
     }
+
+    fn ports_of_a_jail_hold_through_all_that_happens() {
+        let mut lab = Lab::new("", "maxretry = 3\nport = sip, 5061\nprotocol = udp");
+        let program = lab.path("ringfence");
+        fs::copy(env!("CARGO_BIN_EXE_ringfence"), &program).unwrap();
+        lab.program = program.clone();
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        may_send_from("2001:db8:bad::/48");
+        let bind = |port: u16| [UdpSocket::bind(("127.0.0.1", port)).unwrap(), UdpSocket::bind(("::1", port)).unwrap()];
+        let (sip, other) = (bind(5061), bind(5070));
+        for addr in ["198.51.100.1", "2001:db8:bad:1::5"] {
+            lab.fail(addr, 3);
+            lab.wait_for_ban(addr);
+        }
+        let reached = || {
+            let of = |servers: &[UdpSocket; 2]| {
+                [reaches("198.51.100.1", &servers[0]), reaches("2001:db8:bad:1::5", &servers[1])]
+            };
+            (of(&sip), of(&other))
+        };
+        let narrow = ([false, false], [true, true]);
+        assert_eq!(reached(), narrow, "{}", lab.log());
+        let ports = "udp 5060-5061";
+        assert!(lab.says(0, &["status"]).contains(&format!("Jail kamailio ({ports}): 2 banned")));
+        assert!(lab.says(3, &["why", "198.51.100.1"]).contains(&format!("  in force on: {ports}\n")));
+        let shown = lab.says(0, &["firewall", "show"]);
+        assert!(shown.lines().any(|line| line.starts_with("kamailio ") && line.ends_with(ports)), "{shown}");
+        assert!(shown.lines().any(|line| line.starts_with("operator ") && line.ends_with("all ports")), "{shown}");
+        assert!(lab.says(0, &["firewall", "check"]).contains("all is well"));
+
+        // A wrong port is an error with its place, and the jail goes on as it was.
+        let config = fs::read_to_string(lab.path("jail.d/lab.conf")).unwrap();
+        let with = |ports: &str| config.replace("port = sip, 5061", ports);
+        lab.write("jail.d/lab.conf", &with("port = 506o"));
+        let said = lab.says(1, &["reload"]);
+        let line = config.lines().position(|line| line.starts_with("port")).unwrap() + 1;
+        assert!(said.contains(&format!("`port = 506o` ({}:{line}): `506o` is neither a port", lab.path("jail.d/lab.conf").display())), "{said}");
+        assert_eq!(reached(), narrow);
+        lab.write("jail.d/lab.conf", &with("port = 5070"));
+        assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));
+        assert_eq!(reached(), ([true, true], [false, false]));
+        lab.write("jail.d/lab.conf", &with(""));
+        assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));
+        assert_eq!(reached(), ([false, false], [false, false]), "all of UDP");
+        lab.write("jail.d/lab.conf", &config);
+        assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));
+        assert_eq!(reached(), narrow);
+
+        // Pauses, repairs, a new program, a crash, the other kind of firewall.
+        lab.says(0, &["pause", "10m"]);
+        assert_eq!(reached(), ([true, true], [true, true]));
+        lab.says(0, &["resume"]);
+        assert_eq!(reached(), narrow);
+        run("iptables -t raw -F");
+        wait("the repair", || reached() == narrow, || lab.log());
+        let next = lab.path("next");
+        fs::copy(env!("CARGO_BIN_EXE_ringfence"), &next).unwrap();
+        fs::rename(&next, &program).unwrap();
+        assert!(lab.says(0, &["reload"]).contains("now runs ringfence"));
+        assert_eq!(reached(), narrow);
+        lab.signal("KILL");
+        assert_eq!(reached(), narrow);
+        lab.start();
+        assert_eq!(reached(), narrow);
+        lab.signal("TERM");
+        assert_eq!(reached(), narrow);
+        lab.write("ringfence.toml", "firewall.backend = 'nftables'\n");
+        lab.start();
+        assert_eq!(reached(), narrow);
+        assert_eq!(run("ipset list -n"), "");
+        lab.write("jail.d/lab.conf", &with("port = 5070"));
+        assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));
+        assert_eq!(reached(), ([true, true], [false, false]));
+        assert!(lab.says(0, &["firewall", "check"]).contains("all is well"));
+        run("nft flush chain inet ringfence prerouting");
+        wait("the repair", || reached() == ([true, true], [false, false]), || lab.log());
+        lab.says(0, &["stop", "--purge"]);
+        assert!(!run("nft list ruleset").contains("ringfence"));
+        assert_eq!(reached(), ([true, true], [true, true]));
+    }
 }

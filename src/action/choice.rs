@@ -7,6 +7,7 @@
 use super::error::Error;
 use super::family::Family;
 use super::firewall::{Firewall, Note, Objects};
+use super::reach::{Narrowed, Reaches};
 use super::{BATCH_MAX, Sizes, ipset, nftables};
 use crate::ticket::{Entry, Set};
 
@@ -25,39 +26,41 @@ pub enum Backend {
 impl Firewall {
     /// Connects to the kernel; changes nothing.
     pub fn open(backend: Backend, sizes: Sizes) -> Result<Self, Error> {
+        let told = "as `firewall.backend` says";
         match backend {
-            Backend::Ipset => Ok(Firewall::with(
-                open_ipset(sizes)?,
-                sizes,
-                "as `firewall.backend` says",
-            )),
-            Backend::Nftables => Ok(Firewall::with(
-                open_nftables(sizes)?,
-                sizes,
-                "as `firewall.backend` says",
-            )),
+            Backend::Ipset => Firewall::with(sizes, told, |narrowed| open_ipset(sizes, narrowed)),
+            Backend::Nftables => {
+                Firewall::with(sizes, told, |narrowed| open_nftables(sizes, narrowed))
+            }
             Backend::Auto if !ipset::is_iptables_here() => {
                 Firewall::instead(sizes, &"iptables is not installed")
             }
-            Backend::Auto => match open_ipset(sizes) {
-                Ok(objects) => Ok(Firewall::with(objects, sizes, "iptables is installed")),
-                Err(error) if error.is_unfit() => Firewall::instead(sizes, &error),
-                Err(error) => Err(error),
-            },
+            Backend::Auto => {
+                let opened = Firewall::with(sizes, "iptables is installed", |narrowed| {
+                    open_ipset(sizes, narrowed)
+                });
+                match opened {
+                    Err(error) if error.is_unfit() => Firewall::instead(sizes, &error),
+                    opened => opened,
+                }
+            }
         }
     }
 
     /// Connects, makes what is missing for these sets, and takes over what an earlier run
-    /// put into the other kind of firewall.
+    /// put into the other kind of firewall. See [`Firewall::narrow`] for `reaches`.
     pub fn establish(
         backend: Backend,
         sizes: Sizes,
         sets: &[Set],
+        reaches: &Reaches,
     ) -> Result<(Self, Vec<Note>), Error> {
         let mut firewall = Firewall::open(backend, sizes)?;
+        firewall.narrow(reaches.clone());
         let mut notes = match firewall.ensure(sets) {
             Err(error) if backend == Backend::Auto && error.is_unfit() => {
                 firewall = Firewall::instead(sizes, &error)?;
+                firewall.narrow(reaches.clone());
                 firewall.ensure(sets)?
             }
             ensured => ensured?,
@@ -81,13 +84,15 @@ impl Firewall {
 
     /// nftables, since ipset will not do.
     fn instead(sizes: Sizes, why: &dyn std::fmt::Display) -> Result<Self, Error> {
-        match open_nftables(sizes) {
-            Ok(objects) => Ok(Firewall::with(objects, sizes, &why.to_string())),
+        let opened = Firewall::with(sizes, &why.to_string(), |narrowed| {
+            open_nftables(sizes, narrowed)
+        });
+        match opened {
             Err(error) if error.is_unfit() => Err(Error::NoBackend {
                 ipset: why.to_string(),
                 nftables: error.to_string(),
             }),
-            Err(error) => Err(error),
+            opened => opened,
         }
     }
 
@@ -143,10 +148,12 @@ impl Firewall {
     }
 }
 
-fn open_ipset(sizes: Sizes) -> Result<Objects, Error> {
-    Ok(Objects::Ipset(ipset::objects::Objects::open(sizes)?))
+fn open_ipset(sizes: Sizes, narrowed: Narrowed) -> Result<Objects, Error> {
+    let objects = ipset::objects::Objects::open(sizes, narrowed)?;
+    Ok(Objects::Ipset(objects))
 }
 
-fn open_nftables(sizes: Sizes) -> Result<Objects, Error> {
-    Ok(Objects::Nftables(nftables::objects::Objects::open(sizes)?))
+fn open_nftables(sizes: Sizes, narrowed: Narrowed) -> Result<Objects, Error> {
+    let objects = nftables::objects::Objects::open(sizes, narrowed)?;
+    Ok(Objects::Nftables(objects))
 }

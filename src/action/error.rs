@@ -184,6 +184,18 @@ pub enum Error {
         /// What it printed.
         said: String,
     },
+    /// iptables cannot match something else that a rule needs.
+    #[error(
+        "{program} cannot match `{what}` ({said}); load it with `modprobe xt_{what}`, or on a container do so on its host"
+    )]
+    NoMatch {
+        /// Which program.
+        program: &'static str,
+        /// As in `-m multiport`.
+        what: String,
+        /// What it printed.
+        said: String,
+    },
     /// The kernel has no raw table.
     #[error(
         "{program} finds no table `raw` ({said}); load it with `modprobe {module}`, or on a container do so on its host"
@@ -233,6 +245,7 @@ impl Error {
                 | Error::NoSetType { .. }
                 | Error::NoProgram { .. }
                 | Error::NoSetMatch { .. }
+                | Error::NoMatch { .. }
                 | Error::NoRawTable { .. }
                 | Error::NoNftables
                 | Error::OldNftables { .. }

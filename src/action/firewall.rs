@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 use super::family::{Family, Kept};
+use super::reach::{Narrowed, Reach, Reaches};
 use super::{Sizes, ipset, nftables};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
@@ -117,9 +118,15 @@ pub enum Missing {
         /// Which family it was for.
         family: Family,
     },
-    /// All rules are there, and others besides, or not in their order.
+    /// A rule for a jail with ports of its own.
+    #[error("a rule is gone that drops who is in {set} on the ports of its jail")]
+    Narrow {
+        /// The set's name.
+        set: String,
+    },
+    /// All rules are there, and others besides, or changed, or not in their order.
     #[error(
-        "the rules are not as ringfence wrote them: somebody added some, or changed their order"
+        "the rules are not as ringfence wrote them: somebody added some, or changed them or their order"
     )]
     Order,
     /// A rule that holds back the throttled.
@@ -156,6 +163,7 @@ pub struct Firewall {
     /// Why it is of this kind.
     why: String,
     pub(super) sizes: Sizes,
+    narrowed: Narrowed,
     /// Reused by `apply`: in which order the orders are done.
     pub(super) turn: Vec<usize>,
     /// Reused by `apply`: what waits to be sent, per family.
@@ -186,17 +194,42 @@ impl Firewall {
             Objects::Ipset(ipset) => Objects::Ipset(ipset.another()?),
             Objects::Nftables(nftables) => Objects::Nftables(nftables.another()?),
         };
-        Ok(Firewall::with(objects, self.sizes, &self.why))
-    }
-
-    pub(super) fn with(objects: Objects, sizes: Sizes, why: &str) -> Self {
-        Firewall {
+        Ok(Firewall {
             objects,
-            why: why.to_owned(),
-            sizes,
+            why: self.why.clone(),
+            sizes: self.sizes,
+            narrowed: self.narrowed.clone(),
             turn: Vec::new(),
             waiting: [Vec::new(), Vec::new()],
-        }
+        })
+    }
+
+    pub(super) fn with(
+        sizes: Sizes,
+        why: &str,
+        open: impl FnOnce(Narrowed) -> Result<Objects, Error>,
+    ) -> Result<Self, Error> {
+        let narrowed = Narrowed::default();
+        Ok(Firewall {
+            objects: open(narrowed.clone())?,
+            why: why.to_owned(),
+            sizes,
+            narrowed,
+            turn: Vec::new(),
+            waiting: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// These jails' drops are for some ports only, those of all others for everything. All
+    /// handles know it; the rules follow at the next [`Firewall::ensure`]. What was so before
+    /// is returned.
+    pub fn narrow(&mut self, reaches: Reaches) -> Reaches {
+        self.narrowed.are(reaches)
+    }
+
+    /// What the drops of a set are for.
+    pub fn reach(&self, set: &Set) -> Reach {
+        self.narrowed.of(set)
     }
 
     /// Which objects bans live in, and why in these.

@@ -28,6 +28,7 @@ pub mod name;
 pub mod netlink;
 pub mod nftables;
 mod program;
+mod reach;
 pub mod saved;
 pub mod stock;
 
@@ -38,6 +39,7 @@ pub use error::Error;
 pub use family::{Family, Kept};
 pub use firewall::{Firewall, Glance, Missing, Note};
 pub use monitor::Monitor;
+pub use reach::{Ports, Reach, Reaches, Transport};
 
 use crate::addr::Addr;
 use crate::ticket::{Order, Set};

@@ -27,7 +27,7 @@ pub(super) struct Ended {
 
 /// Runs a program to its end with this on its standard input.
 pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Ended, Error> {
-    let path = find(program, &FOLDERS).ok_or_else(|| Error::NoTool {
+    let path = path(program).ok_or_else(|| Error::NoTool {
         program: program.to_owned(),
     })?;
     let failed = |error: std::io::Error| Error::Rule {
@@ -72,9 +72,9 @@ pub(super) fn must(program: &str, arguments: &[&str], input: &str) -> Result<Str
     }
 }
 
-/// The first of `folders` that has the program.
-fn find(program: &str, folders: &[&str]) -> Option<PathBuf> {
-    folders
+/// Where the program is, in the system's folders.
+pub(super) fn path(program: &str) -> Option<PathBuf> {
+    FOLDERS
         .iter()
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.is_file())

@@ -120,14 +120,14 @@ fn people(shown: &FirewallShown) -> Result<String, std::fmt::Error> {
     writeln!(text, "Repairs since the start: {}", shown.repairs)?;
     writeln!(
         text,
-        "{:<24} {:>9} {:>9} {:>12} {:>15}",
+        "{:<24} {:>9} {:>9} {:>12} {:>15}  PORTS",
         "SET", "IN FORCE", "ENTRIES", "PACKETS", "BYTES"
     )?;
     for set in &shown.sets {
         writeln!(
             text,
-            "{:<24} {:>9} {:>9} {:>12} {:>15}",
-            set.set, set.in_force, set.entries, set.packets, set.bytes
+            "{:<24} {:>9} {:>9} {:>12} {:>15}  {}",
+            set.set, set.in_force, set.entries, set.packets, set.bytes, set.ports
         )?;
     }
     Ok(text)

@@ -184,8 +184,12 @@ fn alarm(text: &mut String, line: &str) -> std::fmt::Result {
 fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Result {
     writeln!(
         text,
-        "Jail {}: {} banned, {} failing, {} failures since the start",
-        jail.name, jail.banned, jail.failing, jail.failures_total
+        "Jail {}{}: {} banned, {} failing, {} failures since the start",
+        jail.name,
+        ports(&jail.ports),
+        jail.banned,
+        jail.failing,
+        jail.failures_total
     )?;
     for place in &jail.places {
         writeln!(text, "  bans in {place}")?;
@@ -196,6 +200,14 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
     match jail.banned.saturating_sub(jail.latest.len()) {
         0 => Ok(()),
         more => writeln!(text, "  and {more} more"),
+    }
+}
+
+/// Where bans are in force, if that is not everywhere.
+fn ports(ports: &str) -> String {
+    match ports {
+        "all ports" | "as its actions say" => String::new(),
+        ports => format!(" ({ports})"),
     }
 }
 

@@ -174,6 +174,9 @@ fn write_ban(text: &mut String, why: &BanWhy, now: Time) -> fmt::Result {
         "  since {since} ({} ago), {until}",
         human(now.since(since))
     )?;
+    if why.ports != "all ports" {
+        writeln!(text, "  in force on: {}", why.ports)?;
+    }
     if let Some(count) = why.count.filter(|count| *count > 1) {
         writeln!(text, "  it is number {count} of this address by this jail")?;
     }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::Purpose;
-use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
+use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns, Written};
 use super::judgement;
+use super::ports;
 use super::stock;
+use crate::action::Reach;
 use crate::action::stock::Layout;
 use crate::addr::Addr;
 use crate::filter::{Filter, FilterText, Names, SightingText, date};
@@ -20,8 +22,11 @@ use crate::jail::{Rules, Tally};
 use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
-/// The action that bans in our own sets.
+/// The action that bans in our own sets, on the ports that it is given.
 const OUR_ACTION: &str = "ringfence";
+
+/// The action that bans in our own sets, on all ports.
+const OUR_ACTION_ALLPORTS: &str = "ringfence-allports";
 
 /// What `ignoreip` has before the path of a file with more entries.
 const FILE_PREFIX: &str = "file:";
@@ -50,6 +55,8 @@ pub struct JailConfig {
     /// What its stock actions of fail2ban's keep in the kernel; none if it bans in a set
     /// of ours.
     pub stock: Vec<Layout>,
+    /// What its drops in a set of ours are for.
+    pub reach: Reach,
     /// Is it told whenever a host name in its lines is looked up (`usedns = warn`)?
     pub warns_of_names: bool,
     /// Is it one of those that run without any configuration?
@@ -221,6 +228,11 @@ impl Reader {
             Purpose::Ban => self.can_act(&text.actions, doubts)?,
             Purpose::Judge => Vec::new(),
         };
+        let reach = match self.is_tree {
+            true if self.purpose == Purpose::Judge || !stock.is_empty() => Reach::EVERYTHING,
+            true => reach_of_actions(&text.actions)?,
+            false => reach_of_jail(text)?,
+        };
         let zone = text.logtimezone.as_deref().map(date::zone);
         let zone = zone
             .transpose()
@@ -300,6 +312,7 @@ impl Reader {
             zone,
             ignore,
             stock,
+            reach,
             warns_of_names: text.filter_text.usedns == UseDns::Warn,
             built_in: text.origin.0.starts_with(fail2ban::EMBEDDED_NAME),
         })
@@ -370,7 +383,7 @@ impl Reader {
         if actions.is_empty() && self.is_tree {
             return Err(format!("it has no action, and bans nobody; {advice}"));
         }
-        let is_ours = |action: &&ActionText| !action.python && action.file.ends_with(OUR_ACTION);
+        let is_ours = |action: &&ActionText| is_ours(action);
         let mut layouts = Vec::new();
         for action in actions.iter().filter(|action| !is_ours(action)) {
             let file = action.file.display();
@@ -395,6 +408,53 @@ impl Reader {
         }
         Ok(layouts)
     }
+}
+
+fn is_ours(action: &ActionText) -> bool {
+    let names = [OUR_ACTION, OUR_ACTION_ALLPORTS];
+    !action.python && names.iter().any(|name| action.file.ends_with(name))
+}
+
+/// What the drops of a jail of ours are for, by its own keys.
+fn reach_of_jail(text: &JailText) -> Result<Reach, String> {
+    let port = text.port.clone().map_err(|error| error.to_string())?;
+    let protocol = text.protocol.clone().map_err(|error| error.to_string())?;
+    let given = |written: &Option<Written>| written.as_ref().map(|one| one.text.clone());
+    let reach = ports::reach(given(&port).as_deref(), given(&protocol).as_deref());
+    reach.map_err(|error| {
+        let (key, written) = match error {
+            ports::PortsError::Protocol(_) => ("protocol", protocol),
+            _ => ("port", port),
+        };
+        let place = written.map(|written| {
+            let (path, line) = written.origin;
+            format!(" = {}` ({}:{line})", written.text, path.display())
+        });
+        format!("`{key}{}: {error}", place.unwrap_or_else(|| "`".to_owned()))
+    })
+}
+
+/// What the drops of a tree's jail in a set of ours are for: what its actions are given.
+fn reach_of_actions(actions: &[ActionText]) -> Result<Reach, String> {
+    let mut whole: Option<Reach> = None;
+    for action in actions.iter().filter(|action| is_ours(action)) {
+        let given = |key: &str| action.properties.get(key).map(String::as_str);
+        let (port, protocol) = (given("port"), given("protocol"));
+        let reach = match action.file.ends_with(OUR_ACTION_ALLPORTS) {
+            true => Ok(Reach::EVERYTHING),
+            false => ports::reach(port, protocol),
+        };
+        let reach = reach.map_err(|error| {
+            let (path, line) = &action.origin;
+            let file = action.file.display();
+            format!("action {file} ({}:{line}): {error}", path.display())
+        })?;
+        whole = Some(match whole {
+            Some(whole) => whole.and(reach),
+            None => reach,
+        });
+    }
+    Ok(whole.unwrap_or_default())
 }
 
 fn log(log: &fail2ban::LogPath) -> LogConfig {

@@ -13,11 +13,13 @@ pub mod ini;
 pub mod jail;
 mod judgement;
 pub mod native;
+mod ports;
 mod stock;
 pub mod trunks;
 
 use std::path::{Path, PathBuf};
 
+use crate::action::{Reach, Reaches};
 use crate::feed;
 use crate::filter::{Filter, FilterText, Names};
 pub use check::{Checked, JailFinding, check, check_tree};
@@ -43,20 +45,27 @@ static EMBEDDED: &[(&str, &str)] = &[
         "filter.d/kamailio.conf",
         include_str!("../../filters/kamailio.conf"),
     ),
-    OUR_ACTION,
+    OUR_ACTIONS[0],
+    OUR_ACTIONS[1],
 ];
 
-/// The action that bans in our own sets, by its name in `action = …`.
-const OUR_ACTION: (&str, &str) = (
-    "action.d/ringfence.conf",
-    include_str!("../../config/ringfence.conf"),
-);
+/// The actions that ban in our own sets, by their names in `action = …`.
+const OUR_ACTIONS: [(&str, &str); 2] = [
+    (
+        "action.d/ringfence.conf",
+        include_str!("../../config/ringfence.conf"),
+    ),
+    (
+        "action.d/ringfence-allports.conf",
+        include_str!("../../config/ringfence-allports.conf"),
+    ),
+];
 
 /// Where fail2ban writes its log unless it is told otherwise.
 const LOG_TARGET: &str = "/var/log/fail2ban.log";
 
-/// What lies under a tree of fail2ban's: our action and nothing else.
-static UNDER_TREE: &[(&str, &str)] = &[OUR_ACTION];
+/// What lies under a tree of fail2ban's: our actions and nothing else.
+static UNDER_TREE: &[(&str, &str)] = &OUR_ACTIONS;
 
 /// Where the configuration lies.
 #[derive(Clone, Debug)]
@@ -128,6 +137,17 @@ impl Config {
         Ok(config)
     }
 
+    /// Where a jail's bans are in force, for people.
+    pub fn ports_of(&self, jail: &str) -> String {
+        let mut jails = self.jails.iter();
+        let found = jails.find(|known| *known.rules.name == *jail);
+        match found {
+            Some(jail) if !jail.stock.is_empty() => "as its actions say".to_owned(),
+            Some(jail) => jail.reach.to_string(),
+            None => Reach::EVERYTHING.to_string(), // an operator's
+        }
+    }
+
     /// Adds the jails of a tree, and brings its other settings. Those of `others` have
     /// taken their names.
     fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) -> Globals {
@@ -178,6 +198,14 @@ impl Config {
     }
 }
 
+/// What the drops of jails in sets of ours are for, where that is not everything.
+pub fn reaches(jails: &[JailConfig]) -> Reaches {
+    let narrow = jails.iter().filter(|jail| !jail.reach.is_everything());
+    narrow
+        .map(|jail| (jail.rules.name.clone(), jail.reach.clone()))
+        .collect()
+}
+
 /// What is left of a jail of ours beside a tree's: a built-in one makes room for a jail of
 /// the same name, and leaves to the tree the logs that it follows.
 fn stood_back(mut jail: JailConfig, theirs: &[JailConfig]) -> Option<JailConfig> {
@@ -206,7 +234,7 @@ fn roots(folder: &Path) -> Roots {
     Roots(vec![Root::Embedded(EMBEDDED), Root::Dir(folder.to_owned())])
 }
 
-/// A tree of fail2ban's, and our action under it.
+/// A tree of fail2ban's, and our actions under it.
 fn tree_roots(tree: PathBuf) -> Roots {
     Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree)])
 }

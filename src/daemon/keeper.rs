@@ -29,7 +29,7 @@ use super::bus::{self, Judge};
 use super::stock;
 use super::verbs::SetShown;
 use crate::action::stock::{Layout, Shown};
-use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outcome};
+use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outcome, Reaches};
 use crate::addr::Addr;
 use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
@@ -268,13 +268,14 @@ impl Keeper {
         monitor.heard()
     }
 
-    /// The jails have changed: makes what their sets need.
-    pub fn set_sets(&self, sets: Vec<Set>) -> Result<(), String> {
+    /// The jails have changed: makes what their sets need, and drops what their bans reach.
+    pub fn set_sets(&self, sets: Vec<Set>, reaches: Reaches) -> Result<(), String> {
         let mut post = self.post();
-        let notes = post
-            .firewall
-            .ensure(&sets)
-            .map_err(|error| error.to_string())?;
+        let before = post.firewall.narrow(reaches);
+        let notes = post.firewall.ensure(&sets).map_err(|error| {
+            post.firewall.narrow(before); // the jails stay what they were
+            error.to_string()
+        })?;
         for note in notes {
             if matches!(note, Note::Foreign { .. }) {
                 error!("{note}");
@@ -385,6 +386,7 @@ impl Keeper {
             });
             SetShown {
                 set: word(&set).to_owned(),
+                ports: post.firewall.reach(&set).to_string(),
                 in_force,
                 entries,
                 packets,

@@ -7,7 +7,7 @@ use crate::action::stock::Stock;
 use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::Ledger;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::{Effect, Listed};
 use crate::ticket::{Entry, JailName, Order, Set};
 use crate::time::Time;
@@ -50,7 +50,8 @@ impl Kernel {
             allow: ALLOWED_MAX,
         };
         let backend = config.settings.firewall.backend;
-        let (mut firewall, notes) = Firewall::establish(backend, sizes, sets)?;
+        let reaches = config::reaches(&config.jails);
+        let (mut firewall, notes) = Firewall::establish(backend, sizes, sets, &reaches)?;
         for note in notes {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),

@@ -476,7 +476,7 @@ impl Operator {
         let layouts = stock::layouts(&self.changing.borrow().config);
         let (jails, banned, bans_total) = self.engine(|engine| {
             (
-                jails(engine, &clock, &layouts),
+                jails(engine, &clock, &layouts, &self.changing.borrow().config),
                 engine.ledger().len(),
                 engine.bans_total(),
             )
@@ -706,7 +706,7 @@ impl Operator {
         let layouts = stock::layouts(&config);
         let sets = stock::sets_beside(&layouts, &rules);
         if let Some(keeper) = &self.keeper {
-            keeper.set_sets(sets.clone())?;
+            keeper.set_sets(sets.clone(), config::reaches(&config.jails))?;
         }
         self.door.add(&layouts);
         let checks = checks(&feed_settings);
@@ -865,12 +865,18 @@ fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
     }
 }
 
-fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts) -> Vec<JailShown> {
+fn jails(
+    engine: &Engine,
+    clock: &Clock,
+    layouts: &Layouts,
+    config: &Config,
+) -> Vec<JailShown> {
     let shown = engine.jails().map(|jail| {
         let name = &jail.rules.name;
         let latest = latest(engine.ledger().of_jail(name));
         JailShown {
             name: name.to_string(),
+            ports: config.ports_of(name),
             failing: jail.failing(),
             failures_total: jail.failures_total,
             banned: engine.ledger().len_of(name),

@@ -157,6 +157,10 @@ pub struct NearMissShown {
 pub struct JailShown {
     /// Its name.
     pub name: String,
+    /// Where its bans are in force: `all ports`, `tcp 22`; `as its actions say` if those are
+    /// fail2ban's.
+    #[serde(default)]
+    pub ports: String,
     /// Offenders under watch now.
     pub failing: usize,
     /// Failures since the start.
@@ -295,6 +299,9 @@ pub struct Paused {
 pub struct SetShown {
     /// What it is for: `allow`, `throttled`, `apiban`, or a jail's name.
     pub set: String,
+    /// What its drops are for: `all ports`, `tcp 22`; for the allow set it means nothing.
+    #[serde(default)]
+    pub ports: String,
     /// How many addresses should be in it.
     pub in_force: usize,
     /// How many entries the kernel has.

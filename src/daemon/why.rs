@@ -24,7 +24,7 @@ use crate::engine::About;
 use crate::filter::follow::Ask;
 use crate::filter::lines::{Attached, Lineup, Mode, Reading};
 use crate::jail::standing::Rank;
-use crate::ticket::{Set, Verdict};
+use crate::ticket::{Reason, Set, Verdict};
 use crate::time::Time;
 
 /// Lines that are shown of one ban.
@@ -82,6 +82,9 @@ pub struct BanWhy {
     pub ban: BanShown,
     /// Which one of this address by this jail it is; null if it is not known.
     pub count: Option<u32>,
+    /// Where it is in force, as in [`JailShown::ports`](super::verbs::JailShown::ports).
+    #[serde(default)]
+    pub ports: String,
     /// The filter of the jail.
     pub filter: Option<String>,
     /// The patterns that found the lines.
@@ -229,6 +232,10 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
         bans.push(BanWhy {
             ban: BanShown::from(ban),
             count: written.map(|written| written.count),
+            ports: match ban.reason {
+                Reason::Throttled => "SIP's ports".to_owned(),
+                _ => config.ports_of(&ban.jail),
+            },
             filter: jail.map(|jail| jail.filter_name.clone()),
             patterns,
             places: jail.map_or(Vec::new(), |jail| describe(&jail.stock)),

@@ -108,18 +108,32 @@ impl Bed {
     pub(crate) fn remove_rule(self, name: &str) {
         match self {
             Bed::Ipset | Bed::Legacy => run("iptables -t raw -F"),
-            Bed::Nftables => {
-                let chain = run("nft -a list chain inet ringfence prerouting");
-                let rule = chain
-                    .lines()
-                    .find(|line| line.contains(&format!("@{name} drop")));
-                let (_, handle) = rule
-                    .and_then(|rule| rule.rsplit_once(' '))
-                    .expect("the rule");
-                run(&format!(
-                    "nft delete rule inet ringfence prerouting handle {handle}"
-                ))
+            Bed::Nftables => run(&format!(
+                "nft delete rule inet ringfence prerouting handle {}",
+                nft_handle(name)
+            )),
+        };
+    }
+
+    /// Writes another port into the IPv4 rule of a set, as somebody might.
+    pub(crate) fn change_port(self, name: &str, from: u16, to: u16) {
+        match self {
+            Bed::Ipset | Bed::Legacy => {
+                let rules = rules("iptables");
+                let is_it = |rule: &&String| rule.contains(&format!("--match-set {name} "));
+                let place = rules
+                    .iter()
+                    .position(|rule| is_it(&rule))
+                    .expect("the rule")
+                    + 1;
+                let rule = rules[place - 1].replace(&from.to_string(), &to.to_string());
+                let words = rule.strip_prefix("-A PREROUTING").expect("a rule");
+                run(&format!("iptables -t raw -R PREROUTING {place}{words}"))
             }
+            Bed::Nftables => run(&format!(
+                "nft replace rule inet ringfence prerouting handle {} tcp dport {to} ip saddr @{name} drop",
+                nft_handle(name)
+            )),
         };
     }
 
@@ -149,6 +163,17 @@ impl Bed {
         names.sort();
         names
     }
+}
+
+/// The number of the rule that drops what is in the set.
+fn nft_handle(name: &str) -> String {
+    let chain = run("nft -a list chain inet ringfence prerouting");
+    let mut lines = chain.lines();
+    let rule = lines.find(|line| line.contains(&format!("@{name} drop")));
+    let (_, handle) = rule
+        .and_then(|rule| rule.rsplit_once(' '))
+        .expect("the rule");
+    handle.to_owned()
 }
 
 /// The rules of a program's raw table.

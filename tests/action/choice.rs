@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::bed::{Bed, nft_rules, rules};
 use crate::namespace::run;
 use crate::{SIZES, apply, block, jail, names, settle};
-use ringfence::action::{Backend, Firewall, Note};
+use ringfence::action::{Backend, Firewall, Note, Reaches};
 use ringfence::ticket::Set;
 
 fn establish(backend: Backend) -> (Firewall, Vec<Note>) {
-    Firewall::establish(backend, SIZES, &[jail(), Set::List]).expect("establish")
+    Firewall::establish(backend, SIZES, &[jail(), Set::List], &Reaches::new()).expect("establish")
 }
 
 crate::namespaced! {
@@ -56,7 +56,7 @@ crate::namespaced! {
         // The sets that were made in vain are gone.
         assert_eq!(names(&notes).last().map(String::as_str), Some("took 0 entries over from the other kind of firewall, and removed it there"));
         assert_eq!(run("ipset list -n"), "");
-        let error = Firewall::establish(Backend::Ipset, SIZES, &[jail()]).expect_err("told to");
+        let error = Firewall::establish(Backend::Ipset, SIZES, &[jail()], &Reaches::new()).expect_err("told to");
         assert!(error.to_string().contains("modprobe xt_set"), "{error}");
     }
 

@@ -178,7 +178,7 @@ crate::namespaced! {
     }
 
     fn without_ip6tables_ipv4_is_guarded() {
-        hide_all_but(&["ipset", "iptables"]);
+        hide_all_but(&["ipset", "iptables", "iptables-restore"]);
         let mut firewall = Bed::Ipset.open(SIZES);
         let notes = names(&firewall.ensure(&[jail()]).expect("ensure"));
         let last = notes.last().expect("notes");

@@ -86,6 +86,8 @@ macro_rules! on_each_bed {
     };
 }
 
+mod ports;
+
 on_each_bed! {
     fn ensure_twice_changes_nothing(bed) {
         let mut firewall = bed.firewall(SIZES);

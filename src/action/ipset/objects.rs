@@ -2,22 +2,25 @@
 //!
 //! What holds after [`Objects::ensure`]: for each set its two kernel sets, all but
 //! the allow sets members of the list `ringfence`, and one rule per family. Rules
-//! come last and go first, so no rule ever refers to what is not there.
+//! come last and go first, so no rule ever refers to what is not there. A jail whose drops
+//! are for some ports is no member of the list, and has rules of its own.
 //!
 //! **Lifted** drops leave the rule alone: an empty list changes places with
 //! `ringfence`, whose members wait under the name `ringfence~lifted`. It is one step
 //! of the kernel's, so a crash leaves either all of it or nothing, and whoever comes
-//! next sees by the members which. (Rules that hold back the throttled do go, next.)
+//! next sees by the members which. (Rules for some ports, and those that hold back the
+//! throttled, do go, next.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{self, Rule};
+use super::rules::{self, Found, Placed, Rule};
 use super::{Header, Ipset, Shape};
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
 use crate::action::firewall::{Glance, Missing, Note};
 use crate::action::foreign::Foreign;
 use crate::action::name::{self, LIFTED, Name, ROOT, SPARE};
+use crate::action::reach::Narrowed;
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::Addr;
 use crate::ticket::{Entry, Set};
@@ -42,22 +45,21 @@ pub(in crate::action) struct Objects {
     sizes: Sizes,
     /// The sets that `ensure` was last told of.
     sets: BTreeSet<Set>,
-    /// Is there a rule for IPv6?
-    ipv6: bool,
-    /// The families with rules that hold back the throttled.
-    throttles: Vec<Family>,
+    narrowed: Narrowed,
+    /// The rules of each family; none of IPv6 if it cannot be guarded.
+    placed: [Option<Placed>; 2],
     foreign: Foreign,
 }
 
 impl Objects {
     /// Connects to the kernel; changes nothing.
-    pub(in crate::action) fn open(sizes: Sizes) -> Result<Self, Error> {
+    pub(in crate::action) fn open(sizes: Sizes, narrowed: Narrowed) -> Result<Self, Error> {
         Ok(Objects {
             ipset: Ipset::open()?,
             sizes,
             sets: BTreeSet::new(),
-            ipv6: rules::is_spoken(Family::V6),
-            throttles: Vec::new(),
+            narrowed,
+            placed: Family::BOTH.map(|_| Some(Placed::default())),
             foreign: Foreign::default(),
         })
     }
@@ -68,8 +70,8 @@ impl Objects {
             ipset: Ipset::open()?,
             sizes: self.sizes,
             sets: self.sets.clone(),
-            ipv6: self.ipv6,
-            throttles: self.throttles.clone(),
+            narrowed: self.narrowed.clone(),
+            placed: self.placed.clone(),
             foreign: self.foreign.clone(),
         })
     }
@@ -109,13 +111,8 @@ impl Objects {
         );
         self.foreign.are(foreign);
         self.ensure_list(&mut notes)?;
-        if rules::ensure(Family::V4, Rule::Drop)? {
-            notes.push(Note::Ruled { family: Family::V4 });
-        }
-        self.ensure_rule_v6(&mut notes);
-        if !self.is_lifted()? {
-            self.ensure_throttles(&mut notes);
-        }
+        self.ensure_rules(&mut notes)?;
+        self.leave_list()?;
         notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
         if self.is_lifted()? {
             notes.push(Note::Lifted);
@@ -213,24 +210,39 @@ impl Objects {
         Ok(())
     }
 
+    /// Takes those out of the list that have rules of their own by now.
+    fn leave_list(&mut self) -> Result<(), Error> {
+        let (list, narrow) = (self.list_of_members()?, self.narrow());
+        for name in narrow.into_iter().flat_map(|set| names_of([&set])) {
+            if self.foreign.at(&name).is_none() {
+                self.ipset.leave(list, &name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Are the drops out of force by [`Objects::lift`]?
     pub(in crate::action) fn is_lifted(&mut self) -> Result<bool, Error> {
         let header = self.ipset.header(LIFTED)?;
         let is_there = header.is_some_and(|header| header.is_list());
-        Ok(is_there && !self.ipset.members(LIFTED)?.is_empty())
+        Ok(is_there && self.members(ROOT)?.is_empty())
     }
 
-    /// Takes all drops out of force; sets, entries and the rules that drop stay.
+    fn members(&mut self, list: &str) -> Result<Vec<String>, Error> {
+        match self.ipset.members(list) {
+            Err(Error::Missing { .. }) => Ok(Vec::new()),
+            members => members,
+        }
+    }
+
+    /// Takes all drops out of force; sets, entries and the rule for the list stay.
     pub(in crate::action) fn lift(&mut self) -> Result<(), Error> {
         if !self.is_lifted()? {
             self.destroy_if_there(LIFTED)?; // left by a crash
             self.ipset.create_list(LIFTED)?;
             self.ipset.swap(ROOT, LIFTED)?;
         }
-        match self.sets.contains(&Set::Throttled) {
-            true => self.remove(&Rule::THROTTLES),
-            false => Ok(()),
-        }
+        self.ensure_rules(&mut Vec::new())
     }
 
     /// Puts the drops back in force.
@@ -240,9 +252,7 @@ impl Objects {
         }
         self.ipset.swap(ROOT, LIFTED)?;
         self.destroy_if_there(LIFTED)?;
-        let mut troubles = Vec::new();
-        self.ensure_throttles(&mut troubles); // `ensure` has said what is wrong
-        Ok(())
+        self.ensure_rules(&mut Vec::new()) // `ensure` has said what is wrong
     }
 
     /// The list that has the blocking sets for members now.
@@ -250,63 +260,95 @@ impl Objects {
         Ok(if self.is_lifted()? { LIFTED } else { ROOT })
     }
 
-    /// IPv4 stands without IPv6, so what is wrong here is a note and no error.
-    fn ensure_rule_v6(&mut self, notes: &mut Vec<Note>) {
+    /// Puts the rules in place that are wanted now. IPv4 stands without IPv6, so what is
+    /// wrong there is a note and no error.
+    fn ensure_rules(&mut self, notes: &mut Vec<Note>) -> Result<(), Error> {
+        let is_lifted = self.is_lifted()?;
+        if self.place(Family::V4, is_lifted, notes)? {
+            notes.push(Note::Ruled { family: Family::V4 });
+        }
         let allow = self.foreign.at(&Name::of(&Set::Allow, Family::V6));
         let ruled = match (rules::is_spoken(Family::V6), allow) {
             (true, Some(error)) => Err(error.to_string()),
-            (true, None) => {
-                rules::ensure(Family::V6, Rule::Drop).map_err(|error| error.to_string())
-            }
+            (true, None) => self
+                .place(Family::V6, is_lifted, notes)
+                .map_err(|error| error.to_string()),
             (false, _) => {
                 Err("this kernel does not speak it, so nothing comes that way".to_owned())
             }
         };
-        self.ipv6 = ruled.is_ok();
         match ruled {
             Ok(true) => notes.push(Note::Ruled { family: Family::V6 }),
             Ok(false) => {}
-            Err(reason) => notes.push(Note::NoIpv6 { reason }),
+            Err(reason) => {
+                self.placed[Family::V6 as usize] = None;
+                notes.push(Note::NoIpv6 { reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a family's rules in place. Bans stand without those that hold back, so what is
+    /// wrong with them is a note and no error. Says if what drops was missing.
+    fn place(
+        &mut self,
+        family: Family,
+        is_lifted: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<bool, Error> {
+        let wanted = match is_lifted {
+            true => vec![Rule::Drop],
+            false => self.wanted(family),
+        };
+        let known = names_of(&self.sets);
+        let is_stray = |set: &str| !is_lifted && is_stray(set, &known);
+        let placed = self.placed[family as usize].get_or_insert_default();
+        match rules::ensure(family, &wanted, placed, &is_stray) {
+            Err(error) if wanted.iter().any(Rule::is_throttle) => {
+                let bans: Vec<Rule> = wanted
+                    .into_iter()
+                    .filter(|rule| !rule.is_throttle())
+                    .collect();
+                let done = rules::ensure(family, &bans, placed, &is_stray)?;
+                let reason = error.to_string();
+                notes.push(Note::NoThrottle { family, reason });
+                Ok(done)
+            }
+            done => done,
         }
     }
 
-    /// Bans stand without them, so what is wrong here is a note and no error.
-    fn ensure_throttles(&mut self, notes: &mut Vec<Note>) {
-        self.throttles.clear();
-        if !self.sets.contains(&Set::Throttled) {
-            return;
+    /// The rules of a family while drops are in force.
+    fn wanted(&self, family: Family) -> Vec<Rule> {
+        let is_ours = |set: &Set| self.foreign.at(&Name::of(set, family)).is_none();
+        let mut rules = vec![Rule::Drop];
+        for set in self.narrow().iter().filter(|set| is_ours(set)) {
+            let name = Name::of(set, family);
+            rules.extend(Rule::narrow(&name, &self.narrowed.of(set)));
         }
-        for family in self.ruled().collect::<Vec<_>>() {
-            if self
-                .foreign
-                .at(&Name::of(&Set::Throttled, family))
-                .is_some()
-            {
-                continue;
-            }
-            let ruled = Rule::THROTTLES
-                .into_iter()
-                .try_for_each(|rule| rules::ensure(family, rule).map(drop));
-            match ruled {
-                Ok(()) => self.throttles.push(family),
-                Err(error) => {
-                    let reason = error.to_string();
-                    notes.push(Note::NoThrottle { family, reason });
-                }
-            }
+        if self.sets.contains(&Set::Throttled) && is_ours(&Set::Throttled) {
+            rules.extend(Rule::THROTTLES);
         }
+        rules
     }
 
     /// The families that have rules.
-    fn ruled(&self) -> impl Iterator<Item = Family> {
-        let ipv6 = self.ipv6;
-        let families = Family::BOTH.into_iter();
-        families.filter(move |family| *family == Family::V4 || ipv6)
+    fn ruled(&self) -> impl Iterator<Item = (Family, &Placed)> {
+        let placed = Family::BOTH.into_iter().zip(&self.placed);
+        placed.filter_map(|(family, placed)| Some((family, placed.as_ref()?)))
+    }
+
+    /// The sets whose drops are for some ports.
+    fn narrow(&self) -> Vec<Set> {
+        let is_narrow = |set: &&Set| !self.narrowed.of(set).is_everything();
+        self.sets.iter().filter(is_narrow).cloned().collect()
     }
 
     /// The kernel sets that belong into the list.
     fn blocking(&self) -> Vec<Name> {
-        let blocks = |set: &&Set| !matches!(set, Set::Allow | Set::Throttled);
+        let blocks = |set: &&Set| {
+            !matches!(set, Set::Allow | Set::Throttled) && self.narrowed.of(set).is_everything()
+        };
         let mut names = names_of(self.sets.iter().filter(blocks));
         names.retain(|name| self.foreign.at(name).is_none());
         names
@@ -349,20 +391,17 @@ impl Objects {
                 missing.push(Missing::Member { name });
             }
         }
-        for family in self.ruled() {
-            if !rules::is_present(family, Rule::Drop)? {
-                missing.push(Missing::Rule { family });
+        let known = names_of(&self.sets);
+        let mut is_changed = false;
+        for (family, placed) in self.ruled() {
+            match rules::check(family, placed, &|set| is_stray(set, &known))? {
+                Found::Whole => {}
+                Found::Changed => is_changed = true,
+                Found::Gone(rules) => missing.extend(gone(family, rules)),
             }
         }
-        if !self.is_lifted()? {
-            for family in self.throttles.iter().copied() {
-                for rule in Rule::THROTTLES {
-                    if !rules::is_present(family, rule)? {
-                        missing.push(Missing::Throttle { family });
-                        break;
-                    }
-                }
-            }
+        if is_changed && missing.is_empty() {
+            missing.push(Missing::Order);
         }
         Ok(missing)
     }
@@ -483,15 +522,18 @@ impl Objects {
     /// Takes the rules away, so nothing is blocked; sets and entries stay. This takes
     /// milliseconds whatever the number of bans.
     pub(in crate::action) fn remove_rules(&mut self) -> Result<(), Error> {
-        self.remove(&Rule::ALL)
+        self.placed = Family::BOTH.map(|_| Some(Placed::default()));
+        self.remove(&|_| true)
     }
 
-    fn remove(&self, rules: &[Rule]) -> Result<(), Error> {
+    /// Takes those rules away that look up such sets.
+    fn remove(&self, is_such: &dyn Fn(&str) -> bool) -> Result<(), Error> {
         let mut done = Ok(());
         for family in Family::BOTH {
-            // A program that is not there, or cannot match sets, never put a rule in place.
-            match rules::remove(family, rules) {
-                Ok(()) | Err(Error::NoProgram { .. } | Error::NoSetMatch { .. }) => {}
+            match rules::remove(family, is_such) {
+                // A program that is not there, or cannot match sets, never put a rule in place.
+                Err(Error::NoProgram { .. } | Error::NoSetMatch { .. }) | Ok(()) => {}
+                Err(Error::NoRawTable { .. }) => {}
                 Err(error) => done = Err(error),
             }
         }
@@ -526,6 +568,9 @@ impl Objects {
     pub(in crate::action) fn remove_strays(&mut self) -> Result<Vec<String>, Error> {
         let strays = self.strays()?;
         let list = self.list_of_members()?;
+        if !strays.is_empty() {
+            self.remove(&|set| strays.iter().any(|stray| stray == set))?;
+        }
         for name in &strays {
             self.ipset.leave(list, name)?;
             self.ipset.destroy(name)?;
@@ -556,6 +601,27 @@ impl Objects {
             other => other,
         }
     }
+}
+
+/// Is a set of ours none of these, as that of a jail that is gone?
+fn is_stray(set: &str, known: &[Name]) -> bool {
+    set != ROOT && !known.iter().any(|known| **known == *set)
+}
+
+/// What is missing where these rules are gone.
+fn gone(family: Family, rules: Vec<Rule>) -> Vec<Missing> {
+    let mut missing: Vec<Missing> = Vec::new();
+    for rule in rules {
+        let is_gone = match rule {
+            Rule::Drop => Missing::Rule { family },
+            Rule::Narrow { set, .. } => Missing::Narrow { set },
+            Rule::ThrottleDatagrams | Rule::ThrottleStreams => Missing::Throttle { family },
+        };
+        if !missing.contains(&is_gone) {
+            missing.push(is_gone);
+        }
+    }
+    missing
 }
 
 /// Can this set be used as it is? Larger is fine, and so are other buckets.

@@ -3,38 +3,41 @@
 //! They stand first in the raw table's PREROUTING: before connection tracking, so
 //! that a flood costs nothing, before Docker's forwarding, and out of the way of
 //! other tools' filter chains. A packet whose source is in the allow set is let be,
-//! another whose source is in the list `ringfence` is dropped. Of a source in the set
+//! another whose source is in the list `ringfence` is dropped. A jail with ports of its
+//! own is not in that list: rules of its own drop what goes there. Of a source in the set
 //! `ringfence-throttled` the signalling alone is held back, to a trickle: of datagrams
 //! one a second, since each can try a password; of streams, where one segment can
 //! carry many tries, as many bytes as few tries need. What comes too soon is dropped,
 //! and an honest phone sends it again.
 //!
-//! The rules are put in place by `iptables` and `ip6tables`, once: no program runs for
-//! a ban. Each is looked for first, so it never stands there twice. No shell is used,
-//! and programs are taken from the system's folders only.
+//! The rules of a family are looked at with `iptables -S`, and changed by one run of
+//! `iptables-restore`, which is one transaction: no packet sees fewer than before. No
+//! program runs for a ban. What iptables writes is not understood here but remembered:
+//! when we have put our rules in place we look how it shows them, and if it ever shows
+//! them otherwise, somebody has changed them.
 //!
 //! Absent: hosts without iptables; they get nftables' own sets.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fmt::Write;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::action::error::Error;
 use crate::action::family::Family;
 use crate::action::name::{Name, ROOT};
+use crate::action::program;
+use crate::action::reach::{Ports, Reach, Transport};
 use crate::ticket::Set;
-
-/// Where programs of the system are.
-const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/bin"];
 
 /// How long iptables waits for another iptables to finish, in seconds.
 const LOCK_SECS: &str = "10";
 
-/// Copies of a rule that we take away; somebody may have inserted it again by hand.
-const COPIES_MAX: usize = 16;
+/// Somebody who changes rules between our look and our change makes it fail: so often is
+/// it tried.
+const TRIES_MAX: usize = 3;
 
-/// What is kept of a program's words.
-const SAID_CHARS_MAX: usize = 300;
+/// How many ports iptables' `multiport` takes; a range is two.
+const MULTIPORT_MAX: usize = 15;
 
 /// Does the kernel route this family at all?
 pub(super) fn is_spoken(family: Family) -> bool {
@@ -45,10 +48,19 @@ pub(super) fn is_spoken(family: Family) -> bool {
 const SIGNALLING_PORTS: &str = "5060,5061";
 
 /// One rule of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// Whoever is in the list `ringfence` is dropped.
     Drop,
+    /// Whoever is in this set is dropped on some ports.
+    Narrow {
+        /// The kernel's name of the set.
+        set: String,
+        /// By which transport.
+        transport: Transport,
+        /// Where to.
+        ports: Vec<Ports>,
+    },
     /// SIP over UDP of the throttled is held back.
     ThrottleDatagrams,
     /// SIP over TCP and TLS of the throttled is held back.
@@ -56,154 +68,277 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// All that there are.
-    pub(super) const ALL: [Rule; 3] = [Rule::Drop, Rule::ThrottleDatagrams, Rule::ThrottleStreams];
-
     /// Those that hold back.
     pub(super) const THROTTLES: [Rule; 2] = [Rule::ThrottleDatagrams, Rule::ThrottleStreams];
 
-    /// Which packets, in iptables' words, after the allow set has let its own be.
-    fn matches(self, family: Family) -> Vec<String> {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+    /// Those that drop what is in a set of this reach, which is not everything.
+    pub(super) fn narrow(set: &Name, reach: &Reach) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (transport, ports) in reach.parts() {
+            for ports in chunks(ports) {
+                let set = set.to_string();
+                rules.push(Rule::Narrow {
+                    set,
+                    transport,
+                    ports,
+                });
+            }
+        }
+        rules
+    }
+
+    /// Does it hold back?
+    pub(super) fn is_throttle(&self) -> bool {
+        Rule::THROTTLES.contains(self)
+    }
+
+    /// The rule as one would write it behind `iptables -A PREROUTING`.
+    fn words(&self, family: Family) -> String {
         let limit = |protocol: &str, above: &str, burst: &str| {
             let set = Name::of(&Set::Throttled, family);
-            words(&format!(
-                "-m set --match-set {} src -p {protocol} -m multiport --dports {SIGNALLING_PORTS} \
+            format!(
+                "-m set ! --match-set {} src -m set --match-set {} src -p {protocol} -m multiport --dports {SIGNALLING_PORTS} \
                  -m hashlimit --hashlimit-above {above} --hashlimit-burst {burst} \
                  --hashlimit-mode srcip --hashlimit-name {ROOT}-{protocol}",
+                &*Name::of(&Set::Allow, family),
                 &*set
-            ))
+            )
         };
-        match self {
-            Rule::Drop => words(&format!("-m set --match-set {ROOT} src")),
+        let allow = Name::of(&Set::Allow, family);
+        let matches = match self {
+            Rule::Drop => format!(
+                "-m set ! --match-set {} src -m set --match-set {ROOT} src",
+                &*allow
+            ),
+            // What is looked up is counted, so the ports come first, and who is allowed is
+            // counted by the other rule.
+            Rule::Narrow {
+                set,
+                transport,
+                ports,
+            } => {
+                let word = transport.word();
+                let ports = match &**ports {
+                    [Ports::ALL] => String::new(),
+                    ports => {
+                        let texts: Vec<String> =
+                            ports.iter().map(|ports| ports.text(':')).collect();
+                        format!(" -m multiport --dports {}", texts.join(","))
+                    }
+                };
+                format!(
+                    "-p {word}{ports} -m set ! --match-set {} src ! --update-counters -m set --match-set {set} src",
+                    &*allow
+                )
+            }
             Rule::ThrottleDatagrams => limit("udp", "1/sec", "1"),
             Rule::ThrottleStreams => limit("tcp", "512b/s", "4kb"),
-        }
+        };
+        format!("{matches} -m comment --comment {ROOT} -j DROP")
     }
+}
+
+/// Ports in as many parts as `multiport` needs.
+fn chunks(ports: &[Ports]) -> Vec<Vec<Ports>> {
+    let cost = |ports: &Ports| if ports.first == ports.last { 1 } else { 2 };
+    let mut chunks: Vec<Vec<Ports>> = Vec::new();
+    let mut left = 0;
+    for ports in ports {
+        match chunks.last_mut() {
+            Some(chunk) if cost(ports) <= left => chunk.push(*ports),
+            _ => {
+                chunks.push(vec![*ports]);
+                left = MULTIPORT_MAX;
+            }
+        }
+        left -= cost(ports);
+    }
+    chunks
+}
+
+/// The rules of one family that we have put in place, each as iptables shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Placed(Vec<(Rule, String)>);
+
+impl Placed {
+    /// Which these are.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter().map(|(rule, _)| rule)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|(_, line)| line)
+    }
+
+    fn are(&self, rules: &[Rule]) -> bool {
+        self.rules().eq(rules)
+    }
+}
+
+/// What became of rules that were put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Each is as it was.
+    Whole,
+    /// These are gone.
+    Gone(Vec<Rule>),
+    /// Each is there, and others besides, or changed ones, or in another order.
+    Changed,
 }
 
 /// Is it where the system's programs are?
 pub(super) fn is_installed() -> bool {
-    find(program(Family::V4), &FOLDERS).is_some()
+    program::path(iptables(Family::V4)).is_some()
 }
 
 /// Which form of iptables this host has, as it says itself: ` (nf_tables)` or ` (legacy)`;
 /// none if it is too old to say, or not there. It is asked once.
 pub(super) fn form() -> Option<&'static str> {
     static FORM: OnceLock<Option<&'static str>> = OnceLock::new();
-    *FORM.get_or_init(ask_form)
+    *FORM.get_or_init(|| {
+        let said = program::run(iptables(Family::V4), &["--version"], "").ok()?;
+        let mut forms = [" (nf_tables)", " (legacy)"].into_iter();
+        forms.find(|form| said.output.contains(form))
+    })
 }
 
-fn ask_form() -> Option<&'static str> {
-    let path = find(program(Family::V4), &FOLDERS)?;
-    let output = Command::new(path).arg("--version").output().ok()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    [" (nf_tables)", " (legacy)"]
-        .into_iter()
-        .find(|form| said.contains(form))
-}
-
-/// Puts the rule in place; false if it was there already.
-pub(super) fn ensure(family: Family, rule: Rule) -> Result<bool, Error> {
-    if is_present(family, rule)? {
-        return Ok(false);
+/// Makes these our rules, in this order, and no others; `before` is what we had put there.
+/// Rules of the sets that `is_stray` are let be. Says if all that drops was missing.
+pub(super) fn ensure(
+    family: Family,
+    rules: &[Rule],
+    before: &mut Placed,
+    is_stray: &dyn Fn(&str) -> bool,
+) -> Result<bool, Error> {
+    let mut tries = 1..=TRIES_MAX;
+    loop {
+        let there = look(family, is_stray)?;
+        if before.are(rules) && there.iter().eq(before.lines()) {
+            return Ok(false);
+        }
+        let mut script = String::new();
+        for line in &there {
+            let _ok = writeln!(script, "-D {line}");
+        }
+        for (place, rule) in (1..).zip(rules) {
+            let _ok = writeln!(script, "-I PREROUTING {place} {}", rule.words(family));
+        }
+        let put = restore(family, &script);
+        if put.is_err() && tries.next().is_some_and(|tries| tries < TRIES_MAX) {
+            continue;
+        }
+        put?;
+        let shown = look(family, is_stray)?;
+        *before = Placed(rules.iter().cloned().zip(shown).collect());
+        let is_drop = |line: &String| line.contains(&format!("--match-set {ROOT} src"));
+        return Ok(!there.iter().any(is_drop));
     }
-    run(family, &["-I", "PREROUTING", "1"], rule).map_err(|refusal| refusal.error)?;
-    Ok(true)
 }
 
-/// Is the rule there?
-pub(super) fn is_present(family: Family, rule: Rule) -> Result<bool, Error> {
-    match run(family, &["-C", "PREROUTING"], rule) {
-        Ok(()) => Ok(true),
-        Err(refusal) if refusal.is_absence => Ok(false),
-        Err(refusal) => Err(refusal.error),
-    }
+/// Are the rules that we have put in place still there?
+pub(super) fn check(
+    family: Family,
+    placed: &Placed,
+    is_stray: &dyn Fn(&str) -> bool,
+) -> Result<Found, Error> {
+    let there = look(family, is_stray)?;
+    let is_gone = |(_, line): &&(Rule, String)| !there.contains(line);
+    let gone: Vec<Rule> = placed
+        .0
+        .iter()
+        .filter(is_gone)
+        .map(|(rule, _)| rule.clone())
+        .collect();
+    Ok(if !gone.is_empty() {
+        Found::Gone(gone)
+    } else if there.iter().eq(placed.lines()) {
+        Found::Whole
+    } else {
+        Found::Changed
+    })
 }
 
-/// Takes these rules away, as often as they are there.
-pub(super) fn remove(family: Family, rules: &[Rule]) -> Result<(), Error> {
+/// Takes all rules of ours away, whoever has put them there; but for those of sets that
+/// are not `is_mine`.
+pub(super) fn remove(family: Family, is_mine: &dyn Fn(&str) -> bool) -> Result<(), Error> {
     if !is_spoken(family) {
         return Ok(());
     }
-    for rule in rules {
-        for _ in 0..COPIES_MAX {
-            match run(family, &["-D", "PREROUTING"], *rule) {
-                Ok(()) => {}
-                Err(refusal) if refusal.is_absence => break,
-                Err(refusal) => return Err(refusal.error),
-            }
+    let mut script = String::new();
+    for line in look(family, &|set| !is_mine(set))? {
+        let _ok = writeln!(script, "-D {line}");
+    }
+    match script.is_empty() {
+        true => Ok(()),
+        false => restore(family, &script),
+    }
+}
+
+/// Our rules as iptables writes them behind `-A`, but for those of sets that are let be.
+fn look(family: Family, is_let_be: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+    let program = iptables(family);
+    let arguments = ["-w", LOCK_SECS, "-t", "raw", "-S", "PREROUTING"];
+    let ended = run(program, &arguments, "")?;
+    if !ended.success {
+        let command = format!("{program} {}", arguments.join(" "));
+        return Err(explain(family, command, &ended.said));
+    }
+    let ours = ended.output.lines().filter_map(|line| {
+        let line = line.strip_prefix("-A ")?;
+        let set = set_of(line)?;
+        (!is_let_be(set)).then(|| line.to_owned())
+    });
+    Ok(ours.collect())
+}
+
+/// The set that a rule of ours looks up beside the allow set; none if it is not ours.
+fn set_of(line: &str) -> Option<&str> {
+    let is_ours = ["--comment ringfence ", "--comment \"ringfence\" "]
+        .iter()
+        .any(|words| line.contains(words));
+    let sets = line.split("--match-set ").skip(1);
+    let set = sets.filter_map(|rest| rest.split(' ').next()).last()?;
+    (is_ours && crate::action::name::is_ours(set)).then_some(set)
+}
+
+/// Changes the raw table, in one transaction.
+fn restore(family: Family, script: &str) -> Result<(), Error> {
+    let program = match family {
+        Family::V4 => "iptables-restore",
+        Family::V6 => "ip6tables-restore",
+    };
+    let arguments = ["-w", LOCK_SECS, "--noflush"];
+    let ended = run(program, &arguments, &format!("*raw\n{script}COMMIT\n"))?;
+    match ended.success {
+        true => Ok(()),
+        false => {
+            let commands = script.trim_end().replace('\n', "; ");
+            let command = format!("{program} {} (*raw; {commands})", arguments.join(" "));
+            Err(explain(family, command, &ended.said))
         }
     }
-    Ok(())
 }
 
-/// What iptables said instead of doing it.
-#[derive(Debug)]
-struct Refusal {
-    error: Error,
-    /// Is it only that the rule, its table or its set is not there?
-    is_absence: bool,
-}
-
-fn program(family: Family) -> &'static str {
+fn iptables(family: Family) -> &'static str {
     match family {
         Family::V4 => "iptables",
         Family::V6 => "ip6tables",
     }
 }
 
-/// Runs iptables with `verb` and the rule behind it.
-fn run(family: Family, verb: &[&str], rule: Rule) -> Result<(), Refusal> {
-    let program = program(family);
-    let Some(path) = find(program, &FOLDERS) else {
-        return Err(Refusal {
-            error: Error::NoProgram { program },
-            is_absence: false,
-        });
-    };
-    let allow = Name::of(&Set::Allow, family);
-    let mut arguments = vec!["-w", LOCK_SECS, "-t", "raw"];
-    arguments.extend(verb);
-    arguments.extend(["-m", "set", "!", "--match-set", &allow, "src"]);
-    let matches = rule.matches(family);
-    arguments.extend(matches.iter().map(String::as_str));
-    arguments.extend(["-m", "comment", "--comment", ROOT, "-j", "DROP"]);
-    // Its messages are read, so they must not be translated.
-    let output = Command::new(&path)
-        .args(&arguments)
-        .env("LC_ALL", "C")
-        .output();
-    let said = match output {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    let command = format!("{program} {}", arguments.join(" "));
-    Err(explain(family, command, &said))
+fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<program::Ended, Error> {
+    match program::run(program, arguments, input) {
+        Err(Error::NoTool { .. }) => Err(Error::NoProgram { program }),
+        ended => ended,
+    }
 }
 
-/// The first of `folders` that has the program.
-fn find(program: &str, folders: &[&str]) -> Option<PathBuf> {
-    folders
-        .iter()
-        .map(|folder| Path::new(folder).join(program))
-        .find(|path| path.is_file())
-}
-
-/// Makes a sentence of what iptables printed. Its exit codes do not tell "there is no
-/// such rule" from what went wrong, so its words must.
-fn explain(family: Family, command: String, said: &str) -> Refusal {
-    let program = program(family);
-    let said: String = said.trim().chars().take(SAID_CHARS_MAX).collect();
+/// Makes a sentence of what iptables printed, since its exit codes say little.
+fn explain(family: Family, command: String, said: &str) -> Error {
+    let program = iptables(family);
+    let said = said.to_owned();
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let is_absence = has(&[
-        "does a matching rule exist",
-        "doesn't exist",
-        "No chain/target/match",
-        "table `raw'",
-    ]);
-    let error = if has(&["Can't open socket to ipset"]) {
+    if has(&["Can't open socket to ipset"]) {
         Error::Permission {
             doing: format!("let {program} look up sets"),
             capability: "CAP_NET_RAW",
@@ -225,10 +360,23 @@ fn explain(family: Family, command: String, said: &str) -> Refusal {
         }
     } else if has(&["xt_set", "match `set'", "Extension set", "No chain/target"]) {
         Error::NoSetMatch { program, said }
+    } else if let Some(what) = missing_match(&said) {
+        Error::NoMatch {
+            program,
+            what,
+            said,
+        }
     } else {
         Error::Rule { command, said }
-    };
-    Refusal { error, is_absence }
+    }
+}
+
+/// The match that iptables or its kernel lacks, if it says so.
+fn missing_match(said: &str) -> Option<String> {
+    let behind = |words: &str| said.split_once(words).map(|(_, rest)| rest);
+    let rest = behind("load match `").or_else(|| behind("Extension "))?;
+    let end = rest.find(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))?;
+    rest.get(..end).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -237,71 +385,99 @@ mod tests {
 
     #[test]
     fn words_of_iptables_become_advice() {
-        for (said, advice, is_absence) in [
+        for (said, advice) in [
             (
                 "iptables v1.8.9 (nf_tables): Can't open socket to ipset.\n\n",
                 "CAP_NET_RAW",
-                false,
             ),
             (
                 "getsockopt failed strangely: Operation not permitted\n",
                 "CAP_NET_ADMIN",
-                false,
             ),
             (
                 "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n",
                 "CAP_NET_ADMIN",
-                false,
             ),
             (
                 "iptables v1.8.7 (legacy): can't initialize iptables table `raw': Table does not exist (do you need to insmod?)",
                 "modprobe iptable_raw",
-                true,
             ),
             (
                 "iptables v1.8.9 (nf_tables): Kernel module xt_set is not loaded in.\n",
                 "modprobe xt_set",
-                false,
             ),
             (
                 "iptables v1.8.9 (legacy): Couldn't load match `set':No such file or directory",
                 "modprobe xt_set",
-                false,
             ),
             (
                 "iptables: No chain/target/match by that name.\n",
                 "modprobe xt_set",
-                true,
             ),
             (
                 "iptables v1.8.9 (nf_tables): Set ringfence-allow doesn't exist.\n\nTry `iptables -h'",
                 "Set ringfence-allow doesn't exist",
-                true,
+            ),
+            (
+                "iptables-restore v1.8.9 (nf_tables): Couldn't load match `multiport':No such file or directory",
+                "modprobe xt_multiport",
+            ),
+            (
+                "Warning: Extension u32 revision 0 not supported, missing kernel module?\niptables-restore: line 3 failed",
+                "modprobe xt_u32",
             ),
             (
                 "iptables: Bad rule (does a matching rule exist in that chain?).\n",
                 "Bad rule",
-                true,
             ),
             (
                 "Another app is currently holding the xtables lock.",
                 "holding the xtables lock",
-                false,
             ),
         ] {
-            let refusal = explain(Family::V4, "iptables …".to_owned(), said);
-            let sentence = refusal.error.to_string();
+            let error = explain(Family::V4, "iptables …".to_owned(), said);
+            let sentence = error.to_string();
             assert!(sentence.contains(advice), "{said} -> {sentence}");
-            assert_eq!(refusal.is_absence, is_absence, "{said}");
         }
     }
 
     #[test]
-    fn programs_are_found_in_the_systems_folders_only() {
-        assert_eq!(find("no-such-program", &FOLDERS), None);
-        let missing = Error::NoProgram {
-            program: "iptables",
-        };
-        assert!(missing.to_string().contains("install iptables"));
+    fn ports_are_written_as_iptables_takes_them() {
+        let ports = |first, last| Ports { first, last };
+        let mut many: Vec<Ports> = (0..16).map(|n| ports(100 + 2 * n, 100 + 2 * n)).collect();
+        many.push(ports(5060, 5061));
+        let reach = Reach::only(&[Transport::Tcp], &many)
+            .and(Reach::only(&[Transport::Udp], &[Ports::ALL]));
+        let set = Name::of(&Set::Jail("x".into()), Family::V4);
+        let shown: String = Rule::narrow(&set, &reach)
+            .iter()
+            .map(|rule| rule.words(Family::V4) + "\n")
+            .collect();
+        expect_test::expect![[r#"
+            -p tcp -m multiport --dports 100,102,104,106,108,110,112,114,116,118,120,122,124,126,128 -m set ! --match-set ringfence-allow src ! --update-counters -m set --match-set ringfence-x src -m comment --comment ringfence -j DROP
+            -p tcp -m multiport --dports 130,5060:5061 -m set ! --match-set ringfence-allow src ! --update-counters -m set --match-set ringfence-x src -m comment --comment ringfence -j DROP
+            -p udp -m set ! --match-set ringfence-allow src ! --update-counters -m set --match-set ringfence-x src -m comment --comment ringfence -j DROP
+        "#]].assert_eq(&shown);
+    }
+
+    #[test]
+    fn rules_of_ours_are_told_from_others() {
+        for (line, set) in [
+            (
+                "PREROUTING -m set ! --match-set ringfence-allow src -m set --match-set ringfence src -m comment --comment ringfence -j DROP",
+                Some("ringfence"),
+            ),
+            (
+                "PREROUTING -p tcp -m set ! --match-set ringfence-allow src -m set --match-set ringfence-sshd src -m multiport --dports 22 -m comment --comment \"ringfence\" -j DROP",
+                Some("ringfence-sshd"),
+            ),
+            (
+                "PREROUTING -m set --match-set ringfence src -m comment --comment mine -j LOG",
+                None,
+            ),
+            ("PREROUTING -m comment --comment ringfence -j ACCEPT", None),
+        ] {
+            assert_eq!(set_of(line), set, "{line}");
+        }
     }
 }

@@ -430,7 +430,7 @@ impl Steps<'_> {
     fn make_rule(&mut self, rule: &Rule) {
         let place = match rule.fate {
             Fate::Accept => 0,
-            Fate::Drop | Fate::Throttle(_) => FLAG_APPEND,
+            Fate::Drop(_) | Fate::Throttle(_) => FLAG_APPEND,
         };
         let kind = Command::NewRule.kind();
         self.0

@@ -2,7 +2,8 @@
 //!
 //! What holds after [`Objects::ensure`]: each set has its kernel sets for single addresses
 //! (and for the prefix that an IPv6 offender is banned by), and the chain has one rule for
-//! each kernel set of ours in the table, those of the allow set first. Prefixes of another
+//! each kernel set of ours in the table (for each part of its ports, if the jail has some of
+//! its own), those of the allow set first. Prefixes of another
 //! length get their set when the first is banned.
 //!
 //! **Lifted** drops leave all rules alone: one that lets every packet pass stands before
@@ -15,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::order::{changes, handles_of, rules_of};
+use super::order::{changes, handles_of, rules_of, rules_there};
 use super::rule::{Fate, Found, Protocol, Rule, Seen, meter};
 use super::{
     CHAIN, Chain, Command, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code,
@@ -26,6 +27,7 @@ use crate::action::family::{Family, Kept};
 use crate::action::firewall::{Glance, Missing, Note};
 use crate::action::foreign::Foreign;
 use crate::action::name::{self, Name};
+use crate::action::reach::{Narrowed, Reach};
 use crate::action::{BATCH_MAX, Sizes, has_timeouts};
 use crate::addr::{Addr, V6_OFFENDER_PREFIX};
 use crate::ticket::{Entry, Set};
@@ -37,6 +39,7 @@ pub(in crate::action) struct Objects {
     sizes: Sizes,
     /// The sets that `ensure` was last told of.
     sets: BTreeSet<Set>,
+    narrowed: Narrowed,
     foreign: Foreign,
 }
 
@@ -81,15 +84,6 @@ impl Present {
         found.map(|found| found.handle)
     }
 
-    /// The rules for all our sets, with or without those that hold back.
-    fn wanted(&self, throttles: bool) -> Vec<Rule> {
-        let rules_of = |set: &Header| Some(rules_of(&set.name, set.family()?));
-        let rules = self.sets.iter().filter_map(rules_of).flatten();
-        rules
-            .filter(|rule| throttles || !matches!(rule.fate, Fate::Throttle(_)))
-            .collect()
-    }
-
     /// Is there a rule for each of these?
     fn has_all<'a>(&self, mut rules: impl Iterator<Item = &'a Rule>) -> bool {
         self.awake && rules.all(|rule| self.rules.iter().any(|found| rule.is(&found.seen)))
@@ -98,11 +92,12 @@ impl Present {
 
 impl Objects {
     /// Connects to the kernel; changes nothing.
-    pub(in crate::action) fn open(sizes: Sizes) -> Result<Self, Error> {
+    pub(in crate::action) fn open(sizes: Sizes, narrowed: Narrowed) -> Result<Self, Error> {
         Ok(Objects {
             nftables: Nftables::open()?,
             sizes,
             sets: BTreeSet::new(),
+            narrowed,
             foreign: Foreign::default(),
         })
     }
@@ -113,6 +108,7 @@ impl Objects {
             nftables: Nftables::open()?,
             sizes: self.sizes,
             sets: self.sets.clone(),
+            narrowed: self.narrowed.clone(),
             foreign: self.foreign.clone(),
         })
     }
@@ -145,8 +141,8 @@ impl Objects {
                 self.carry_back(name)?; // left by a crash
             }
         }
-        for (name, shape) in self.small(&present) {
-            self.enlarge(&name, shape, &mut notes)?;
+        for (name, shape, reach) in self.small(&present) {
+            notes.push(self.enlarge(&name, shape, &reach)?);
         }
         notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
         if present.lifted().is_some() {
@@ -181,7 +177,7 @@ impl Objects {
     }
 
     fn ensure_rules(&mut self, present: &Present, notes: &mut Vec<Note>) -> Result<(), Error> {
-        let wanted = present.wanted(false);
+        let wanted = self.rules(present, false);
         // Those that hold back are not looked at here.
         let is_throttle = |found: &Found| {
             matches!(
@@ -197,7 +193,7 @@ impl Objects {
         let changes = changes(&wanted, &found);
         for family in Family::BOTH {
             let mut made = changes.make.iter();
-            if made.any(|rule| rule.family == family && rule.fate == Fate::Drop) {
+            if made.any(|rule| rule.family == family && matches!(rule.fate, Fate::Drop(_))) {
                 notes.push(Note::Ruled { family });
             }
         }
@@ -222,11 +218,30 @@ impl Objects {
                 .filter(|meter| !is_foreign && !present.meters.contains(meter));
             steps.extend(missing.map(|meter| Step::MakeMeter(meter, family)));
         }
-        let wanted = present.wanted(true).into_iter();
+        let wanted = self.rules(present, true).into_iter();
         let throttles = wanted.filter(|rule| matches!(rule.fate, Fate::Throttle(_)));
         let missing = throttles.filter(|rule| !present.has_all(std::iter::once(rule)));
         steps.extend(missing.map(Step::MakeRule));
         self.carry_out(&steps).map_err(too_old)
+    }
+
+    /// The rules for all our sets, with or without those that hold back. A set that no jail
+    /// has keeps what it has.
+    fn rules(&self, present: &Present, throttles: bool) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for header in &present.sets {
+            let Some(family) = header.family() else {
+                continue;
+            };
+            let base = name::parts(&header.name).0;
+            let is_of = |set: &&Set| base == &*Name::in_nftables(set, family, family.bits());
+            rules.extend(match self.sets.iter().find(is_of) {
+                Some(set) => rules_of(&header.name, family, &self.narrowed.of(set)),
+                None => rules_there(&header.name, family, &present.rules),
+            });
+        }
+        rules.retain(|rule| throttles || !matches!(rule.fate, Fate::Throttle(_)));
+        rules
     }
 
     /// Does these, in transactions of a bounded size.
@@ -334,7 +349,7 @@ impl Objects {
     }
 
     /// The kernel sets of our sets that have less than their size, and how they must be.
-    fn small(&self, present: &Present) -> Vec<(Name, Shape)> {
+    fn small(&self, present: &Present) -> Vec<(Name, Shape, Reach)> {
         let mut small = Vec::new();
         for set in &self.sets {
             for family in Family::BOTH {
@@ -343,7 +358,7 @@ impl Objects {
                     let name = Name::in_nftables(set, family, length);
                     let header = present.set(&name);
                     if header.is_some_and(|header| !is_large_enough(header, &shape)) {
-                        small.push((name, shape));
+                        small.push((name, shape, self.narrowed.of(set)));
                     }
                 }
             }
@@ -352,24 +367,23 @@ impl Objects {
     }
 
     /// Gives a set its size, which is more than it has.
-    fn enlarge(&mut self, name: &Name, shape: Shape, notes: &mut Vec<Note>) -> Result<(), Error> {
+    fn enlarge(&mut self, name: &Name, shape: Shape, reach: &Reach) -> Result<Note, Error> {
         let present = self.look()?;
         let spare = name.spare();
         // From here on either is looked up.
-        self.change(name, &make_set(&spare, shape))?;
+        self.change(name, &make_set(&spare, shape, reach))?;
         let entries = self.carry(name, &spare, shape)?;
         let rules = handles_of(name, &present.rules).into_iter();
         let mut steps: Vec<Step> = rules.map(Step::RemoveRule).collect();
         steps.push(Step::RemoveSet(name.to_string()));
-        steps.extend(make_set(name, shape));
+        steps.extend(make_set(name, shape, reach));
         self.change(name, &steps)?;
         self.carry_back(&spare)?;
-        notes.push(Note::Enlarged {
+        Ok(Note::Enlarged {
             name: name.to_string(),
             maxelem: shape.size,
             entries,
-        });
-        Ok(())
+        })
     }
 
     /// Ends the enlarging of a set whose copy is there.
@@ -449,11 +463,21 @@ impl Objects {
                 _ => {}
             }
         }
-        let rules = present.wanted(self.sets.contains(&Set::Throttled));
+        let rules = self.rules(&present, self.sets.contains(&Set::Throttled));
         for family in Family::BOTH {
             let of_family = rules.iter().filter(|rule| rule.family == family);
-            if !(present.chain && present.has_all(of_family)) {
+            let (narrow, wide): (Vec<_>, Vec<_>) =
+                of_family.partition(|rule| matches!(rule.fate, Fate::Drop(Some(_))));
+            if !(present.chain && present.has_all(wide.into_iter())) {
                 missing.push(Missing::Rule { family });
+            }
+            for rule in narrow {
+                let set = rule.set.clone();
+                if !(missing.contains(&Missing::Narrow { set: set.clone() })
+                    || present.has_all(std::iter::once(rule)))
+                {
+                    missing.push(Missing::Narrow { set });
+                }
             }
         }
         if missing.is_empty() && !changes(&rules, &present.rules).remove.is_empty() {
@@ -687,7 +711,8 @@ impl Objects {
             return Ok(());
         }
         let shape = self.shape(target.set, target.family);
-        self.change(&name, &make_set(&name, shape))
+        let reach = self.narrowed.of(target.set);
+        self.change(&name, &make_set(&name, shape, &reach))
     }
 
     /// Takes entries out, those that are there.
@@ -873,8 +898,8 @@ fn take_out(steps: &mut Steps<'_>, name: &str, entries: &[(usize, Entry)]) {
 }
 
 /// What makes a set and its rules.
-fn make_set(name: &str, shape: Shape) -> Vec<Step> {
-    let rules = rules_of(name, shape.family).into_iter();
+fn make_set(name: &str, shape: Shape, reach: &Reach) -> Vec<Step> {
+    let rules = rules_of(name, shape.family, reach).into_iter();
     std::iter::once(Step::MakeSet(name.to_owned(), shape))
         .chain(rules.map(Step::MakeRule))
         .collect()

@@ -1,13 +1,15 @@
 //! Which rules our chain must have, and what is to be done if it has others.
 //!
-//! The sets that are there decide: each has its rule, the throttled their two. What
+//! The sets that are there decide: each has its rule, or one for each part of its ports,
+//! the throttled their two. What
 //! accepts stands before what drops. If the rules that were found are some of these,
 //! the missing ones are added; if anything else is among them, all are made anew and
 //! then the old ones go, so no packet ever sees fewer.
 
-use super::rule::{Fate, Found, Protocol, Rule, Seen};
+use super::rule::{Fate, Found, Part, Protocol, Rule, Seen};
 use crate::action::family::Family;
 use crate::action::name::{self, Name};
+use crate::action::reach::Reach;
 use crate::ticket::Set;
 
 /// What is to be done to the chain.
@@ -19,16 +21,24 @@ pub(super) struct Changes {
     pub(super) remove: Vec<u64>,
 }
 
-/// The rules for a kernel set of ours.
-pub(super) fn rules_of(set: &str, family: Family) -> Vec<Rule> {
+/// The rules for a kernel set of ours, whose drops have this reach.
+pub(super) fn rules_of(set: &str, family: Family, reach: &Reach) -> Vec<Rule> {
     let (base, length, _) = name::parts(set);
     let is = |set| base == &*Name::in_nftables(set, family, family.bits());
     let fates = if is(&Set::Allow) {
         vec![Fate::Accept]
     } else if is(&Set::Throttled) {
         Protocol::BOTH.map(Fate::Throttle).to_vec()
+    } else if reach.is_everything() {
+        vec![Fate::Drop(None)]
     } else {
-        vec![Fate::Drop]
+        let parts = reach.parts().flat_map(|(transport, ports)| {
+            ports.iter().map(move |ports| Part {
+                transport,
+                ports: *ports,
+            })
+        });
+        parts.map(|part| Fate::Drop(Some(part))).collect()
     };
     let rule = |fate| Rule {
         set: set.to_owned(),
@@ -75,6 +85,24 @@ fn is_in_order(wanted: &[Rule], found: &[&Found]) -> bool {
     true
 }
 
+/// The rules that look up this set, whoever has made it; if there are none, one that drops.
+pub(super) fn rules_there(set: &str, family: Family, found: &[Found]) -> Vec<Rule> {
+    let mut rules = rules_of(set, family, &Reach::EVERYTHING);
+    let is_drop = |found: &Found| match &found.seen {
+        Seen::Rule { set: other, fate } if other == set => Some(*fate),
+        _ => None,
+    };
+    let fates: Vec<Fate> = found.iter().filter_map(is_drop).collect();
+    if let (Some(rule), false) = (rules.pop(), fates.is_empty()) {
+        let with = |fate| Rule {
+            fate,
+            ..rule.clone()
+        };
+        return fates.into_iter().map(with).collect();
+    }
+    rules_of(set, family, &Reach::EVERYTHING)
+}
+
 /// The numbers of the rules that look this set up.
 pub(super) fn handles_of(set: &str, found: &[Found]) -> Vec<u64> {
     let is_of =
@@ -96,8 +124,8 @@ mod tests {
         let seen = |letter| {
             let (set, fate) = match letter {
                 'a' => ("ringfence-allow", Fate::Accept),
-                'x' => ("ringfence-x", Fate::Drop),
-                'y' => ("ringfence-y", Fate::Drop),
+                'x' => ("ringfence-x", Fate::Drop(None)),
+                'y' => ("ringfence-y", Fate::Drop(None)),
                 'l' => return Seen::Lifted,
                 _ => return Seen::Other,
             };
@@ -119,7 +147,7 @@ mod tests {
         let sets = ["ringfence-allow", "ringfence-x", "ringfence-y"];
         let wanted: Vec<Rule> = sets
             .iter()
-            .flat_map(|set| rules_of(set, Family::V4))
+            .flat_map(|set| rules_of(set, Family::V4, &Reach::EVERYTHING))
             .collect();
         for (there, make, remove) in [
             ("axy", "", &[][..]),

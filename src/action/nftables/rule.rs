@@ -2,7 +2,9 @@
 //!
 //! nft would write `ip saddr & 255.255.255.0 @ringfence-asterisk/24 drop`; of single
 //! addresses the mask is left out. A rule is read back by the set that it looks up and by
-//! what it does.
+//! what it does. Where a jail has ports of its own there is a rule for each [`Part`] of them,
+//! which looks at the port first, since a look-up counts: `tcp dport 22 ip saddr
+//! @ringfence-sshd drop`.
 //!
 //! The set of the throttled has two: what comes too often from one source to SIP's ports
 //! is dropped, datagrams by their number and streams by their bytes. How much each source
@@ -13,6 +15,7 @@
 use super::{DATA_VALUE, LIST_ELEMENT, put_u32};
 use crate::action::family::Family;
 use crate::action::netlink::{Attribute, Attributes, Request};
+use crate::action::reach::{Ports, Transport};
 
 /// `NFTA_RULE_TABLE`.
 pub(super) const TABLE: u16 = 1;
@@ -98,9 +101,75 @@ const LIFTED_COMMENT: &str = "ringfence: all drops are lifted";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Accept,
-    Drop,
+    /// Dropped, if it is of this part; without one in any case.
+    Drop(Option<Part>),
     /// Dropped if its source sends too much of this to SIP's ports.
     Throttle(Protocol),
+}
+
+/// Packets that go to these ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) transport: Transport,
+    pub(super) ports: Ports,
+}
+
+impl Part {
+    fn write(self, list: &mut Request) {
+        put_meta(list, META_L4PROTO);
+        put_compare(list, COMPARE_EQUAL, &[self.transport.number()]);
+        if self.ports == Ports::ALL {
+            return;
+        }
+        let Ports { first, last } = self.ports;
+        put_payload(list, TRANSPORT_HEADER, 2, 2);
+        if first == last {
+            put_compare(list, COMPARE_EQUAL, &first.to_be_bytes());
+        } else {
+            put_compare(list, COMPARE_AT_LEAST, &first.to_be_bytes());
+            put_compare(list, COMPARE_AT_MOST, &last.to_be_bytes());
+        }
+    }
+
+    /// What is compared in these expressions, if they are as we write them.
+    fn read(expressions: &[Attributes<'_>]) -> Option<Part> {
+        let (meta, more) = expressions.split_first()?;
+        let (protocol, more) = more.split_first()?;
+        let key = of(*meta, "meta")?.get(attr::META_KEY)?.be32()?;
+        let (how, number) = read_compare(*protocol)?;
+        let mut transports = Transport::ALL.into_iter();
+        let transport = transports.find(|one| number == [one.number()])?;
+        let ports = match more {
+            [] => Ports::ALL,
+            [payload, more @ ..] => {
+                let payload = of(*payload, "payload")?;
+                let number = |kind| payload.get(kind).and_then(Attribute::be32);
+                let place = [
+                    attr::PAYLOAD_BASE,
+                    attr::PAYLOAD_OFFSET,
+                    attr::PAYLOAD_BYTES,
+                ];
+                if place.map(number) != [Some(TRANSPORT_HEADER), Some(2), Some(2)] {
+                    return None;
+                }
+                let mut compared = Vec::new();
+                for compare in more {
+                    let (how, value) = read_compare(*compare)?;
+                    compared.push((how, u16::from_be_bytes(value.try_into().ok()?)));
+                }
+                match compared[..] {
+                    [(COMPARE_EQUAL, port)] => Ports {
+                        first: port,
+                        last: port,
+                    },
+                    [(COMPARE_AT_LEAST, first), (COMPARE_AT_MOST, last)] => Ports { first, last },
+                    _ => return None,
+                }
+            }
+        };
+        let is_it = (key, how) == (META_L4PROTO, COMPARE_EQUAL);
+        is_it.then_some(Part { transport, ports })
+    }
 }
 
 /// What carries SIP.
@@ -177,6 +246,9 @@ impl Rule {
         request.put_text(TABLE, super::TABLE);
         request.put_text(CHAIN, super::CHAIN);
         request.nest(EXPRESSIONS, |list| {
+            if let Fate::Drop(Some(part)) = self.fate {
+                part.write(list);
+            }
             self.write_source(list);
             put(list, "lookup", |lookup| {
                 lookup.put_text(attr::LOOKUP_SET, &self.set);
@@ -277,7 +349,7 @@ pub(super) fn read(reply: Attributes<'_>) -> Found {
 fn read_expressions(reply: Attributes<'_>) -> Seen {
     let list = reply.get(EXPRESSIONS).map(Attribute::nested);
     let (mut set, mut fate, mut others) = (None, None, false);
-    let (mut is_narrowed, mut meter) = (false, None);
+    let (mut before, mut is_narrowed, mut meter) = (Vec::new(), false, None);
     for expression in list.into_iter().flatten() {
         let expression = expression.nested();
         let data = expression_data(expression);
@@ -291,16 +363,34 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
             (Some("dynset"), Some(data)) => {
                 meter = data.get(attr::DYNSET_SET).and_then(Attribute::text);
             }
-            (Some("meta" | "cmp" | "payload" | "bitwise"), _) => is_narrowed |= set.is_some(),
+            (Some("meta" | "cmp" | "payload" | "bitwise"), _) => match set {
+                Some(_) => is_narrowed = true,
+                None => before.push(expression),
+            },
             _ => others = true,
         }
     }
-    if let (Some(set), Some(meter_name), Some(Fate::Drop)) = (set, meter, fate) {
+    if let (Some(set), Some(meter_name), Some(Fate::Drop(_))) = (set, meter, fate) {
         let protocol = Protocol::BOTH.into_iter();
         let mut protocol = protocol.filter(|protocol| self::meter(set, *protocol) == meter_name);
         fate = protocol.next().map(Fate::Throttle);
     }
     others |= is_narrowed != meter.is_some();
+    // What is asked before the source is looked at.
+    let is_source = |one: &Attributes<'_>| {
+        let meta = of(*one, "meta").and_then(|meta| meta.get(attr::META_KEY)?.be32());
+        meta == Some(META_NFPROTO)
+    };
+    let asked = before.iter().position(is_source).unwrap_or(0);
+    let asked = before.get(..asked).unwrap_or_default();
+    match (&mut fate, asked) {
+        (_, []) => {}
+        (Some(Fate::Drop(part)), asked) => {
+            *part = Part::read(asked);
+            others |= part.is_none();
+        }
+        _ => others = true,
+    }
     match (set, fate) {
         (Some(set), Some(fate)) if !others => {
             let set = set.to_owned();
@@ -309,6 +399,19 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
         (None, Some(Fate::Accept)) if !others && is_bare(reply) => Seen::Lifted,
         _ => Seen::Other,
     }
+}
+
+/// The attributes of an expression, if it is called so.
+fn of<'a>(expression: Attributes<'a>, name: &str) -> Option<Attributes<'a>> {
+    expression_data(expression).filter(|_| expression_name(expression) == Some(name))
+}
+
+/// How a comparison is made, and with what.
+fn read_compare(expression: Attributes<'_>) -> Option<(u32, &[u8])> {
+    let compare = of(expression, "cmp")?;
+    let how = compare.get(attr::COMPARE_HOW)?.be32()?;
+    let data = compare.get(attr::COMPARE_DATA)?.nested();
+    Some((how, data.get(DATA_VALUE)?.value))
 }
 
 /// Has the rule one expression only?
@@ -322,7 +425,7 @@ fn read_fate(immediate: Attributes<'_>) -> Option<Fate> {
     let verdict = data.get(attr::DATA_VERDICT)?.nested();
     match verdict.get(attr::VERDICT_CODE)?.be32()? {
         ACCEPT => Some(Fate::Accept),
-        DROP => Some(Fate::Drop),
+        DROP => Some(Fate::Drop(None)),
         _ => None,
     }
 }
@@ -334,7 +437,7 @@ fn put_fate(list: &mut Request, fate: Fate) {
             data.nest(attr::DATA_VERDICT, |verdict| {
                 let code = match fate {
                     Fate::Accept => ACCEPT,
-                    Fate::Drop | Fate::Throttle(_) => DROP,
+                    Fate::Drop(_) | Fate::Throttle(_) => DROP,
                 };
                 put_u32(verdict, attr::VERDICT_CODE, code);
             });

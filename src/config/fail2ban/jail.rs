@@ -36,6 +36,9 @@ pub(super) struct RawJail {
     pub(super) filter: Option<Options>,
     /// Keys that fail2ban does not know, of the filter and of the jail.
     pub(super) extra: Options,
+    /// `port` and `protocol`, which mean something to jails of ours only.
+    pub(super) port: Result<Option<Value>, ConfigError>,
+    pub(super) protocol: Result<Option<Value>, ConfigError>,
     pub(super) actions: Vec<RawAction>,
     /// What is odd in the files of its filter and actions, but does no harm.
     pub(super) warnings: Vec<ConfigError>,
@@ -108,6 +111,8 @@ pub(super) fn read(
     Ok(RawJail {
         name: name.to_owned(),
         origin: origin.clone(),
+        port: scope.get("port"),
+        protocol: scope.get("protocol"),
         actions,
         warnings,
         filter: filter.map(|filter| filter.combined(&[])).transpose()?,

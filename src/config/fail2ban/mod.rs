@@ -35,7 +35,7 @@ pub use crate::jail::formula::{ExprError, Formula, Number};
 pub use pyvalue::PyValue;
 pub use roots::{EMBEDDED_NAME, EmbeddedFiles, FILE_BYTES_MAX, Root, Roots};
 pub use stream::stream;
-pub use text::{ActionText, FilterText, Globals, IgnoreCache, JailText, LogPath, UseDns};
+pub use text::{ActionText, FilterText, Globals, IgnoreCache, JailText, LogPath, UseDns, Written};
 
 /// The release of fail2ban whose place we take; `%(fail2ban_version)s` in the files.
 pub const FAIL2BAN_VERSION: &str = "1.1.1";

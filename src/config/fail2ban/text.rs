@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Increment;
+use crate::config::error::ConfigError;
 use crate::time::BanTime;
 
 /// One jail, everything in it read but its patterns and commands.
@@ -49,12 +50,25 @@ pub struct JailText {
     pub ignorecache: Option<IgnoreCache>,
     /// How bans grow.
     pub bantime_increment: Increment,
+    /// Its `port`. To fail2ban that is a variable like any other, and so it may be broken.
+    pub port: Result<Option<Written>, ConfigError>,
+    /// Its `protocol`, likewise.
+    pub protocol: Result<Option<Written>, ConfigError>,
     /// What happens in a ban.
     pub actions: Vec<ActionText>,
     /// Without a log file, is the jail left out in silence?
     pub skip_if_nologs: bool,
     /// Without a log file, is the journal followed instead?
     pub systemd_if_nologs: bool,
+}
+
+/// A text, and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// As it is when its references are followed.
+    pub text: String,
+    /// The file and the line.
+    pub origin: (PathBuf, u32),
 }
 
 /// What a filter looks for. Patterns are expanded; `<HOST>` and `<F-…>` are still tags.

@@ -13,7 +13,7 @@ use super::jail::{RawAction, RawJail};
 use super::options;
 use super::template::{self, Scalar};
 use super::timespan;
-use super::{ActionText, FilterText, IgnoreCache, Increment, JailText, LogPath, UseDns};
+use super::{ActionText, FilterText, IgnoreCache, Increment, JailText, LogPath, UseDns, Written};
 use crate::config::error::{ConfigError, ConfigErrorKind, Origin, quoted};
 use crate::config::ini::{Options, Value};
 use crate::jail::formula::{self, ExprError, Formula};
@@ -61,6 +61,8 @@ pub(super) fn filter(
         settings: Vec::new(),
         filter: Some(values.clone()),
         extra: extra.clone(),
+        port: Ok(None),
+        protocol: Ok(None),
         actions: Vec::new(),
         warnings: Vec::new(),
     };
@@ -72,6 +74,13 @@ pub(super) fn filter(
     match typer.errors.into_iter().find(|error| !error.is_warning()) {
         Some(error) => Err(error),
         None => Ok(filter),
+    }
+}
+
+fn written(value: Value) -> Written {
+    Written {
+        text: value.text,
+        origin: (value.origin.path.to_path_buf(), value.origin.line),
     }
 }
 
@@ -106,6 +115,8 @@ impl Typer<'_> {
                 .filter(|command| !command.is_empty()),
             ignorecache: self.ignore_cache(),
             bantime_increment: self.increment(),
+            port: raw.port.clone().map(|port| port.map(written)),
+            protocol: raw.protocol.clone().map(|protocol| protocol.map(written)),
             actions: self.actions(),
             skip_if_nologs: self.extra_bool("skip_if_nologs", false),
             systemd_if_nologs: self.extra_bool("systemd_if_nologs", true),
