@@ -10,6 +10,7 @@ use clap::Args;
 use super::ask::ask;
 use super::reason::reason;
 use super::{Common, Output};
+use crate::config::PORTS_OF_ACTIONS;
 use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
 
@@ -206,7 +207,7 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
 /// Where bans are in force, if that is not everywhere.
 fn ports(ports: &str) -> String {
     match ports {
-        "all ports" | "as its actions say" => String::new(),
+        "all ports" | PORTS_OF_ACTIONS => String::new(),
         ports => format!(" ({ports})"),
     }
 }

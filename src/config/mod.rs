@@ -61,6 +61,9 @@ const OUR_ACTIONS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Where bans are in force that fail2ban's actions lay on, for people.
+pub const PORTS_OF_ACTIONS: &str = "as its actions say";
+
 /// Where fail2ban writes its log unless it is told otherwise.
 const LOG_TARGET: &str = "/var/log/fail2ban.log";
 
@@ -142,7 +145,7 @@ impl Config {
         let mut jails = self.jails.iter();
         let found = jails.find(|known| *known.rules.name == *jail);
         match found {
-            Some(jail) if !jail.stock.is_empty() => "as its actions say".to_owned(),
+            Some(jail) if !jail.stock.is_empty() => PORTS_OF_ACTIONS.to_owned(),
             Some(jail) => jail.reach.to_string(),
             None => Reach::EVERYTHING.to_string(), // an operator's
         }
