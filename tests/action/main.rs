@@ -546,14 +546,15 @@ namespaced! {
         let asked = ["192.0.2.7", "192.0.2.8", "192.0.2.9", "198.51.100.1", "2001:db8:1::/64", "2001:db8:2::/64"].map(addr);
         // Nobody tracks anything yet.
         assert_eq!(conntrack.opened(&asked, ours).unwrap(), []);
-        for tables in ["iptables", "ip6tables"] {
-            run(&format!("{tables} -A INPUT -m conntrack --ctstate NEW -j ACCEPT"));
-        }
         for own in ["192.0.2.0/24", "198.51.100.0/24"] {
             run(&format!("ip route add local {own} dev lo"));
         }
         for own in ["2001:db8::1", "2001:db8:1::5"] {
             run(&format!("ip address add {own}/128 dev lo nodad"));
+        }
+        settle("2001:db8::1", &["2001:db8:1::5"]);
+        for tables in ["iptables", "ip6tables"] {
+            run(&format!("{tables} -A INPUT -m conntrack --ctstate NEW -j ACCEPT"));
         }
         flow("198.51.100.1:5060", "192.0.2.7:5060", true); // our trunk
         flow("192.0.2.8:5060", "198.51.100.1:5060", true); // who came to us
