@@ -865,12 +865,7 @@ fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
     }
 }
 
-fn jails(
-    engine: &Engine,
-    clock: &Clock,
-    layouts: &Layouts,
-    config: &Config,
-) -> Vec<JailShown> {
+fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts, config: &Config) -> Vec<JailShown> {
     let shown = engine.jails().map(|jail| {
         let name = &jail.rules.name;
         let latest = latest(engine.ledger().of_jail(name));
