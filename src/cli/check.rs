@@ -1,8 +1,9 @@
 //! `ringfence check`: can the configuration be used, and what is wrong with it?
 //!
-//! With `--fail2ban DIR` it is a tree of fail2ban's that is checked, and with `-d`
-//! printed as `fail2ban-client -d` prints it: the commands that it comes to. With `-t`
-//! the answer is that of `fail2ban-client -t`.
+//! It is read as `run` reads it, with the same `-c DIR`: what is said here of a jail is what
+//! would become of it there. Two answers are fail2ban's own instead, about the tree alone:
+//! `-t` is that of `fail2ban-client -t`, and `-d` prints the commands that the tree comes to,
+//! as `fail2ban-client -d` does.
 //!
 //! What is unwise in a pattern ([`crate::filter::lint`]) is said as a warning and
 //! changes no exit code.
@@ -13,23 +14,22 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Common, Output, TestFailed, print};
-use crate::config::{self, Checked, JailFinding};
+use crate::config::{self, Checked, JailFinding, Location, Purpose, fail2ban};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Check this tree of fail2ban's (such as /etc/fail2ban) instead of our own settings
-    #[arg(long, value_name = "DIR")]
+    /// Check the jails of this tree of fail2ban's, too (such as /etc/fail2ban)
+    #[arg(short = 'c', long, value_name = "DIR")]
     fail2ban: Option<PathBuf>,
-    /// Print the tree as the commands that it comes to, as `fail2ban-client -d` does
-    #[arg(
-        short = 'd',
-        long = "dump",
-        requires = "fail2ban",
-        conflicts_with = "json"
-    )]
+    /// Check it for `run --dry-run`: actions do not matter
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the tree, or our own jails, as the commands that it comes to, as
+    /// `fail2ban-client -d` does
+    #[arg(short = 'd', long = "dump", conflicts_with_all = ["json", "dry_run"])]
     dump: bool,
-    /// Only say whether the configuration can be used, as `fail2ban-client -t` does: by
-    /// its words and its exit code (255 if not)
+    /// Only say whether the configuration, or the tree alone, can be used, as
+    /// `fail2ban-client -t` does: by its words and its exit code (255 if not)
     #[arg(short = 't', long = "test", conflicts_with_all = ["json", "dump"])]
     test: bool,
     #[command(flatten)]
@@ -51,8 +51,16 @@ struct Unwise {
     place: String,
     pattern: String,
     sentence: String,
-    /// A line that blames the wrong address, and that address.
-    forged: Option<(String, &'static str)>,
+    /// A line that blames the wrong address.
+    forged: Option<Forged>,
+}
+
+/// A line that an attacker can have written.
+#[derive(Serialize)]
+struct Forged {
+    line: String,
+    /// Who is banned for it.
+    blamed: &'static str,
 }
 
 /// fail2ban's word for a configuration that can be used.
@@ -60,9 +68,18 @@ const TESTED: &str = "OK: configuration test is successful\n";
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
     let mut checked = match &arguments.fail2ban {
-        Some(tree) if arguments.dump => return dump(tree.clone()),
-        Some(tree) => config::check_tree(tree.clone()),
-        None => config::check(&common.config_dir)?,
+        _ if arguments.dump => return dump(common, arguments),
+        Some(tree) if arguments.test => config::test_tree(tree.clone()),
+        tree => config::check(
+            &Location {
+                folder: common.config_dir.clone(),
+                tree: tree.clone(),
+            },
+            match arguments.dry_run {
+                true => Purpose::Judge,
+                false => Purpose::Ban,
+            },
+        )?,
     };
     if arguments.test {
         let without_log = std::mem::take(&mut checked.without_log);
@@ -91,11 +108,10 @@ fn unwise(found: JailFinding) -> Unwise {
         filter: found.filter,
         place: found.finding.place,
         sentence: found.finding.fault.to_string(),
-        forged: found
-            .finding
-            .fault
-            .forged()
-            .map(|forged| (forged.line.clone(), forged.blamed)),
+        forged: found.finding.fault.forged().map(|forged| Forged {
+            line: forged.line.clone(),
+            blamed: forged.blamed,
+        }),
         pattern: found.finding.pattern,
     }
 }
@@ -126,9 +142,12 @@ fn test(checked: &Checked) -> anyhow::Result<()> {
     Err(TestFailed.into())
 }
 
-fn dump(tree: PathBuf) -> anyhow::Result<()> {
-    let loaded = config::fail2ban::load(&config::fail2ban::Roots::dir(tree));
-    for command in config::fail2ban::stream(&loaded) {
+fn dump(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = match &arguments.fail2ban {
+        Some(tree) => fail2ban::load(&fail2ban::Roots::dir(tree)),
+        None => config::our_texts(&common.config_dir),
+    };
+    for command in fail2ban::stream(&loaded) {
         print(&format!("{command}\n"))?;
     }
     let errors: Vec<String> = loaded

@@ -1,12 +1,11 @@
 //! Checking a configuration: what is wrong in it, and what is unwise.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::fail2ban::{self, JailText, PyValue};
-use super::jail::{Reader, filter_text, is_idle};
+use super::jail::{filter_text, is_idle};
 use super::native::SettingsError;
-use super::{Config, Location, Purpose, feed_settings, roots, stock, tree_roots};
-use crate::action::stock::Layout;
+use super::{Config, Location, Purpose, feed_settings, roots, tree_roots};
 use crate::filter::lint::{self, Finding};
 use crate::filter::{FilterText, SightingText};
 
@@ -51,9 +50,9 @@ impl std::fmt::Display for JailFinding {
     }
 }
 
-/// Which jails of a fail2ban tree can be read and compiled and keep their bans where no other
-/// does, what is wrong with others, and what is unwise. Their actions do not matter.
-pub fn check_tree(tree: PathBuf) -> Checked {
+/// What `fail2ban-client -t` answers of a tree: which jails fail2ban could run, as far as it
+/// is asked (an action is a text to it), and what is wrong with others; and what is unwise.
+pub fn test_tree(tree: PathBuf) -> Checked {
     let loaded = fail2ban::load(&tree_roots(tree));
     let wrong = loaded.errors.iter().filter(|error| !error.is_warning());
     let mut checked = Checked {
@@ -61,43 +60,36 @@ pub fn check_tree(tree: PathBuf) -> Checked {
         without_log: without_log(&loaded),
         ..Checked::default()
     };
-    let mut places = stock::Places::default();
     for text in &loaded.jails {
-        let recognised = text
-            .actions
-            .iter()
-            .filter_map(|action| stock::recognise(action).ok());
-        let layouts: Vec<Layout> = recognised.flat_map(|stock| stock.layouts).collect();
-        if let Err(error) = places.take(&text.name, &layouts) {
-            checked.problems.push(problem(text, &error));
-            continue;
-        }
-        let (is_tree, purpose) = (true, Purpose::Judge);
-        let reader = Reader { is_tree, purpose };
-        if let Err(error) = reader.jail(text, &mut Vec::new()) {
-            checked.problems.push(problem(text, &error));
-            continue;
-        }
-        checked.jails.push(text.name.clone());
         if is_idle(text) {
+            checked.jails.push(text.name.clone());
             continue;
         }
-        let patterns = FilterText {
-            sightings: SightingText::default(), // fail2ban does not look at them
-            ..filter_text(&text.filter_text)
-        };
-        // Whatever cannot be compiled stands among the problems.
-        if let Ok(findings) = lint::lint(&patterns) {
-            checked.add(text, findings);
+        match lint::lint(&without_sightings(filter_text(&text.filter_text))) {
+            Ok(findings) => {
+                checked.jails.push(text.name.clone());
+                checked.add(text, findings);
+            }
+            Err(error) => {
+                let (path, line) = &text.origin;
+                checked.problems.push(format!(
+                    "{}:{line}: jail {}: filter {}: {error}",
+                    path.display(),
+                    text.name,
+                    text.filter
+                ));
+            }
         }
     }
     checked
 }
 
-/// What is wrong with a jail, and where it is.
-fn problem(text: &JailText, what: &str) -> String {
-    let (path, line) = &text.origin;
-    format!("{}:{line}: jail {}: {what}", path.display(), text.name)
+/// A filter as fail2ban reads it: our own keys mean nothing to it.
+fn without_sightings(patterns: FilterText) -> FilterText {
+    FilterText {
+        sightings: SightingText::default(),
+        ..patterns
+    }
 }
 
 impl Checked {
@@ -118,13 +110,10 @@ impl Checked {
     }
 }
 
-/// The jails of our own configuration, and what is wrong or unwise in them.
-pub fn check(folder: &Path) -> Result<Checked, SettingsError> {
-    let location = Location {
-        folder: folder.to_owned(),
-        tree: None,
-    };
-    let config = Config::load(&location, Purpose::Ban)?;
+/// The jails that would run for this purpose, our own and a tree's, what is wrong with
+/// others, and what is unwise.
+pub fn check(location: &Location, purpose: Purpose) -> Result<Checked, SettingsError> {
+    let config = Config::load(location, purpose)?;
     let mut checked = Checked {
         jails: config
             .jails
@@ -137,13 +126,16 @@ pub fn check(folder: &Path) -> Result<Checked, SettingsError> {
     if let Err(error) = feed_settings(&config.settings) {
         checked.problems.push(error);
     }
-    let tree = config.settings.fail2ban_tree.map(tree_roots);
-    for roots in [Some(roots(folder)), tree].iter().flatten() {
+    let tree = location.tree.clone().or(config.settings.fail2ban_tree);
+    let ours = roots(&location.folder);
+    for roots in [Some(ours), tree.map(tree_roots)].iter().flatten() {
         for text in &fail2ban::load(roots).jails {
-            // Whatever cannot be compiled stands among the problems.
-            if let Ok(findings) = lint::lint(&filter_text(&text.filter_text)) {
-                checked.add(text, findings);
-            }
+            let patterns = filter_text(&text.filter_text);
+            let findings = lint::lint(&patterns);
+            // A tree's filter may mean something else by our keys, and runs without them.
+            // Whatever cannot be compiled then stands among the problems.
+            let findings = findings.or_else(|_| lint::lint(&without_sightings(patterns)));
+            checked.add(text, findings.unwrap_or_default());
         }
     }
     Ok(checked)

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::action::{Reach, Reaches};
 use crate::feed;
 use crate::filter::{Filter, FilterText, Names};
-pub use check::{Checked, JailFinding, check, check_tree};
+pub use check::{Checked, JailFinding, check, test_tree};
 pub use database::Database;
 pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Globals, Root, Roots};
@@ -293,6 +293,11 @@ pub fn feed_settings(settings: &Settings) -> Result<feed::Settings, String> {
         reconcile: apiban.reconcile,
         laboratory,
     })
+}
+
+/// Our own jails, as fail2ban's reader understands them: for `check -d`.
+pub fn our_texts(folder: &Path) -> fail2ban::Loaded {
+    fail2ban::load(&roots(folder))
 }
 
 /// Is there a filter of this name among ours that are built in?

@@ -94,13 +94,17 @@ impl Program {
         let mut check = Command::new(&self.path);
         check.args(["check", "--json", "--config-dir"]);
         check.arg(&options.location.folder);
+        if let Some(tree) = &options.location.tree {
+            check.arg("--fail2ban").arg(tree);
+        }
+        if options.dry_run {
+            check.arg("--dry-run");
+        }
         // Problems that one has to live with are no reason; a jail that is lost is one.
         let (answer, _) = said(&mut check).map_err(refuse)?;
         let checked: Checked = serde_json::from_str(&answer).map_err(|_| refuse(brief(&answer)))?;
         let is_lost = |jail: &&String| !checked.jails.contains(jail);
-        if options.location.tree.is_none()
-            && let Some(jail) = jails.iter().find(is_lost)
-        {
+        if let Some(jail) = jails.iter().find(is_lost) {
             let problems = checked.problems.join("; ");
             return Err(refuse(format!("jail {jail} could not run: {problems}")));
         }
@@ -210,6 +214,31 @@ mod tests {
             assert!(refusal.contains(why), "{refusal}");
             assert!(refusal.contains("the one that runs goes on"), "{refusal}");
         }
+        // It is asked about the tree and the purpose with which this one was started.
+        let options = Options {
+            location: Location {
+                tree: Some("/tree".into()),
+                ..options.location
+            },
+            dry_run: true,
+            ..options
+        };
+        let asked = format!(
+            r#"#!/bin/sh
+            [ "$1" = check ] || {{ echo "ringfence 9.9.9"; exit; }}
+            case "$*" in
+                *"--config-dir {} --fail2ban /tree --dry-run") echo '{{"jails":["kamailio"],"problems":[]}}' ;;
+                *) echo '{{"jails":[],"problems":["asked: '"$*"'"]}}' ;;
+            esac"#,
+            folder.path().display()
+        );
+        put(&path, &asked);
+        let successor = program.successor(&options, &jails).unwrap();
+        assert_eq!(successor.unwrap().version, "ringfence 9.9.9");
+        put(&path, &answers(r#""sshd""#, 1));
+        let refusal = program.successor(&options, &jails).unwrap().unwrap_err();
+        assert!(refusal.contains("jail kamailio could not run"), "{refusal}");
+
         fs::remove_file(&path).unwrap();
         assert_eq!(program.successor(&options, &jails), None);
     }
