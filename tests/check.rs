@@ -110,7 +110,10 @@ fn what_run_demands_of_a_jail_is_checked() {
         ("", None),
         ("action = note\n", Some("action note (")),
         ("action =\n", Some("it has no action, and bans nobody")),
-        ("logencoding = klingon\n", Some("this encoding is not known")),
+        (
+            "logencoding = klingon\n",
+            Some("this encoding is not known"),
+        ),
         ("logtimezone = UTC+99\n", Some("logtimezone: ")),
         (
             "ignorecommand = /bin/ask <nobody>\n",
