@@ -73,7 +73,7 @@ namespaced! {
         may_send_from("198.51.100.0/24");
         may_send_from("2001:db8:bad::/48");
         let (server, server6) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0").unwrap());
-        for addr in ["198.51.100.1", "2001:db8:bad:1::5"] {
+        for addr in ["198.51.100.1", "198.51.100.2", "2001:db8:bad:1::5"] {
             lab.fail(addr, 3);
             lab.wait_for_ban(addr);
         }
@@ -84,12 +84,16 @@ namespaced! {
             });
             counts == [1, 1]
                 && !reaches("198.51.100.1", &server)
+                && !reaches("198.51.100.2", &server)
                 && !reaches("198.51.100.98", &server)
                 && reaches("198.51.100.99", &server)
                 && !reaches("2001:db8:bad:1::5", &server6)
         };
         assert!(is_whole(), "{}", lab.log());
-        let damages: [&[&str]; 7] = [
+        let damages: [&[&str]; 9] = [
+            // One of both is looked for itself, the other is missed by the number.
+            &["ipset del ringfence-kamailio 198.51.100.1"],
+            &["ipset del ringfence-kamailio 198.51.100.2"],
             &["iptables -t raw -D PREROUTING 1"],
             &["ip6tables -t raw -D PREROUTING 1"],
             &["ipset flush ringfence-kamailio"],
@@ -177,17 +181,20 @@ namespaced! {
         may_send_from("198.51.100.0/24");
         may_send_from("2001:db8:bad::/48");
         let (server, server6) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("[::1]:0").unwrap());
-        for addr in ["198.51.100.1", "198.51.100.96/30", "2001:db8:bad:1::/64"] {
+        for addr in ["198.51.100.1", "198.51.100.2", "198.51.100.96/30", "2001:db8:bad:1::/64"] {
             lab.says(0, &["ban", addr]);
         }
         let is_whole = || {
             !reaches("198.51.100.1", &server)
+                && !reaches("198.51.100.2", &server)
                 && !reaches("198.51.100.98", &server)
                 && reaches("198.51.100.99", &server)
                 && !reaches("2001:db8:bad:1::5", &server6)
         };
         assert!(is_whole(), "{}", lab.log());
         for damage in [
+            "nft delete element inet ringfence ringfence-operator { 198.51.100.1 }",
+            "nft delete element inet ringfence ringfence-operator { 198.51.100.2 }",
             "nft flush table inet ringfence",
             "nft flush set inet ringfence ringfence-operator",
             "nft delete table inet ringfence",

@@ -300,6 +300,13 @@ impl Firewall {
         of_any_kind!(&mut self.objects, kind => kind.holds(set, addr))
     }
 
+    /// How many entries the set has, both families. The kernel walks through all of them.
+    /// None if the number says nothing of what should be there: the set is full, foreign
+    /// or gone.
+    pub fn count(&mut self, set: &Set) -> Result<Option<usize>, Error> {
+        of_any_kind!(&mut self.objects, kind => kind.count(set))
+    }
+
     /// Takes every entry out of the set.
     pub fn flush(&mut self, set: &Set) -> Result<(), Error> {
         of_any_kind!(&mut self.objects, kind => kind.flush(set))

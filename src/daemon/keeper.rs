@@ -3,7 +3,7 @@
 //! Others flush it, rebuild it, empty our sets. He hears of it from the kernel where that
 //! tells (nf_tables), and looks for himself twice a second, which costs some microseconds:
 //! do our rules still refer to the sets, and does each set still hold its witnesses, addresses
-//! that must be in it? If not, he waits until it has been quiet for a moment, since whoever
+//! that must be in it, and as many entries as it should (`counts`)? If not, he waits until it has been quiet for a moment, since whoever
 //! rebuilds a firewall does it in many steps, and puts back what is missing: objects first,
 //! then in bulk, from the ledger, what sets have lost. Nothing that is not ours is touched.
 //!
@@ -14,7 +14,10 @@
 //! firewall has been left alone for a while, and tries again. **A pause** is the operator's:
 //! every drop is lifted until its time is over, and nothing else changes.
 //!
-//! Lock order: the keeper's own, then what the stock actions share, then the judge's. Whoever holds the judge's only rings.
+//! Lock order: the keeper's own, then what the stock actions share, then the judge's. Whoever
+//! holds the judge's only rings.
+
+mod counts;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, error, info, warn};
+
+use counts::Counts;
 
 use super::bus::{self, Judge};
 use super::stock;
@@ -172,6 +177,9 @@ struct Post {
     /// How it looked when all was well; none if that must be seen first.
     glance: Option<Glance>,
     witnesses: HashMap<Set, Witnesses>,
+    counts: Counts,
+    /// Sets that have lost entries, by their number.
+    short: BTreeSet<Set>,
     repairs: u64,
     /// When he repaired lately.
     lately: VecDeque<Instant>,
@@ -204,6 +212,8 @@ impl Keeper {
             stand: paused_until.map_or(Stand::Laid, Stand::Paused),
             glance: None,
             witnesses: HashMap::new(),
+            counts: Counts::default(),
+            short: BTreeSet::new(),
             repairs: 0,
             lately: VecDeque::new(),
             fight: None,
@@ -473,7 +483,14 @@ impl Post {
             Some(_) => return true,
             None => {}
         }
-        now.is_none() || now != self.glance || !doubtful.is_empty() || !self.lost().is_empty()
+        let sets = self.all_sets();
+        let short = self.counts.short(&sets, &mut self.firewall, &self.judge);
+        self.short.extend(short);
+        now.is_none()
+            || now != self.glance
+            || !doubtful.is_empty()
+            || !self.short.is_empty()
+            || !self.lost().is_empty()
     }
 
     /// The sets of whose witnesses one is not there.
@@ -544,6 +561,7 @@ impl Post {
             }
         };
         lost.extend(doubtful.iter().cloned());
+        lost.extend(std::mem::take(&mut self.short));
         let stock = self.stock.lacking(&self.judge).unwrap_or_else(|error| {
             warn!(%error, "what jails' actions made cannot be looked at");
             stock::Lacking::default()

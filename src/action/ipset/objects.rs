@@ -435,6 +435,19 @@ impl Objects {
         Ok(())
     }
 
+    /// How many entries the set has, both families; none if it is full, foreign or gone.
+    pub(in crate::action) fn count(&mut self, set: &Set) -> Result<Option<usize>, Error> {
+        let mut count = 0;
+        for name in names_of([set]) {
+            let is_ours = self.foreign.at(&name).is_none();
+            match self.ipset.header(&name)?.filter(|_| is_ours) {
+                Some(header) if header.entries < header.maxelem => count += header.entries as usize,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(count))
+    }
+
     /// Puts entries in, or renews their time-outs; `refused` is told whom it did not take.
     pub(in crate::action) fn add(
         &mut self,

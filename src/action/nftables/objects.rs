@@ -597,6 +597,30 @@ impl Objects {
         Ok(())
     }
 
+    /// How many entries the set has, both families; none if it is full, foreign or gone.
+    /// nf_tables itself does not say, so they are read.
+    pub(in crate::action) fn count(&mut self, set: &Set) -> Result<Option<usize>, Error> {
+        let (mut count, there) = (0, self.nftables.sets()?);
+        for family in Family::BOTH {
+            let lengths = lengths_in(&there, set, family);
+            if lengths.is_empty() {
+                return Ok(None);
+            }
+            for length in lengths {
+                let name = Name::in_nftables(set, family, length);
+                let mut entries = 0;
+                self.nftables.each(&name, length, &mut |_| entries += 1)?;
+                let header = there.iter().find(|header| header.name == *name);
+                let is_full = header.is_none_or(|header| entries >= header.size);
+                if is_full || self.foreign.at(&name).is_some() {
+                    return Ok(None);
+                }
+                count += entries as usize;
+            }
+        }
+        Ok(Some(count))
+    }
+
     /// How many entries the set can hold; `None` if it is not there.
     pub(in crate::action) fn capacity(
         &mut self,
