@@ -5,6 +5,7 @@
 //! that mean the same packets are therefore equal. Nothing here resolves names.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -18,7 +19,7 @@ const V4_NETWORK_PREFIX: u8 = 24;
 const V6_NETWORK_PREFIX: u8 = 48;
 
 /// One host, or one prefix, in canonical form.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Addr(IpNet);
 
 impl Addr {
@@ -109,6 +110,21 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
     (0x2000..0x4000).contains(&segments[0])
         && !(segments[0] == 0x2001 && segments[1] == 0xdb8)
         && !(segments[0] == 0x3fff && segments[1] < 0x1000)
+}
+
+/// As few bytes as tell addresses apart: tables of very many of them are what a start and a
+/// flood spend their time on.
+impl Hash for Addr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let length = self.prefix_len();
+        match self.ip() {
+            IpAddr::V4(v4) => state.write_u64(u64::from(v4.to_bits()) << 8 | u64::from(length)),
+            IpAddr::V6(v6) => {
+                state.write_u128(v6.to_bits());
+                state.write_u8(length);
+            }
+        }
+    }
 }
 
 impl fmt::Display for Addr {

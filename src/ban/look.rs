@@ -80,7 +80,7 @@ fn select(path: &Path, sql: &str, addrs: &[Addr]) -> Result<Vec<Written>, StoreE
 fn written(row: &Row<'_>, addr: Addr) -> rusqlite::Result<Written> {
     let (jail, since, secs, count): (String, f64, f64, u32) =
         (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-    let data = json(row.get_ref(4)?);
+    let data: Value = json(row.get_ref(4)?);
     Ok(Written {
         jail: jail.into(),
         addr,

@@ -8,13 +8,15 @@
 //!
 //! The store decides nothing. It is used by one thread.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub use super::open::{StoreError, Trouble};
@@ -25,7 +27,7 @@ use crate::ticket::{Ban, FormTries, Group, JailName, KeptStanding, KeptTries, Re
 use crate::time::{BanTime, Time};
 
 /// Rows of the past that are loaded: as many addresses as the engine remembers.
-const HISTORY_MAX: u32 = 32_768;
+const HISTORY_MAX: usize = 32_768;
 
 /// Offenders whose tries are loaded: as many as one jail's window holds.
 const TRIES_MAX: u32 = 65_536;
@@ -272,9 +274,11 @@ impl Store {
         (|| {
             // A file of fail2ban's that cannot be written has none of our tables.
             let ours = open::has_table(&self.connection, "ringfence_facts")?;
+            let mut names = Names::default();
+            let (bans, history) = load_bans(&self.connection, &mut names, now)?;
             let kept = Kept {
-                bans: load_bans(&self.connection, now)?,
-                history: load_history(&self.connection)?,
+                bans,
+                history,
                 foreign: logs::load(&self.connection)?,
                 ..Kept::default()
             };
@@ -283,7 +287,7 @@ impl Store {
             }
             Ok(Kept {
                 places: load_places(&self.connection)?,
-                tries: load_tries(&self.connection)?,
+                tries: load_tries(&self.connection, &mut names)?,
                 standings: standings::load(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
                 ..kept
@@ -481,21 +485,42 @@ fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Re
 pub(super) fn sound<T>(
     rows: impl Iterator<Item = rusqlite::Result<Option<T>>>,
 ) -> rusqlite::Result<Vec<T>> {
-    let sound = rows.filter_map(|row| match row {
-        Err(error) if error.sqlite_error_code().is_none() => None,
-        row => row.transpose(),
-    });
-    sound.collect()
+    rows.filter_map(|row| if_sound(row).transpose()).collect()
 }
 
-fn load_tries(connection: &Connection) -> rusqlite::Result<Vec<KeptTries>> {
+fn if_sound<T>(row: rusqlite::Result<Option<T>>) -> rusqlite::Result<Option<T>> {
+    match row {
+        Err(error) if error.sqlite_error_code().is_none() => Ok(None),
+        row => row,
+    }
+}
+
+/// The names of jails, each of which is kept once: there are few of them and many rows.
+#[derive(Default)]
+struct Names(BTreeSet<JailName>);
+
+impl Names {
+    fn get(&mut self, text: &str) -> JailName {
+        if let Some(name) = self.0.get(text) {
+            return name.clone();
+        }
+        let name = JailName::from(text);
+        self.0.insert(name.clone());
+        name
+    }
+}
+
+fn load_tries(
+    connection: &Connection,
+    names: &mut Names,
+) -> rusqlite::Result<Vec<KeptTries>> {
     let mut select = connection
         .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
     let rows = select.query_map([TRIES_MAX], |row| {
         let (jail, ip, forms): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let forms: Vec<Vec<i64>> = serde_json::from_str(&forms).unwrap_or_default();
         Ok(ip.parse().ok().map(|addr| KeptTries {
-            jail: jail.into(),
+            jail: names.get(&jail),
             addr,
             forms: forms.iter().filter_map(|form| form_tries(form)).collect(),
         }))
@@ -594,64 +619,90 @@ impl ToSql for BanSecs<'_> {
     }
 }
 
-fn load_bans(connection: &Connection, now: Time) -> rusqlite::Result<Vec<OldBan>> {
-    let mut select = connection.prepare(
-        "SELECT jail, ip, timeofban, bantime, data FROM bips
-         WHERE bantime IN (-1, -2) OR timeofban + bantime > ?1",
-    )?;
-    let rows = select.query_map([now.as_secs_f64()], |row| {
-        let (jail, ip): (String, String) = (row.get(0)?, row.get(1)?);
-        // A ban with a random part has a fraction of a second in fail2ban's file.
-        let (since, bantime): (f64, f64) = (row.get(2)?, row.get(3)?);
-        let data = json(row.get_ref(4)?);
-        Ok(ip.parse().ok().map(|addr| OldBan {
-            jail: jail.into(),
-            addr,
-            since: Time::from_secs_f64(since),
-            bantime: match bantime {
-                -2.0 => None,
-                -1.0 => Some(BanTime::Forever),
-                secs => Some(BanTime::For(
-                    Duration::try_from_secs_f64(secs).unwrap_or(Duration::ZERO),
-                )),
-            },
-            reason: data["ringfence"]
-                .as_str()
-                .and_then(Reason::from_word)
-                .unwrap_or(Reason::MaxRetry),
-            tries: data["failures"]
-                .as_u64()
-                .and_then(|tries| u32::try_from(tries).ok())
-                .unwrap_or(0),
-        }))
-    })?;
-    sound(rows)
+/// The bans that have not ended, and of all bans the newest, the oldest of them first.
+fn load_bans(
+    connection: &Connection,
+    names: &mut Names,
+    now: Time,
+) -> rusqlite::Result<(Vec<OldBan>, Vec<PastBan>)> {
+    let mut select =
+        connection.prepare("SELECT jail, ip, timeofban, bantime, bancount, data FROM bips")?;
+    let mut rows = select.query([])?;
+    let (mut bans, mut history) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let Some((past, bantime_secs)) = if_sound(read_ban(row, names))? else {
+            continue;
+        };
+        let end_secs = past.latest.as_secs_f64() + bantime_secs;
+        let bantime = match bantime_secs {
+            -2.0 => None,
+            -1.0 => Some(BanTime::Forever),
+            secs => Some(BanTime::For(
+                Duration::try_from_secs_f64(secs).unwrap_or(Duration::ZERO),
+            )),
+        };
+        if bantime_secs == -2.0 || bantime_secs == -1.0 || end_secs > now.as_secs_f64() {
+            let Cause { ringfence, failures } = json(row.get_ref(5)?);
+            bans.push(OldBan {
+                jail: past.jail.clone(),
+                addr: past.addr,
+                since: past.latest,
+                bantime,
+                reason: ringfence
+                    .as_str()
+                    .and_then(Reason::from_word)
+                    .unwrap_or(Reason::MaxRetry),
+                tries: failures
+                    .as_u64()
+                    .and_then(|tries| u32::try_from(tries).ok())
+                    .unwrap_or(0),
+            });
+        }
+        history.push(past);
+        if history.len() >= 2 * HISTORY_MAX {
+            drop_the_oldest(&mut history);
+        }
+    }
+    drop_the_oldest(&mut history);
+    Ok((bans, history))
 }
 
-/// What was written of a ban's cause: as text, or as bytes, as fail2ban does. Null if it is
-/// neither.
-pub(super) fn json(written: ValueRef<'_>) -> Value {
+/// A ban, and how many seconds it lasts. With a random part that has a fraction of a second
+/// in fail2ban's file.
+fn read_ban(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<Option<(PastBan, f64)>> {
+    let Ok(addr) = row.get_ref(1)?.as_str()?.parse() else {
+        return Ok(None);
+    };
+    let count: i64 = row.get(4)?;
+    let past = PastBan {
+        jail: names.get(row.get_ref(0)?.as_str()?),
+        addr,
+        count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),
+        latest: Time::from_secs_f64(row.get(2)?),
+    };
+    Ok(Some((past, row.get(3)?)))
+}
+
+/// Puts them in the order of their times, and keeps the newest.
+fn drop_the_oldest(history: &mut Vec<PastBan>) {
+    history.sort_by_key(|past| past.latest);
+    let surplus = history.len().saturating_sub(HISTORY_MAX);
+    history.drain(..surplus);
+}
+
+/// What is read of a ban's cause at start; the lines are not.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    ringfence: Value,
+    failures: Value,
+}
+
+/// What was written of a ban's cause: as text, or as bytes, as fail2ban does. If it is
+/// neither, nothing.
+pub(super) fn json<T: Default + DeserializeOwned>(written: ValueRef<'_>) -> T {
     let bytes = written.as_bytes().unwrap_or_default();
     serde_json::from_slice(bytes).unwrap_or_default()
-}
-
-fn load_history(connection: &Connection) -> rusqlite::Result<Vec<PastBan>> {
-    let mut select = connection.prepare(
-        "SELECT jail, ip, bancount, timeofban FROM bips ORDER BY timeofban DESC LIMIT ?1",
-    )?;
-    let rows = select.query_map([HISTORY_MAX], |row| {
-        let (jail, ip): (String, String) = (row.get(0)?, row.get(1)?);
-        let (count, latest): (i64, f64) = (row.get(2)?, row.get(3)?);
-        Ok(ip.parse().ok().map(|addr| PastBan {
-            jail: jail.into(),
-            addr,
-            count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),
-            latest: Time::from_secs_f64(latest),
-        }))
-    })?;
-    let mut history: Vec<PastBan> = sound(rows)?;
-    history.reverse();
-    Ok(history)
 }
 
 fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {

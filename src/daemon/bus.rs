@@ -24,9 +24,9 @@ use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
 use crate::addr::Addr;
 use crate::ban::store::Record;
-use crate::engine::{Effect, Engine, Event, Tell};
+use crate::engine::{Effect, Engine, Event, Held, Tell};
 use crate::feed::Command;
-use crate::ticket::{Entry, Failure, JailName, Order, Reason, Set};
+use crate::ticket::{Failure, JailName, Order, Reason, Set};
 use crate::time::Time;
 
 /// Orders whose room is kept for the next: more than an attack brings at once.
@@ -65,7 +65,7 @@ pub struct BroughtBack {
     /// Their names.
     pub jails: Vec<JailName>,
     /// What their sets hold, from a time when nobody looked after them.
-    pub kernel: Vec<(Set, Entry)>,
+    pub kernel: Held,
     /// Dropped when they have their bans.
     pub done: Sender<()>,
 }
@@ -101,14 +101,11 @@ pub(super) fn set_of(order: &Order) -> &Set {
     }
 }
 
-/// A failure is told at DEBUG: under attack nobody wants a line for each; and so is a ban
-/// that goes on, of which a start finds very many. A ban is told when it is recorded, so
-/// that a flood of them is not queued twice.
+/// A failure is told at DEBUG: under attack nobody wants a line for each. A ban is told when
+/// it is recorded, so that a flood of them is not queued twice.
 fn is_quiet(tell: &Tell) -> bool {
     match tell {
-        Tell::Found { .. } | Tell::Protected { .. } | Tell::Restored(_) => {
-            !tracing::enabled!(Level::DEBUG)
-        }
+        Tell::Found { .. } | Tell::Protected { .. } => !tracing::enabled!(Level::DEBUG),
         Tell::Banned(_) => true,
         _ => false,
     }
@@ -188,7 +185,7 @@ impl Judge {
 
     /// Brings back in force what the database holds of these jails, before their logs are
     /// read. A database that makes us wait longer is not waited for; the bans come later.
-    pub fn bring_back(&self, jails: Vec<JailName>, kernel: Vec<(Set, Entry)>) {
+    pub fn bring_back(&self, jails: Vec<JailName>, kernel: Held) {
         let (done, is_done) = channel();
         let paper = Paper::BringBack(BroughtBack {
             jails,

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::bus::{self, BroughtBack, Judge, ORDERS_KEPT, Paper};
 use crate::ban::archive::{Archive, is_from_kernel};
 use crate::ban::store::Record;
-use crate::engine::{Before, Tell};
+use crate::engine::{Before, Held, Tell};
 use crate::ticket::{JailName, Testimony};
 use crate::time::{Time, human};
 
@@ -76,7 +76,7 @@ pub fn start(
         brought_back: Vec::new(),
         knows_places: false,
         in_trouble: false,
-        purged: Instant::now(),
+        purged: None,
     };
     // What went wrong before is told and shown at once.
     clerk.tell_trouble();
@@ -94,7 +94,8 @@ struct Clerk {
     /// Is it known in the database where the logs stand? Until then a log that is rotated
     /// while we are dead would not be read to its end, so that is written at once.
     knows_places: bool,
-    purged: Instant,
+    /// When what is long over was deleted last; in this run not before all else is up.
+    purged: Option<Instant>,
 }
 
 impl Clerk {
@@ -112,8 +113,9 @@ impl Clerk {
                 continue; // what was told needs no database
             }
             self.write(open);
-            if !self.in_trouble && self.purged.elapsed() > PURGE_EVERY {
-                self.purged = Instant::now();
+            let is_time = |last: Instant| last.elapsed() > PURGE_EVERY;
+            if !self.in_trouble && self.purged.is_none_or(is_time) {
+                self.purged = Some(Instant::now());
                 if let Err(error) = self.archive.purge(Time::now()) {
                     warn!(%error, "what is long over could not be deleted");
                 }
@@ -165,8 +167,10 @@ impl Clerk {
     /// written by now, so who was pardoned meanwhile stays so.
     fn bring_back(&mut self) {
         let mut waiting = std::mem::take(&mut self.brought_back);
-        let kernel = waiting.iter_mut().flat_map(|back| back.kernel.drain(..));
-        let kernel = kernel.collect();
+        let mut kernel = Held::new();
+        for back in &mut waiting {
+            kernel.append(&mut back.kernel);
+        }
         let is_back = |jail: &JailName| waiting.iter().any(|back| back.jails.contains(jail));
         let mut kept = self.archive.load(Time::now());
         kept.bans.retain(|ban| is_back(&ban.jail));
@@ -285,9 +289,7 @@ fn tell_people(tell: &Tell) {
                 .map_or("for ever".to_owned(), |until| human(until.since(ban.since)));
             info!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, tries = ban.tries, "for" = until, "banned");
         }
-        Tell::Restored(ban) => {
-            debug!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, "ban goes on")
-        }
+        Tell::Restored { jail, bans } => info!(%jail, bans, "bans from before go on"),
         Tell::Unbanned(ban) => info!(jail = %ban.jail, addr = %ban.addr, "unbanned"),
         Tell::StillSeen(ban) => {
             warn!(jail = %ban.jail, addr = %ban.addr, "is banned and still gets through; ordered again");

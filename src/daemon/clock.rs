@@ -219,7 +219,6 @@ impl Clock {
     fn tell(&self, tell: Tell) -> Tell {
         match tell {
             Tell::Banned(ban) => Tell::Banned(self.ban_outward(ban)),
-            Tell::Restored(ban) => Tell::Restored(self.ban_outward(ban)),
             Tell::Unbanned(ban) => Tell::Unbanned(self.ban_outward(ban)),
             Tell::StillSeen(ban) => Tell::StillSeen(self.ban_outward(ban)),
             Tell::NotInForce(ban) => Tell::NotInForce(self.ban_outward(ban)),
@@ -228,6 +227,7 @@ impl Clock {
                 Tell::Alarm(alarm)
             }
             Tell::Found { .. }
+            | Tell::Restored { .. }
             | Tell::Protected { .. }
             | Tell::ListLoaded { .. }
             | Tell::OutageOver => tell,

@@ -8,8 +8,8 @@ use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::Ledger;
 use crate::config::{self, Config};
-use crate::engine::{Effect, Listed};
-use crate::ticket::{Entry, JailName, Order, Set};
+use crate::engine::{Effect, Held, Listed};
+use crate::ticket::{JailName, Order, Set};
 use crate::time::Time;
 use tracing::{debug, error, info, warn};
 
@@ -97,9 +97,9 @@ impl Kernel {
     }
 
     /// What the kernel holds, but for the list.
-    pub fn entries(&mut self) -> anyhow::Result<Vec<(Set, Entry)>> {
+    pub fn entries(&mut self) -> anyhow::Result<Held> {
         let Kernel::Firewall { firewall, sets, .. } = self else {
-            return Ok(Vec::new());
+            return Ok(Held::new());
         };
         let sets = sets.iter().filter(|set| **set != Set::List);
         entries(firewall, sets.chain([&Set::Allow]))
@@ -220,18 +220,15 @@ pub struct Actions {
 pub fn entries<'a>(
     firewall: &mut Firewall,
     sets: impl Iterator<Item = &'a Set>,
-) -> anyhow::Result<Vec<(Set, Entry)>> {
-    let mut entries = Vec::new();
+) -> anyhow::Result<Held> {
+    let mut held = Held::new();
     for set in sets {
+        let entries = held.entry(set.clone()).or_default();
         firewall.list(set, &mut |kept| {
-            let entry = Entry {
-                addr: kept.addr,
-                timeout_secs: kept.timeout_secs,
-            };
-            entries.push((set.clone(), entry));
+            entries.insert(kept.addr, kept.timeout_secs);
         })?;
     }
-    Ok(entries)
+    Ok(held)
 }
 
 /// Takes away the sets of jails that are gone, so that nobody stays banned whom no jail

@@ -35,7 +35,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, RwLock};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -151,11 +151,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .first()
         .map_or_else(Answers::default, |json| Answers::from_json(json));
     answers.fill(&mut config.jails);
-    let kept = archive.load(started);
-    if let Err(error) = archive.purge(started) {
-        warn!(%error, "what is long over could not be deleted");
-    }
-
     let found = found_before(&archive, started);
     let known = protected::everybody(&config, &found).unwrap_or_else(|| {
         warn!("this machine's own addresses cannot be read yet");
@@ -172,7 +167,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         false => Left::in_folder(&config.settings.state_dir),
     };
     let stock = stock::take_over(&left, &config, &layouts, paused);
-    let mut kernel = Kernel::open(options.dry_run, &config, &sets, stock, paused)?;
+    // The kernel drops again first; what disk and kernel hold is read at the same time.
+    let (kept, held) = thread::scope(|scope| {
+        let loading = scope.spawn(|| archive.load(started));
+        let held = Kernel::open(options.dry_run, &config, &sets, stock, paused)
+            .and_then(|mut kernel| Ok((kernel.entries()?, kernel.listed(started)?, kernel)));
+        (loading.join(), held)
+    });
+    let kept = kept.map_err(|_| anyhow::anyhow!("the database could not be read: a panic"))?;
+    let (in_sets, on_list, mut kernel) = held?;
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
     let before = Before {
@@ -181,8 +184,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         tries: kept.tries,
         standings: kept.standings,
         listed: kept.listed,
-        kernel: kernel.entries()?,
-        kernel_list: kernel.listed(started)?,
+        kernel: in_sets,
+        kernel_list: on_list,
     };
     let neighbours = Event::Infrastructure(protected::neighbours());
     engine.handle(neighbours, started, &mut effects);

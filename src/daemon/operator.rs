@@ -39,7 +39,7 @@ use crate::action::stock::{Layouts, describe};
 use crate::addr::Addr;
 use crate::config::{self, Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, Held};
 use crate::feed::{self, Command, Report};
 use crate::filter::lines::Named;
 use crate::filter::near::NearMiss;
@@ -758,12 +758,12 @@ impl Operator {
         let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
         let theirs = sets.iter().filter(is_theirs);
         let held = self.keeper.as_ref().map_or_else(
-            || Ok(Vec::new()),
+            || Ok(Held::new()),
             |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
         );
         let held = held.unwrap_or_else(|error| {
             warn!(%error, "what the kernel holds for jails that are back cannot be read");
-            Vec::new()
+            Held::new()
         });
         self.judge.bring_back(back, held);
     }

@@ -95,8 +95,13 @@ pub enum Tell {
     },
     /// A ban was laid on.
     Banned(Ban),
-    /// A ban from before the start goes on.
-    Restored(Ban),
+    /// Bans from before the start go on.
+    Restored {
+        /// Of which jail.
+        jail: JailName,
+        /// How many.
+        bans: usize,
+    },
     /// A ban has ended, or was lifted.
     Unbanned(Ban),
     /// A banned address still gets through; the order was given again.

@@ -48,7 +48,7 @@ use list::WaitingPage;
 pub use listed::Listed;
 use operator::operators_rules;
 pub use operator::{OPERATOR_JAIL, Pardon};
-pub use restore::Before;
+pub use restore::{Before, Held};
 pub use target::Target;
 
 /// How long an address is banned that APIBAN confirms, at least. It is as long as

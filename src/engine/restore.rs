@@ -1,7 +1,7 @@
 //! After a start: what was in force before, by the database and by the kernel, is in
 //! force again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{Effect, Engine, Listed, Tell, allow, block, unblock};
@@ -24,6 +24,9 @@ const FUTURE_MAX: Duration = Duration::from_secs(1);
 /// The page number of a load that is not the feed's.
 pub(super) const NO_PAGE: u64 = u64::MAX;
 
+/// Whom sets hold in the kernel, and for how many seconds.
+pub type Held = BTreeMap<Set, HashMap<Addr, u32>>;
+
 /// What was in force before the start.
 #[derive(Debug, Default)]
 pub struct Before {
@@ -38,7 +41,7 @@ pub struct Before {
     /// APIBAN's list, by the database.
     pub listed: Vec<(Addr, Time)>,
     /// By the kernel, but for the list.
-    pub kernel: Vec<(Set, Entry)>,
+    pub kernel: Held,
     /// APIBAN's list, by the kernel.
     pub kernel_list: Listed,
 }
@@ -49,7 +52,7 @@ impl Engine {
     /// what only the kernel knows (the daemon was killed before it wrote it down) is
     /// taken over for the rest of its time.
     pub fn restore(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
-        let mut in_kernel = by_set(before.kernel);
+        let mut in_kernel = before.kernel;
         self.restore_standings(before.standings, now, effects);
         self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
         for PastBan {
@@ -73,22 +76,21 @@ impl Engine {
         {
             effects.push(unblock(Set::Throttled, addr));
         }
-        for (jail, entries) in jails_of(&in_kernel) {
+        for (jail, entries) in jails_of(in_kernel) {
             for (addr, timeout_secs) in entries {
-                let until = Some(now + Duration::from_secs(u64::from(*timeout_secs)));
+                let until = Some(now + Duration::from_secs(u64::from(timeout_secs)));
                 let ban = Ban {
                     jail: jail.clone(),
-                    addr: *addr,
+                    addr,
                     since: now,
                     until,
                     reason: Reason::MaxRetry,
                     tries: 0,
                 };
-                let ignores = |jail: &Jail| jail.rules.ignored.covers(addr);
+                let ignores = |jail: &Jail| jail.rules.ignored.covers(&addr);
                 let is_free = self.jails.get(&jail).is_none_or(ignores);
-                if is_free || self.protected.covers(addr) {
-                    let set = Set::Jail(jail.clone());
-                    effects.push(Effect::Order(Order::Unblock { set, addr: *addr }));
+                if is_free || self.protected.covers(&addr) {
+                    effects.push(unblock(Set::Jail(jail.clone()), addr));
                     continue;
                 }
                 self.count_ban(&ban);
@@ -96,12 +98,18 @@ impl Engine {
                 // It was killed before it was written down: one more than is written.
                 let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
                 records.push(self.recorded(&ban, Testimony::default(), before.saturating_add(1)));
-                records.push(Effect::Tell(Tell::Restored(ban)));
             }
         }
         self.restore_tries(before.tries, now);
         self.restore_list(before.listed, before.kernel_list, now, effects);
         effects.append(&mut records);
+        for jail in self.jails.keys() {
+            let bans = self.ledger.len_of(jail);
+            if bans > 0 {
+                let jail = jail.clone();
+                effects.push(Effect::Tell(Tell::Restored { jail, bans }));
+            }
+        }
     }
 
     /// Puts back in force what the database held, when it could be read only now: what
@@ -121,7 +129,7 @@ impl Engine {
         for ban in before.bans {
             let held = self.ledger.get(&ban.jail, &ban.addr);
             if held.is_none_or(|held| is_from_kernel(&held)) {
-                self.restore_ban(ban, &mut HashMap::new(), now, effects);
+                self.restore_ban(ban, &mut Held::new(), now, effects);
             }
         }
         let mut listed = before.listed;
@@ -133,16 +141,16 @@ impl Engine {
     /// was banned before is known already; what has happened since goes before it. Whom only
     /// the kernel holds was pardoned while nobody looked after that set.
     pub fn bring_back(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
-        let mut in_kernel = by_set(before.kernel);
+        let mut in_kernel = before.kernel;
         for ban in before.bans {
             if self.ledger.get(&ban.jail, &ban.addr).is_none() {
                 self.restore_ban(ban, &mut in_kernel, now, effects);
             }
         }
-        for (jail, entries) in jails_of(&in_kernel) {
-            let is_left = |addr: &&Addr| self.ledger.get(&jail, addr).is_none();
+        for (jail, entries) in jails_of(in_kernel) {
+            let is_left = |addr: &Addr| self.ledger.get(&jail, addr).is_none();
             let left = entries.into_iter().map(|(addr, _)| addr).filter(is_left);
-            effects.extend(left.map(|addr| unblock(Set::Jail(jail.clone()), *addr)));
+            effects.extend(left.map(|addr| unblock(Set::Jail(jail.clone()), addr)));
         }
         self.restore_tries(before.tries, now);
     }
@@ -169,7 +177,7 @@ impl Engine {
     fn restore_ban(
         &mut self,
         old: OldBan,
-        in_kernel: &mut HashMap<Set, HashMap<Addr, u32>>,
+        in_kernel: &mut Held,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
@@ -196,7 +204,6 @@ impl Engine {
                 self.count_ban(&ban);
                 self.ledger.insert(&ban, now);
                 self.crowd_again(&ban, now);
-                effects.push(Effect::Tell(Tell::Restored(ban)));
             }
             None if held.is_some() => {
                 effects.push(Effect::Order(Order::Unblock { set, addr }));
@@ -306,27 +313,14 @@ fn restored(rules: &Rules, mut old: OldBan, now: Time) -> Option<Ban> {
     })
 }
 
-fn by_set(entries: Vec<(Set, Entry)>) -> HashMap<Set, HashMap<Addr, u32>> {
-    let mut sets: HashMap<Set, HashMap<Addr, u32>> = HashMap::new();
-    for (set, entry) in entries {
-        let entries = sets.entry(set).or_default();
-        entries.insert(entry.addr, entry.timeout_secs);
-    }
-    sets
-}
-
-fn jails_of(in_kernel: &HashMap<Set, HashMap<Addr, u32>>) -> Vec<(JailName, Vec<(&Addr, &u32)>)> {
-    let mut jails: Vec<_> = in_kernel
-        .iter()
-        .filter_map(|(set, entries)| match set {
-            Set::Jail(jail) => {
-                let mut entries: Vec<_> = entries.iter().collect();
-                entries.sort_unstable();
-                Some((jail.clone(), entries))
-            }
-            _ => None,
-        })
-        .collect();
-    jails.sort();
-    jails
+/// What sets of jails hold, in order.
+fn jails_of(in_kernel: Held) -> impl Iterator<Item = (JailName, Vec<(Addr, u32)>)> {
+    in_kernel.into_iter().filter_map(|(set, entries)| match set {
+        Set::Jail(jail) => {
+            let mut entries: Vec<_> = entries.into_iter().collect();
+            entries.sort_unstable();
+            Some((jail, entries))
+        }
+        _ => None,
+    })
 }

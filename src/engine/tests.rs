@@ -310,7 +310,7 @@ fn show(effect: &Effect) -> String {
             ban.addr, ban.reason, ban.tries
         ),
         Effect::Tell(Tell::Unbanned(ban)) => format!("tell unbanned {}", ban.addr),
-        Effect::Tell(Tell::Restored(ban)) => format!("tell restored {}", ban.addr),
+        Effect::Tell(Tell::Restored { jail, bans }) => format!("tell restored {bans} of {jail}"),
         Effect::AskFlow(addr) => format!("ask flow {addr}"),
         Effect::Tell(Tell::Alarm(alarm)) => format!("alarm: {alarm}"),
         Effect::Tell(other) => format!(
@@ -681,6 +681,20 @@ fn a_ban_that_does_not_hold_is_ordered_again_or_struck_out() {
     );
 }
 
+fn jail(name: &str) -> Set {
+    Set::Jail(name.into())
+}
+
+/// Kernel sets that hold these, for 500 seconds each.
+pub(super) fn held(entries: &[(Set, &str)]) -> Held {
+    let mut held = Held::new();
+    for (set, addr) in entries {
+        let entries = held.entry(set.clone()).or_default();
+        entries.insert(addr.parse().unwrap(), 500);
+    }
+    held
+}
+
 #[test]
 fn what_was_in_force_goes_on() {
     let now = Time::from_secs(START);
@@ -693,24 +707,6 @@ fn what_was_in_force_goes_on() {
         ))),
         reason: Reason::MaxRetry,
         tries: 3,
-    };
-    let kernel = |jail: &str, addr: &str| {
-        (
-            Set::Jail(jail.into()),
-            Entry {
-                addr: addr.parse().unwrap(),
-                timeout_secs: 500,
-            },
-        )
-    };
-    let allowed = |addr: &str| {
-        (
-            Set::Allow,
-            Entry {
-                addr: addr.parse().unwrap(),
-                timeout_secs: 0,
-            },
-        )
     };
     let before = Before {
         bans: vec![
@@ -734,15 +730,15 @@ fn what_was_in_force_goes_on() {
                 Time::from_secs(START + 500),
             ),
         ],
-        kernel: vec![
-            kernel("asterisk", "192.0.2.1"),
-            kernel("asterisk", "192.0.2.3"),
-            kernel("asterisk", "192.0.2.6"),
-            kernel("asterisk", "192.0.2.5"), // killed before it was written down
-            kernel("asterisk", "192.0.2.99"),
-            kernel("gone", "192.0.2.4"),
-            allowed("203.0.113.9"),
-        ],
+        kernel: held(&[
+            (jail("asterisk"), "192.0.2.1"),
+            (jail("asterisk"), "192.0.2.3"),
+            (jail("asterisk"), "192.0.2.6"),
+            (jail("asterisk"), "192.0.2.5"), // killed before it was written down
+            (jail("asterisk"), "192.0.2.99"),
+            (jail("gone"), "192.0.2.4"),
+            (Set::Allow, "203.0.113.9"),
+        ]),
         kernel_list: ["198.51.100.1", "198.51.100.3", "192.0.2.99"].iter().fold(
             Listed::default(),
             |mut listed, ip| {
@@ -765,10 +761,7 @@ fn what_was_in_force_goes_on() {
         block asterisk 192.0.2.6 3500s
         load -: 198.51.100.2 500s
         record ban asterisk 192.0.2.5
-        tell restored 192.0.2.1
-        tell restored 192.0.2.2
-        tell restored 192.0.2.5
-        tell restored 192.0.2.6
+        tell restored 4 of asterisk
         unblock Allow 203.0.113.9
         unblock List 192.0.2.99
         unblock asterisk 192.0.2.3
@@ -776,6 +769,13 @@ fn what_was_in_force_goes_on() {
         unblock gone 192.0.2.4
     "#]]
     .assert_eq(&(shown.join("\n") + "\n"));
+    let in_force = engine.ledger().of_jail("asterisk");
+    let mut in_force: Vec<String> = in_force.map(|ban| ban.addr.to_string()).collect();
+    in_force.sort();
+    assert_eq!(
+        in_force,
+        ["192.0.2.1", "192.0.2.2", "192.0.2.5", "192.0.2.6"]
+    );
     assert_eq!((engine.ledger().len(), engine.listed()), (4, 3));
     check_with(
         engine,
@@ -805,13 +805,7 @@ fn a_ban_that_only_the_kernel_knows_is_one_more() {
             count: 3,
             latest: Time::from_secs(START - 9_000),
         }],
-        kernel: vec![(
-            Set::Jail("asterisk".into()),
-            Entry {
-                addr,
-                timeout_secs: 500,
-            },
-        )],
+        kernel: held(&[(jail("asterisk"), "192.0.2.7")]),
         ..Before::default()
     };
     let mut engine = Engine::new(vec![rules], Protected::default(), Checks::default(), now);
