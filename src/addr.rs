@@ -71,6 +71,17 @@ impl Addr {
         self.0.prefix_len() == self.0.max_prefix_len()
     }
 
+    /// How many leading bits of the two are the same; none of another family's.
+    pub fn shared_bits(&self, other: &Addr) -> Option<u8> {
+        let same = match (self.ip(), other.ip()) {
+            (IpAddr::V4(one), IpAddr::V4(two)) => (one.to_bits() ^ two.to_bits()).leading_zeros(),
+            (IpAddr::V6(one), IpAddr::V6(two)) => (one.to_bits() ^ two.to_bits()).leading_zeros(),
+            _ => return None,
+        };
+        let length = self.prefix_len().min(other.prefix_len());
+        Some(u8::try_from(same).unwrap_or(u8::MAX).min(length))
+    }
+
     /// Does `other` lie wholly inside this?
     pub fn contains(&self, other: &Addr) -> bool {
         self.0.contains(&other.0)

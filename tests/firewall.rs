@@ -228,6 +228,52 @@ namespaced! {
         wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
     }
 
+    fn with_nftables_a_start_reads_the_sets_if_anything_has_changed() {
+        let mut lab = Lab::new("firewall.backend = 'nftables'\n", "maxretry = 3");
+        lab.start();
+        may_send_from("198.51.100.0/24");
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let ban = |lab: &Lab, addr: &str| {
+            lab.fail(addr, 3);
+            wait(addr, || !reaches(addr, &server), || lab.log());
+        };
+        // Each start has a log of its own.
+        let is_unchanged = |lab: &Lab| lab.log().contains("unchanged since the last run");
+        ban(&lab, "198.51.100.1");
+        lab.signal("TERM");
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (true, &1.into()));
+        assert!(!reaches("198.51.100.1", &server));
+        assert!(lab.says(0, &["unban", "198.51.100.1"]).contains("198.51.100.1"));
+        assert!(reaches("198.51.100.1", &server), "the start knew that the kernel held it");
+
+        // Somebody puts an address in.
+        lab.signal("TERM");
+        run("nft add element inet ringfence ringfence-kamailio { 198.51.100.2 timeout 1h }");
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (false, &1.into()));
+        // A crash.
+        ban(&lab, "198.51.100.3");
+        lab.signal("KILL");
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (false, &2.into()));
+        // The table is gone, and so nothing is as it was.
+        lab.signal("TERM");
+        run("nft flush ruleset");
+        lab.start();
+        assert_eq!((is_unchanged(&lab), reaches("198.51.100.3", &server)), (false, false));
+        // Other jails have other sets.
+        lab.signal("TERM");
+        let jails = lab.path("jail.d/lab.conf");
+        let text = fs::read_to_string(&jails).unwrap();
+        fs::write(&jails, text + "\n[other]\nenabled = true\nfilter = kamailio\nlogpath = /dev/null\n").unwrap();
+        lab.start();
+        assert!(!is_unchanged(&lab), "{}", lab.log());
+        lab.signal("TERM");
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (true, &2.into()));
+    }
+
     fn a_pause_lifts_every_drop_and_ends_by_itself() {
         let mut lab = Lab::new("", "maxretry = 3");
         lab.start();

@@ -117,6 +117,12 @@ impl Ledger {
         page.schedule(addr, until, now);
     }
 
+    /// Makes room for so many more bans of one jail.
+    pub fn reserve(&mut self, jail: &JailName, bans: usize) {
+        let page = self.jails.entry(jail.clone()).or_default();
+        page.deadlines.reserve(bans);
+    }
+
     /// Strikes a ban out.
     pub fn remove(&mut self, jail: &str, addr: &Addr) -> Option<Ban> {
         let ban = self.get(jail, addr)?;

@@ -26,6 +26,8 @@ pub enum Kernel {
         sets: Vec<Set>,
         /// What jails with stock actions of fail2ban's keep in the kernel.
         stock: Box<Stock>,
+        /// Were all sets there, and all of them ours?
+        whole: bool,
     },
     /// Into the log only.
     DryRun,
@@ -52,6 +54,9 @@ impl Kernel {
         let backend = config.settings.firewall.backend;
         let reaches = config::reaches(&config.jails);
         let (mut firewall, notes) = Firewall::establish(backend, sizes, sets, &reaches)?;
+        let whole = !notes
+            .iter()
+            .any(|note| matches!(note, Note::Made { .. } | Note::Foreign { .. }));
         for note in notes {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
@@ -75,6 +80,7 @@ impl Kernel {
             firewall: Box::new(firewall),
             sets: sets.to_vec(),
             stock: Box::new(stock),
+            whole,
         })
     }
 
@@ -96,12 +102,28 @@ impl Kernel {
         Ok(listed)
     }
 
-    /// What the kernel holds, but for the list.
-    pub fn entries(&mut self) -> anyhow::Result<Held> {
+    /// Must the sets of jails be read, even if nobody has changed anything since the last run?
+    pub fn must_be_read(&self) -> bool {
+        match self {
+            Kernel::Firewall {
+                firewall, whole, ..
+            } => firewall.lists_fast() || !whole,
+            Kernel::DryRun => false,
+        }
+    }
+
+    /// What the kernel holds, but for the list; the sets of jails are left out if nobody
+    /// wants them.
+    pub fn entries(&mut self, with_jails: bool) -> anyhow::Result<Held> {
         let Kernel::Firewall { firewall, sets, .. } = self else {
             return Ok(Held::new());
         };
-        let sets = sets.iter().filter(|set| **set != Set::List);
+        let is_wanted = |set: &&Set| match set {
+            Set::List => false,
+            Set::Jail(_) => with_jails,
+            _ => true,
+        };
+        let sets = sets.iter().filter(is_wanted);
         entries(firewall, sets.chain([&Set::Allow]))
     }
 

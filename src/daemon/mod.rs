@@ -27,6 +27,7 @@ pub mod registrars;
 pub mod standing;
 pub mod stock;
 mod tags;
+pub mod unchanged;
 pub mod upgrade;
 pub mod verbs;
 pub mod why;
@@ -160,6 +161,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
     let layouts = stock::layouts(&config);
     let sets = stock::sets_beside(&layouts, &rules);
+    let unchanged = !options.dry_run && unchanged::are_they(&archive, &config, &sets);
     let paused_until = pause::before(&archive, started);
     let paused = paused_until.is_some();
     let left = match options.dry_run {
@@ -167,15 +169,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         false => Left::in_folder(&config.settings.state_dir),
     };
     let stock = stock::take_over(&left, &config, &layouts, paused);
-    // The kernel drops again first; what disk and kernel hold is read at the same time.
+    // What disk and kernel hold is read at the same time, once the kernel drops again.
     let (kept, held) = thread::scope(|scope| {
         let loading = scope.spawn(|| archive.load(started));
         let held = Kernel::open(options.dry_run, &config, &sets, stock, paused)
-            .and_then(|mut kernel| Ok((kernel.entries()?, kernel.listed(started)?, kernel)));
+            .and_then(|mut kernel| {
+                let unchanged = unchanged && !kernel.must_be_read();
+                let held = kernel.entries(!unchanged)?;
+                Ok((held, unchanged, kernel.listed(started)?, kernel))
+            });
         (loading.join(), held)
     });
     let kept = kept.map_err(|_| anyhow::anyhow!("the database could not be read: a panic"))?;
-    let (in_sets, on_list, mut kernel) = held?;
+    let (mut in_sets, unchanged, on_list, mut kernel) = held?;
+    if unchanged {
+        info!("the kernel's sets are unchanged since the last run, and are not read");
+        in_sets.append(&mut unchanged::held(&sets, &kept.bans, started));
+    }
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
     let before = Before {
@@ -375,6 +385,9 @@ fn finish(
 ) -> Ending {
     stopped.intake.stop();
     judge.keep(running(&[])); // as fail2ban leaves them
+    unchanged::fact(&stopped.sets)
+        .into_iter()
+        .for_each(|fact| judge.keep(fact));
     judge.close();
     door.end(matches!(stopped.ending, Ending::Lift | Ending::Purge));
     for thread in threads {

@@ -64,6 +64,13 @@ impl Engine {
         {
             self.history.put(&jail, addr, Past { count, latest });
         }
+        for (set, entries) in &in_kernel {
+            if let Set::Jail(jail) = set
+                && self.jails.contains_key(jail)
+            {
+                self.ledger.reserve(jail, entries.len());
+            }
+        }
         let mut records = Vec::new();
         for ban in before.bans {
             self.restore_ban(ban, &mut in_kernel, now, effects);

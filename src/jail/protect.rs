@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use crate::addr::Addr;
 
-/// Protected addresses. However many there are, asking takes as many looks as there are
-/// lengths of prefixes among them.
+/// Protected addresses. However many there are, asking takes one look, and at most as many
+/// more as there are lengths of prefixes among them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Protected {
     addrs: BTreeSet<Addr>,
@@ -37,7 +37,13 @@ impl Protected {
 
     /// Is the whole of `addr` protected?
     pub fn covers(&self, addr: &Addr) -> bool {
-        let (is_ipv6, longest) = (addr.is_ipv6(), addr.prefix_len());
+        // In their order, what covers it stands before it, and covers what stands between the
+        // two: so it is no longer than what it shares with the one right before it.
+        let before = self.addrs.range(..=addr).next_back();
+        let Some(longest) = before.and_then(|before| before.shared_bits(addr)) else {
+            return false;
+        };
+        let is_ipv6 = addr.is_ipv6();
         let mut lengths = self.lengths.range((is_ipv6, 0)..=(is_ipv6, longest));
         lengths.any(|(_, length)| self.addrs.contains(&Addr::prefix(addr.ip(), *length)))
     }

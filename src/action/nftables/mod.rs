@@ -383,6 +383,16 @@ impl Nftables {
     }
 }
 
+/// What is another as soon as anybody has changed anything in nf_tables, but for entries that
+/// expire: this boot, this network, and how many transactions were done in it. `None` where
+/// that cannot be told.
+pub fn mark() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let network = std::fs::read_link("/proc/self/ns/net").ok()?;
+    let generation = Nftables::open().ok()?.generation().ok()??;
+    Some(format!("{} {} {generation}", boot.trim(), network.display()))
+}
+
 /// What a transaction of ours consists of.
 struct Steps<'a>(&'a mut Batch);
 
