@@ -510,10 +510,7 @@ impl Names {
     }
 }
 
-fn load_tries(
-    connection: &Connection,
-    names: &mut Names,
-) -> rusqlite::Result<Vec<KeptTries>> {
+fn load_tries(connection: &Connection, names: &mut Names) -> rusqlite::Result<Vec<KeptTries>> {
     let mut select = connection
         .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
     let rows = select.query_map([TRIES_MAX], |row| {
@@ -642,7 +639,10 @@ fn load_bans(
             )),
         };
         if bantime_secs == -2.0 || bantime_secs == -1.0 || end_secs > now.as_secs_f64() {
-            let Cause { ringfence, failures } = json(row.get_ref(5)?);
+            let Cause {
+                ringfence,
+                failures,
+            } = json(row.get_ref(5)?);
             bans.push(OldBan {
                 jail: past.jail.clone(),
                 addr: past.addr,

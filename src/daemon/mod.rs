@@ -172,8 +172,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     // What disk and kernel hold is read at the same time, once the kernel drops again.
     let (kept, held) = thread::scope(|scope| {
         let loading = scope.spawn(|| archive.load(started));
-        let held = Kernel::open(options.dry_run, &config, &sets, stock, paused)
-            .and_then(|mut kernel| {
+        let held =
+            Kernel::open(options.dry_run, &config, &sets, stock, paused).and_then(|mut kernel| {
                 let unchanged = unchanged && !kernel.must_be_read();
                 let held = kernel.entries(!unchanged)?;
                 Ok((held, unchanged, kernel.listed(started)?, kernel))

@@ -322,12 +322,14 @@ fn restored(rules: &Rules, mut old: OldBan, now: Time) -> Option<Ban> {
 
 /// What sets of jails hold, in order.
 fn jails_of(in_kernel: Held) -> impl Iterator<Item = (JailName, Vec<(Addr, u32)>)> {
-    in_kernel.into_iter().filter_map(|(set, entries)| match set {
-        Set::Jail(jail) => {
-            let mut entries: Vec<_> = entries.into_iter().collect();
-            entries.sort_unstable();
-            Some((jail, entries))
-        }
-        _ => None,
-    })
+    in_kernel
+        .into_iter()
+        .filter_map(|(set, entries)| match set {
+            Set::Jail(jail) => {
+                let mut entries: Vec<_> = entries.into_iter().collect();
+                entries.sort_unstable();
+                Some((jail, entries))
+            }
+            _ => None,
+        })
 }

@@ -390,7 +390,11 @@ pub fn mark() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let network = std::fs::read_link("/proc/self/ns/net").ok()?;
     let generation = Nftables::open().ok()?.generation().ok()??;
-    Some(format!("{} {} {generation}", boot.trim(), network.display()))
+    Some(format!(
+        "{} {} {generation}",
+        boot.trim(),
+        network.display()
+    ))
 }
 
 /// What a transaction of ours consists of.
