@@ -174,8 +174,7 @@ fn asterisk() {
         "asterisk-16",
         expect_test::expect![[r#"
             challenge: its source is challenged, a hint 294
-            forged: ANOTHER fails, a hint 16
-            forged: nobody 16
+            forged: nobody 32
             fragment: nobody 44
             nameless: nobody 87
             noise: nobody 127

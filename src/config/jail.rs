@@ -495,6 +495,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             success: ours("successregex"),
             challenge: ours("challengeregex"),
             doubt: ours("doubtregex"),
+            whole: ours("wholeregex"),
         },
         maxlines: text.maxlines,
         datepattern: text.datepattern.clone(),

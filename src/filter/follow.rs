@@ -16,6 +16,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use memchr::{memchr, memrchr};
+
 use super::Filter;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
@@ -23,6 +25,7 @@ use super::matched::{self, Evidence, Host, Match};
 use super::near::NearMisses;
 use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
+use super::threads::{self, Around, Start, Threads};
 use crate::ticket::Trust;
 use crate::time::Time;
 
@@ -40,7 +43,12 @@ pub(super) struct Seen<'a> {
     pub(super) time: Time,
     /// The present.
     pub(super) now: Time,
+    /// What stands around it.
+    pub(super) around: Around<'a>,
 }
+
+/// How many whole lines are followed back to one of a known thread.
+const LOOK_BACK_LINES: usize = 16;
 
 /// Which failregexes are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +76,10 @@ pub struct Follower {
     steps: Steps,
     /// Was a line seen after which nothing in this log is a proof?
     doubted: bool,
+    /// Which threads write this log.
+    threads: Threads,
+    /// Lines that blame nobody because a sender may have written them.
+    disbelieved: u64,
     /// Lines that look like failures and match nothing.
     missed: NearMisses,
 }
@@ -81,13 +93,13 @@ struct Kept {
 
 /// What a prefregex found.
 #[derive(Debug, Default)]
-struct Before {
+struct Prefix {
     groups: Groups,
     /// What the failregexes see instead of the line, if it captured that.
     content: Option<String>,
 }
 
-impl Before {
+impl Prefix {
     /// A failregex's groups, laid upon these.
     fn with(&self, form: &Form, found: &Found<'_>) -> Groups {
         let mut groups = self.groups.clone();
@@ -107,6 +119,8 @@ impl Follower {
             tally: None,
             steps: Steps::default(),
             doubted: false,
+            threads: Threads::default(),
+            disbelieved: 0,
             missed: NearMisses::default(),
         }
     }
@@ -114,6 +128,11 @@ impl Follower {
     /// Can lines of this log be a sender's own (`doubtregex`)?
     pub fn is_doubted(&self) -> bool {
         self.doubted
+    }
+
+    /// How many lines blamed nobody because a sender may have written them whole.
+    pub fn disbelieved(&self) -> u64 {
+        self.disbelieved
     }
 
     /// What looked like failures and matched nothing.
@@ -162,6 +181,20 @@ impl Follower {
         }
     }
 
+    /// Nothing was written for a while.
+    pub(super) fn pause(&mut self) {
+        self.threads.next = Start::Certain;
+    }
+
+    /// A block of whole lines has ended.
+    pub(super) fn end(&mut self, block: Around<'_>, now: Time) {
+        if self.doubted {
+            self.steps = Steps::default();
+            let filter = Arc::clone(&self.filter);
+            self.threads.next = self.start_behind(&filter, block, now);
+        }
+    }
+
     fn single(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
         if filter.ignores_first() && self.ignored(filter, seen.text) {
             return;
@@ -183,11 +216,15 @@ impl Follower {
             let mut evidence = Evidence::default();
             evidence.push(seen.line);
             let groups = before.with(form, &found);
-            give(
-                self.judge(filter, place, groups, evidence, seen, ask),
-                ask,
-                each,
-            );
+            let most = match ask {
+                Ask::First => self.believes(filter, &groups, seen),
+                _ => Some(Trust::Proof),
+            };
+            let Some(most) = most else { return };
+            let mut made = self.judge(filter, place, groups, evidence, seen, ask);
+            made.iter_mut()
+                .for_each(|made| made.trust = made.trust.min(most));
+            give(made, ask, each);
             if ask != Ask::All {
                 return;
             }
@@ -201,7 +238,7 @@ impl Follower {
     fn sight(
         &mut self,
         filter: &Filter,
-        before: &Before,
+        before: &Prefix,
         text: &str,
         seen: Seen<'_>,
         each: &mut dyn FnMut(Match),
@@ -218,6 +255,9 @@ impl Follower {
             let host @ Some(Host::Addr(_)) = host.unwrap_or_default() else {
                 return false;
             };
+            let Some(most) = self.believes(filter, &groups, seen) else {
+                return true;
+            };
             each(Match {
                 form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
                 sight: Some(*sight),
@@ -225,7 +265,7 @@ impl Follower {
                 id: None,
                 host,
                 time: seen.time,
-                trust: self.trust(&groups),
+                trust: trust(&groups).min(most),
                 nofail: true,
                 groups,
                 users: BTreeSet::new(),
@@ -236,11 +276,101 @@ impl Follower {
         self.ignored(filter, text)
     }
 
-    /// Notes whether this line casts a doubt on its log.
+    /// Notes whether this line casts a doubt on its log. It begins a message itself.
     fn doubt(&mut self, filter: &Filter, text: &str) {
         let mut forms = filter.doubtregex.iter();
-        self.doubted =
-            self.doubted || forms.any(|form| self.look(form, text).is_none_or(|f| f.is_some()));
+        if self.doubted || !forms.any(|form| self.look(form, text).is_none_or(|f| f.is_some())) {
+            return;
+        }
+        self.doubted = true;
+        if let Some(thread) = self.head(filter, text) {
+            self.threads.learn(thread);
+        }
+    }
+
+    /// How much a line with these groups can say; nothing if a sender may have written it.
+    fn believes(&mut self, filter: &Filter, groups: &Groups, seen: Seen<'_>) -> Option<Trust> {
+        let thread = number(groups);
+        if !self.doubted {
+            thread.iter().for_each(|thread| self.threads.learn(*thread));
+            return Some(Trust::Proof);
+        }
+        if !filter.knows_threads() {
+            return Some(Trust::Hint);
+        }
+        let believed = thread.and_then(|thread| self.vouched(filter, thread, seen));
+        let is_open = groups.full(threads::OPEN).is_some();
+        let believed = match believed {
+            Some(_) if is_open => self.is_closed(filter, seen).then_some(Trust::Hint),
+            believed => believed,
+        };
+        self.disbelieved += u64::from(believed.is_none());
+        believed
+    }
+
+    /// The same by its head alone.
+    fn vouched(&mut self, filter: &Filter, thread: u64, seen: Seen<'_>) -> Option<Trust> {
+        let mut start = self.start_behind(filter, seen.around, seen.time);
+        if self.threads.vouch(thread, seen.time) {
+            start = start.max(Start::Vouched);
+        }
+        match start {
+            Start::Unclear => self.threads.doubt(thread, seen.time),
+            Start::Vouched | Start::Certain => self.threads.learn(thread),
+        }
+        match start {
+            Start::Unclear => None,
+            Start::Vouched => Some(Trust::Hint),
+            Start::Certain => Some(Trust::Proof),
+        }
+    }
+
+    /// Has the line next to this one a head of the server's, if there is one?
+    fn is_closed(&mut self, filter: &Filter, seen: Seen<'_>) -> bool {
+        let Some(end) = memchr(b'\n', seen.around.after) else {
+            return true;
+        };
+        let line = seen.around.after.get(..end).unwrap_or_default();
+        let thread = self.head(filter, &String::from_utf8_lossy(line));
+        thread.is_some_and(|thread| seen.around.replayed || self.threads.vouch(thread, seen.time))
+    }
+
+    /// Does a message of the server's begin where this text of whole lines ends?
+    fn start_behind(&mut self, filter: &Filter, around: Around<'_>, now: Time) -> Start {
+        let mut text = around.before;
+        let mut start = Start::Unclear;
+        for _ in 0..LOOK_BACK_LINES {
+            let Some(lines) = text.strip_suffix(b"\n") else {
+                return start.max(self.threads.next);
+            };
+            let head = memrchr(b'\n', lines).map_or(0, |newline| newline + 1);
+            let (before, line) = text.split_at(head);
+            let line = String::from_utf8_lossy(line);
+            if around.replayed && (threads::is_closed(&line) || self.head(filter, &line).is_none())
+            {
+                return Start::Vouched;
+            }
+            let mut forms = filter.wholeregex.iter();
+            let Some(thread) = forms.find_map(|form| self.thread(form, &line)) else {
+                return start;
+            };
+            if thread.is_some_and(|thread| self.threads.vouch(thread, now)) {
+                start = Start::Vouched;
+            }
+            text = before;
+        }
+        start
+    }
+
+    /// The thread in a line's head, if it has one.
+    fn head(&mut self, filter: &Filter, line: &str) -> Option<u64> {
+        self.thread(filter.prefregex.as_ref()?, line)?
+    }
+
+    /// The thread of a line that this form matches, if it names one.
+    fn thread(&mut self, form: &Form, line: &str) -> Option<Option<u64>> {
+        let found = self.look(form, line)??;
+        Some(number(&form.groups(&found)))
     }
 
     fn several(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
@@ -301,9 +431,9 @@ impl Follower {
     }
 
     /// What the prefregex says; `None` if it does not match.
-    fn before(&mut self, filter: &Filter, text: &str) -> Option<Before> {
+    fn before(&mut self, filter: &Filter, text: &str) -> Option<Prefix> {
         let Some(form) = &filter.prefregex else {
-            return Some(Before::default());
+            return Some(Prefix::default());
         };
         let found = self.find(Asked::Prefix, form, text)??;
         let mut groups = form.groups(&found);
@@ -312,7 +442,7 @@ impl Follower {
         }
         let content = groups.take("content");
         let content = content.filter(|content| !content.is_empty());
-        Some(Before {
+        Some(Prefix {
             groups,
             content: content.map(|content| content.into_string() + "\n"),
         })
@@ -351,7 +481,7 @@ impl Follower {
             made.users = joined.users;
             made.evidence = joined.failed;
         }
-        made.trust = self.trust(&made.groups);
+        made.trust = trust(&made.groups);
         made.id = made
             .groups
             .full("fid")
@@ -365,14 +495,6 @@ impl Follower {
             }
         }
         Some(made)
-    }
-
-    /// What an address did by these groups: is it proven?
-    fn trust(&self, groups: &Groups) -> Trust {
-        match groups.full(PROOF) {
-            Some(_) if !self.doubted => Trust::Proof,
-            _ => Trust::Hint,
-        }
     }
 
     fn ignored(&mut self, filter: &Filter, text: &str) -> bool {
@@ -400,6 +522,19 @@ impl Follower {
         self.given_up += u64::from(found.is_err());
         found.ok()
     }
+}
+
+/// What an address did by these groups: is it proven?
+fn trust(groups: &Groups) -> Trust {
+    match groups.full(PROOF) {
+        Some(_) => Trust::Proof,
+        None => Trust::Hint,
+    }
+}
+
+/// The number of the thread that these groups name.
+fn number(groups: &Groups) -> Option<u64> {
+    groups.full(threads::GROUP)?.parse().ok()
 }
 
 /// The ones of `lines` that a match in `text` covers, and all others. Lines that it skipped are no

@@ -24,6 +24,7 @@ use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
 use super::near::NearMiss;
 use super::tally::{Clock, Tally};
+use super::threads::{self, Around};
 use crate::addr::Addr;
 use crate::ticket::{Captured, Failure, JailName, Sighting, Trust};
 use crate::time::Time;
@@ -34,6 +35,9 @@ const CLOCK_TRUST: Duration = Duration::from_secs(60);
 
 /// How many lines are looked back for the date of a line that has none.
 const LOOK_BACK_LINES: usize = 100;
+
+/// A block of that many bytes may have ended before the log did: no pause follows it.
+pub(super) const LONG_BLOCK_BYTES: usize = 64 * 1024;
 
 /// Bytes of an account's name that are kept; an honest one is shorter.
 const USER_BYTES_MAX: usize = 128;
@@ -122,6 +126,10 @@ pub struct Lineup {
     zone: TimeZone,
     years: Years,
     log: u16,
+    /// When the last block was read.
+    read_at: Time,
+    /// How long it was.
+    read_bytes: usize,
     losses: Losses,
     /// Dates that were too far from the present to be believed, since the start.
     pub clock_doubts: u64,
@@ -193,6 +201,8 @@ impl Lineup {
             zone,
             years: Years::at(started),
             log,
+            read_at: Time::default(),
+            read_bytes: 0,
             losses: Losses::default(),
             clock_doubts: 0,
             bad_lines: 0,
@@ -333,6 +343,7 @@ impl Lineup {
         reading: Reading,
         mut each: impl FnMut(&JailName, &str, Match),
     ) {
+        self.begin(reading);
         let gate = std::mem::replace(&mut self.gate, Gate::open());
         if self.places.iter().any(|place| place.exact) {
             let mut start = 0;
@@ -354,6 +365,7 @@ impl Lineup {
                 .date_before(block, block.len(), reading.now)
                 .or(cutter.last);
         }
+        self.end(block, reading);
     }
 
     /// Lets the filters see an entry of a journal: its time is known, and no date is
@@ -365,6 +377,7 @@ impl Lineup {
         reading: Reading,
         mut each: impl FnMut(&JailName, &str, Match),
     ) {
+        self.begin(reading);
         for cutter in &mut self.cutters {
             cutter.text.clear();
             cutter.text.push_str(text);
@@ -376,7 +389,34 @@ impl Lineup {
                 before: None,
             });
         }
-        self.show(text, true, reading, &mut each);
+        self.show(text, true, reading, Around::default(), &mut each);
+        if self.doubted() > 0 {
+            self.end(format!("{text}\n").as_bytes(), reading);
+        }
+    }
+
+    /// Tells the filters of a pause before what is read now.
+    fn begin(&mut self, reading: Reading) {
+        let pause = reading.mode == Mode::Live
+            && self.read_bytes < LONG_BLOCK_BYTES
+            && reading.now.since(self.read_at) >= threads::PAUSE;
+        self.read_at = reading.now;
+        if pause {
+            let followers = self.places.iter_mut().map(|place| &mut place.follower);
+            followers.for_each(Follower::pause);
+        }
+    }
+
+    /// Tells the filters what was read.
+    fn end(&mut self, block: &[u8], reading: Reading) {
+        self.read_bytes = block.len();
+        let around = Around {
+            before: block,
+            replayed: is_replayed(reading.mode),
+            ..Around::default()
+        };
+        let followers = self.places.iter_mut().map(|place| &mut place.follower);
+        followers.for_each(|follower| follower.end(around, reading.now));
     }
 
     fn line(
@@ -389,6 +429,7 @@ impl Lineup {
         each: &mut dyn FnMut(&JailName, &str, Match),
     ) {
         self.forget();
+        let length = line.len();
         let ends = |byte: &u8| !b"\r\n".contains(byte);
         let end = line.iter().rposition(ends).map_or(0, |last| last + 1);
         let line = line.get(..end).unwrap_or(line);
@@ -402,7 +443,14 @@ impl Lineup {
                 cutter.look(block, start, &line, reading);
             }
         }
-        self.show(&line, candidate, reading, each);
+        let (before, rest) = block.split_at_checked(start).unwrap_or_default();
+        let after = rest.get(length..).unwrap_or_default();
+        let around = Around {
+            before,
+            after: after.strip_prefix(b"\n").unwrap_or(after),
+            replayed: is_replayed(reading.mode),
+        };
+        self.show(&line, candidate, reading, around, each);
     }
 
     /// What is doubted by now needs not be doubted again: those lines can stay behind.
@@ -432,6 +480,7 @@ impl Lineup {
         line: &str,
         candidate: bool,
         reading: Reading,
+        around: Around<'_>,
         each: &mut dyn FnMut(&JailName, &str, Match),
     ) {
         let Reading { mode, now, ask } = reading;
@@ -451,6 +500,7 @@ impl Lineup {
                 line,
                 time,
                 now,
+                around,
             };
             let (jail, doubts) = (&place.jail, &mut self.clock_doubts);
             let doubted = mode == Mode::Live && shown.own.is_some_and(|date| doubtful(date, now));
@@ -622,6 +672,13 @@ fn is_fresh(date: Option<Time>, now: Time) -> bool {
 
 fn doubtful(date: Time, now: Time) -> bool {
     date.since(now) > CLOCK_TRUST || now.since(date) > CLOCK_TRUST
+}
+
+fn is_replayed(mode: Mode) -> bool {
+    match mode {
+        Mode::Live | Mode::CatchingUp => false,
+        Mode::Replay | Mode::Trusting => true,
+    }
 }
 
 /// At what time a line counts; `None` if it is past or its time cannot be known.

@@ -21,6 +21,7 @@ pub mod near;
 pub mod pattern;
 mod tags;
 pub mod tally;
+mod threads;
 
 use crate::ticket::Sight;
 use crate::time::Time;
@@ -78,6 +79,10 @@ pub struct SightingText {
     /// through, so whatever follows may be the sender's own, and none of it is a proof.
     /// They are searched in the whole line, whatever the prefregex says.
     pub doubt: Vec<String>,
+    /// Lines behind which a message of the server's begins, when their log is doubted: they
+    /// end with its own words, and no newline of a sender's is in them. They are searched
+    /// in the line as it stands; its thread is what `<F-THREAD>` captures.
+    pub whole: Vec<String>,
 }
 
 /// A filter that cannot be used.
@@ -101,7 +106,9 @@ pub enum FilterError {
         option: String,
     },
     /// Sightings in a filter for several lines.
-    #[error("{SUCCESSREGEX}, {CHALLENGEREGEX} and {DOUBTREGEX} are for filters with maxlines = 1")]
+    #[error(
+        "{SUCCESSREGEX}, {CHALLENGEREGEX}, {DOUBTREGEX} and {WHOLEREGEX} are for filters with maxlines = 1"
+    )]
     Sightings,
     /// No failregex at all.
     #[error("no failregex")]
@@ -147,6 +154,7 @@ pub struct Filter {
     ignoreregex: Vec<Form>,
     sightings: Vec<(Sight, Form)>,
     doubtregex: Vec<Form>,
+    wholeregex: Vec<Form>,
     maxlines: usize,
     datepattern: Option<String>,
     names: Names,
@@ -165,12 +173,13 @@ const ADDRESS_GROUPS: [&str; 2] = ["ip4", "ip6"];
 const SUCCESSREGEX: &str = "successregex";
 const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
+const WHOLEREGEX: &str = "wholeregex";
 
 impl FilterError {
     /// Is it only about what fail2ban does not know?
     pub fn is_about_sightings(&self) -> bool {
         let is_ours = |option: &str| {
-            let ours = [SUCCESSREGEX, CHALLENGEREGEX, DOUBTREGEX];
+            let ours = [SUCCESSREGEX, CHALLENGEREGEX, DOUBTREGEX, WHOLEREGEX];
             ours.iter().any(|name| option.starts_with(name))
         };
         match self {
@@ -193,6 +202,7 @@ impl Filter {
             ignoreregex: Vec::new(),
             sightings: Vec::new(),
             doubtregex: Vec::new(),
+            wholeregex: Vec::new(),
             maxlines: 1,
             datepattern: None,
             names: Names::No,
@@ -218,10 +228,12 @@ impl Filter {
             success,
             challenge,
             doubt,
+            whole,
         } = &text.sightings;
         let success = compile_all(SUCCESSREGEX, success.iter(), dns, false)?;
         let challenge = compile_all(CHALLENGEREGEX, challenge.iter(), dns, false)?;
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
+        let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
         if failregex.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -243,7 +255,7 @@ impl Filter {
         let success = success.into_iter().map(|form| (Sight::Success, form));
         let challenge = challenge.into_iter().map(|form| (Sight::Challenge, form));
         let sightings: Vec<(Sight, Form)> = success.chain(challenge).collect();
-        if several && !(sightings.is_empty() && doubtregex.is_empty()) {
+        if several && !(sightings.is_empty() && doubtregex.is_empty() && wholeregex.is_empty()) {
             return Err(FilterError::Sightings);
         }
         let cut = match text.datepattern.as_deref().map(str::trim) {
@@ -266,6 +278,7 @@ impl Filter {
             ignoreregex,
             sightings,
             doubtregex,
+            wholeregex,
             maxlines: text.maxlines.max(1) as usize,
             datepattern: text.datepattern.clone(),
             names: text.names,
@@ -353,6 +366,12 @@ impl Filter {
     /// Has it none? Then it finds nothing.
     pub fn is_empty(&self) -> bool {
         self.failregex.is_empty()
+    }
+
+    /// Does it know the threads that write its log (`<F-THREAD>` in the prefregex)?
+    fn knows_threads(&self) -> bool {
+        let prefregex = self.prefregex.as_ref();
+        prefregex.is_some_and(|form| form.has_any(&[threads::GROUP]))
     }
 
     /// Are so few ignoreregexes there that it pays to ask them first?

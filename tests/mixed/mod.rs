@@ -29,8 +29,7 @@ fn both_servers_in_one_log() {
     let counts = judged(&mut lineup_of(&BOTH, 0), &both);
     expect![[r#"
         challenge: its source is challenged, a hint 294
-        forged: ANOTHER fails, a hint 16
-        forged: nobody 16
+        forged: nobody 32
         fragment: nobody 44
         nameless: nobody 129
         noise: nobody 134
@@ -102,8 +101,8 @@ fn asterisk_through_syslog() {
         mended: its source is challenged, a hint 16
         nameless: nobody 27
         noise: nobody 86
-        offence: its source fails, a hint 182
-        offence: its source fails, proven 305
+        offence: its source fails, a hint 360
+        offence: its source fails, proven 127
         success: its source succeeds, proven 4
         typo: its source fails, proven 2
     "#]]
@@ -122,8 +121,8 @@ fn both_servers_in_one_syslog() {
         mended: its source is challenged, a hint 16
         nameless: nobody 69
         noise: nobody 93
-        offence: its source fails, a hint 426
-        offence: its source fails, proven 404
+        offence: its source fails, a hint 604
+        offence: its source fails, proven 226
         success: its source succeeds, proven 4
         typo: its source fails, a hint 1
         typo: its source fails, proven 3

@@ -46,6 +46,7 @@ pub const OUR_KEYS: &[&str] = &[
     "successregex",
     "challengeregex",
     "doubtregex",
+    "wholeregex",
     "apiban",
     "observe",
     "hints",

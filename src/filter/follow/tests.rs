@@ -386,7 +386,7 @@ fn what_cannot_be_seen_is_an_error() {
         ),
         (
             "failregex = ^a <ADDR>\nmaxlines = 2\ndoubtregex = ^b",
-            "successregex, challengeregex and doubtregex are for filters with maxlines = 1",
+            "successregex, challengeregex, doubtregex and wholeregex are for filters with maxlines = 1",
         ),
     ] {
         let found = Filter::compile(&read(text)).expect_err(text);

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::dialect::{self, Node, Tree, simplify};
 use super::follow::{Ask, Follower, Seen};
 use super::groups::Form;
+use super::threads::Around;
 use super::{Exact, Filter, FilterError, FilterText};
 use crate::time::Time;
 use sample::Source;
@@ -277,6 +278,7 @@ impl Judge<'_> {
                 line,
                 time: Time::from_micros(0),
                 now: Time::from_micros(0),
+                around: Around::default(),
             };
             follower.line(seen, Ask::First, &mut |found| blamed = found.failure_id());
         }

@@ -1,0 +1,127 @@
+//! Whose words a line is, in a log into which senders can write lines of their own.
+//!
+//! A server that lets a sender's newline through (`doubtregex`) writes the head of its
+//! message, the sender's lines, and the rest. One thing in a head the sender cannot know:
+//! the number of the thread that writes (`<F-THREAD>` in the prefregex). A thread is *known*
+//! once it began a message for certain:
+//!
+//! - before anybody could write a line of his own: up to the first line of `doubtregex`;
+//! - behind a pause, since a message is written at once;
+//! - behind a line that is *whole* (`wholeregex`), which ends with the server's own words and
+//!   can hold no newline of a sender's, if that line is the server's own itself.
+//!
+//! A line of a thread that is not known blames nobody. One of a known thread is a hint,
+//! since a number can be guessed. Who tries many numbers makes himself heard: after
+//! [`GUESSES_MAX`] wrong ones within [`GUESSES_KEPT`] a known number is not enough either.
+//! A line that begins a message for certain, since only whole lines stand between it and a
+//! pause, is worth as much as in any log.
+//!
+//! Where the sender's words stand before the address (`<F-OPEN>`), the head is the
+//! server's and the rest may not be: such a line is a hint at most, and only if the next
+//! line, if it is there yet, is one of a known thread.
+//!
+//! When an old log is played again there are no pauses to see, and nobody is banned either:
+//! there every line is whole but one with a head that ends within quotes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The group of `<F-THREAD>`.
+pub(super) const GROUP: &str = "thread";
+
+/// The group of `<F-OPEN>`.
+pub(super) const OPEN: &str = "open";
+
+/// Nothing was written for so long: the next line begins a message. A message that is too
+/// long for one write comes in two, microseconds apart.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+
+/// Threads that are remembered. A server has a few that write of requests, and one for
+/// each connection to its manager; the more of them, the better the odds of a guess.
+const KNOWN_MAX: usize = 64;
+
+/// Wrong numbers that are put up with: what connections of unclear beginning come to.
+const GUESSES_MAX: usize = 16;
+
+/// How long a wrong number is held against the log.
+const GUESSES_KEPT: Duration = Duration::from_secs(600);
+
+/// The threads of a log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Threads {
+    /// The one that wrote last is the last.
+    known: VecDeque<u64>,
+    /// The last numbers that nobody knew, and when they stood there first.
+    guesses: VecDeque<(u64, Time)>,
+    /// Does a message begin after what was read last?
+    pub(super) next: Start,
+}
+
+/// How sure it is that a message of the server's begins somewhere. The more sure is the more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Start {
+    /// A sender may have written what stands there.
+    #[default]
+    Unclear,
+    /// A known thread vouches for it.
+    Vouched,
+    /// No sender could write there.
+    Certain,
+}
+
+/// What stands around a line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around<'a> {
+    /// The block up to the line, of whole lines.
+    pub(super) before: &'a [u8],
+    /// The block behind the line.
+    pub(super) after: &'a [u8],
+    /// Is this an old log that is played again?
+    pub(super) replayed: bool,
+}
+
+/// Does a line end outside of all quotes, or with one?
+pub(super) fn is_closed(line: &str) -> bool {
+    let line = line.trim_end();
+    let even = |quote: u8| line.bytes().filter(|byte| *byte == quote).count() % 2 == 0;
+    line.ends_with(['"', '\'']) || (even(b'"') && even(b'\''))
+}
+
+impl Threads {
+    /// Is a line of this thread the server's own, wherever it stands?
+    pub(super) fn vouch(&self, thread: u64, now: Time) -> bool {
+        let first = self
+            .guesses
+            .front()
+            .filter(|_| self.guesses.len() == GUESSES_MAX);
+        let is_guessed = first.is_some_and(|(_, first)| now.since(*first) < GUESSES_KEPT);
+        !is_guessed && self.known.contains(&thread)
+    }
+
+    /// This thread began a message, or is vouched for and writes again.
+    pub(super) fn learn(&mut self, thread: u64) {
+        self.known.retain(|known| *known != thread);
+        if self.known.len() == KNOWN_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back(thread);
+        self.guesses.retain(|(guess, _)| *guess != thread);
+    }
+
+    /// This number may be made up.
+    pub(super) fn doubt(&mut self, thread: u64, now: Time) {
+        let same = |(guess, _): &(u64, Time)| *guess == thread;
+        if self.known.contains(&thread) || self.guesses.iter().any(same) {
+            return;
+        }
+        if self.guesses.len() == GUESSES_MAX {
+            self.guesses.pop_front();
+        }
+        self.guesses.push_back((thread, now));
+    }
+}
+
+#[cfg(test)]
+mod tests;
