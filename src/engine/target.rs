@@ -41,6 +41,8 @@ pub struct Target {
     infrastructure: Protected,
     standings: Standings,
     accounts: Accounts,
+    /// The same of hints, by which alarms are raised and nobody is judged.
+    hinted: Accounts,
     brake: Brake,
     scans: Scans,
     sources: Sources,
@@ -150,7 +152,10 @@ impl Engine {
                 }
                 return Some(1);
             }
-            (_, Trust::Hint) => return None,
+            (_, Trust::Hint) => {
+                self.watch_pace(failure, offender, maxretry, effects);
+                return None;
+            }
             (_, Trust::Proof) => {}
         }
         let standings = &self.target.standings;
@@ -161,6 +166,7 @@ impl Engine {
         let change = self.target.brake.failed(offender, failure.time, known);
         if let Change::On(count) = change {
             self.target.accounts.clear();
+            self.target.hinted.clear();
             let alarm = Alarm {
                 kind: AlarmKind::Outage,
                 time: failure.time,
@@ -174,7 +180,32 @@ impl Engine {
         if self.target.brake.on_since().is_some() {
             return None;
         }
-        let accounts = &mut self.target.accounts;
+        self.watch_pace(failure, offender, maxretry, effects);
+        match rank {
+            Rank::Shared => {
+                self.hidden(failure, offender);
+                None
+            }
+            _ => Some(PATIENCE),
+        }
+    }
+
+    /// A failure behind an address that is spared: is it a cracker's pace? Hints count, too,
+    /// apart: an alarm sanctions nobody, and pjsip over UDP gives nothing but hints.
+    fn watch_pace(
+        &mut self,
+        failure: &Failure,
+        offender: Addr,
+        maxretry: u32,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.target.brake.on_since().is_some() {
+            return;
+        }
+        let accounts = match failure.trust {
+            Trust::Proof => &mut self.target.accounts,
+            Trust::Hint => &mut self.target.hinted,
+        };
         if let Some(cracking) = accounts.failed(offender, tried(failure), failure.time, maxretry) {
             let alarm = Alarm {
                 kind: AlarmKind::Cracking,
@@ -185,13 +216,6 @@ impl Engine {
                 count: cracking.tries,
             };
             self.alarm(alarm, effects);
-        }
-        match rank {
-            Rank::Shared => {
-                self.hidden(failure, offender);
-                None
-            }
-            _ => Some(PATIENCE),
         }
     }
 
@@ -250,8 +274,9 @@ impl Engine {
             Sight::Success => {
                 self.target.scans.forget(&offender);
                 let user = seen.user.as_deref().unwrap_or("");
-                let failed = self.failed_before(&seen.jail, &offender, user, seen.time);
-                if let Some(count) = failed {
+                let before = |trust| self.failed_before(seen, &offender, trust);
+                let failed = before(Trust::Proof);
+                if let Some(count) = failed.or_else(|| before(Trust::Hint)) {
                     let alarm = Alarm {
                         kind: AlarmKind::Cracked,
                         time: seen.time,
@@ -269,29 +294,43 @@ impl Engine {
 
     /// After how many failures a login worked, if these were many: then somebody guessed.
     /// Behind an address that has logged in before the account's own failures count.
-    fn failed_before(&self, jail: &str, addr: &Addr, user: &str, time: Time) -> Option<u32> {
-        let maxretry = self.jails.get(jail)?.rules.maxretry;
+    fn failed_before(&self, login: &Sighting, addr: &Addr, trust: Trust) -> Option<u32> {
+        let time = login.time;
+        let maxretry = self.jails.get(&login.jail)?.rules.maxretry;
         let many = maxretry.saturating_sub(MANY_BELOW).max(MANY_LEAST);
         let failed = match self.target.standings.has_logged_in(addr) {
             false => {
                 let guessed = |ban: &Ban| {
                     let is_over = ban.until.is_some_and(|until| until <= time);
-                    ban.reason == Reason::MaxRetry && ban.since <= time && !is_over
+                    let reason = match trust {
+                        Trust::Proof => Reason::MaxRetry,
+                        Trust::Hint => Reason::Hints,
+                    };
+                    ban.reason == reason && ban.since <= time && !is_over
                 };
                 let bans = self
                     .ours()
                     .filter_map(|jail| self.ledger.get(&jail.rules.name, addr));
                 let banned = bans.filter(guessed).map(|ban| ban.tries).max();
-                banned.unwrap_or(0).max(self.proven(addr, time))
+                banned.unwrap_or(0).max(self.tries(addr, time, trust))
             }
-            true => self.target.accounts.tries(addr, user, time),
+            true => {
+                let accounts = match trust {
+                    Trust::Proof => &self.target.accounts,
+                    Trust::Hint => &self.target.hinted,
+                };
+                accounts.tries(addr, login.user.as_deref().unwrap_or(""), time)
+            }
         };
         (failed >= many).then_some(failed)
     }
 
-    /// The most proven tries of an address in any of our jails.
-    fn proven(&self, addr: &Addr, time: Time) -> u32 {
-        let tries = self.ours().map(|jail| jail.proven(addr, time));
+    /// The most tries of an address in any of our jails: proven ones, or all.
+    fn tries(&self, addr: &Addr, time: Time, trust: Trust) -> u32 {
+        let tries = self.ours().map(|jail| match trust {
+            Trust::Proof => jail.proven(addr, time),
+            Trust::Hint => jail.tries(addr, time),
+        });
         tries.max().unwrap_or(0)
     }
 
@@ -309,7 +348,7 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         self.target.brake.login(&addr);
-        let is_merit = may_be_merit && self.proven(&addr, time) == 0;
+        let is_merit = may_be_merit && self.tries(&addr, time, Trust::Proof) == 0;
         let news = self.target.standings.login(addr, user, time, is_merit);
         if let Some(kept) = news {
             self.lift_shared(addr, time, effects);
@@ -424,6 +463,7 @@ impl Engine {
         self.target.flows.tick(now);
         if self.target.brake.tick(now) == Change::Off {
             self.target.accounts.clear();
+            self.target.hinted.clear();
             effects.push(Effect::Tell(Tell::OutageOver));
         }
     }

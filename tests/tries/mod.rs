@@ -18,8 +18,13 @@ use super::{found, lineup_of, recording};
 fn tries(name: &str, filter: &str, split: fn(&[u8]) -> u16) -> Vec<String> {
     let mut lineups: Vec<_> = (0..2).map(|log| lineup_of(&[filter], log)).collect();
     let mut forms: BTreeMap<(String, String), BTreeMap<u32, u32>> = BTreeMap::new();
+    let mut log = 0;
     for recorded in recording(name) {
-        let lineup = &mut lineups[usize::from(split(&recorded.line))];
+        // What a sender wrote stands in the log of the line whose message it is part of.
+        if !["forged", "fragment"].contains(&recorded.verdict.as_str()) {
+            log = split(&recorded.line);
+        }
+        let lineup = &mut lineups[usize::from(log)];
         if let Some(Found::Failure(failure)) = found(lineup, &recorded.line) {
             let forms = forms.entry((recorded.attack, failure.addr.to_string()));
             *forms.or_default().entry(failure.form).or_default() += 1;

@@ -195,6 +195,10 @@ fn a_known_good_address_is_kept_from_hints_and_held_back_at_most() {
              3601 hint asterisk 203.0.113.5
              3602 hint asterisk 203.0.113.5
              3603 hint asterisk 203.0.113.5
+             3604 hint asterisk 203.0.113.5
+             3605 hint asterisk 203.0.113.5
+             3606 hint asterisk 203.0.113.5
+             3607 hint asterisk 203.0.113.5
              {tries}
              4460 listed 203.0.113.5
              4460 proof asterisk 203.0.113.5
@@ -211,6 +215,10 @@ fn a_known_good_address_is_kept_from_hints_and_held_back_at_most() {
             3601 nothing
             3602 nothing
             3603 nothing
+            3604 nothing
+            3605 nothing
+            3606 alarm: 203.0.113.5 is spared, but fails like a cracker (6 tries) (jail asterisk)
+            3607 nothing
             4000 tell found 203.0.113.5 1/30
             4015 tell found 203.0.113.5 2/30
             4030 tell found 203.0.113.5 3/30
@@ -364,6 +372,7 @@ fn a_login_after_many_failures_is_an_alarm_and_no_merit() {
             22 block asterisk 198.51.100.3 600s
             22 record ban asterisk 198.51.100.3
             22 tell banned 198.51.100.3 hints after 3
+            23 alarm: a login from 198.51.100.3 worked right after 3 that failed, accounts `1001`; is the account cracked? (jail asterisk)
             23 record standing of 198.51.100.3
             3700 record standing of 198.51.100.2
             3700 unblock asterisk 198.51.100.3

@@ -23,7 +23,8 @@ fn lineup() -> Lineup {
         prefregex: Some(r"^\[<F-THREAD>\d+</F-THREAD>\] <F-CONTENT>.+</F-CONTENT>$".to_owned()),
         failregex: vec![
             r"^care(?:less|ful): <F-PROOF><ADDR></F-PROOF> failed".to_owned(),
-            r"^careless: <F-OPEN>user</F-OPEN> '.*' of <F-PROOF><ADDR></F-PROOF> failed$".to_owned(),
+            r"^careless: <F-OPEN>user</F-OPEN> '.*' of <F-PROOF><ADDR></F-PROOF> failed$"
+                .to_owned(),
         ],
         sightings: SightingText {
             doubt: one(r"^\[\d+\] careless: "),
@@ -142,9 +143,25 @@ fn no_pause_is_seen_where_there_may_be_none() {
     );
     let mut lineup = lineup();
     let long = "x|".repeat(super::super::lines::LONG_BLOCK_BYTES / 2);
-    assert_eq!(said(&mut lineup, Mode::Live, NOW, &format!("[2] careless: x|{long}")), "");
+    assert_eq!(
+        said(
+            &mut lineup,
+            Mode::Live,
+            NOW,
+            &format!("[2] careless: x|{long}")
+        ),
+        ""
+    );
     let later = NOW + Duration::from_secs(1);
-    assert_eq!(said(&mut lineup, Mode::Live, later, "[3] careful: 192.0.2.1 failed"), "");
+    assert_eq!(
+        said(
+            &mut lineup,
+            Mode::Live,
+            later,
+            "[3] careful: 192.0.2.1 failed"
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -174,22 +191,39 @@ fn who_tries_many_numbers_hits_in_vain() {
     let forged = |thread: usize| format!("[{thread}] careful: 192.0.2.9 failed");
     let all: Vec<String> = (100..100 + GUESSES_MAX).map(forged).collect();
     let first = "[2] careless: 192.0.2.1 failed, x";
-    assert_eq!(said(&mut lineup, Mode::Live, NOW, first), " 192.0.2.1 proven");
+    assert_eq!(
+        said(&mut lineup, Mode::Live, NOW, first),
+        " 192.0.2.1 proven"
+    );
     let message = format!("{first}|{}", all.join("|"));
-    assert_eq!(said(&mut lineup, Mode::Live, NOW, &message), " 192.0.2.1 hint");
+    assert_eq!(
+        said(&mut lineup, Mode::Live, NOW, &message),
+        " 192.0.2.1 hint"
+    );
     let hit = format!("{first}|{}|x", forged(2));
     assert_eq!(said(&mut lineup, Mode::Live, NOW, &hit), "");
     // Whoever writes after a pause writes for certain, and blames his true source.
     let later = NOW + Duration::from_millis(50);
-    assert_eq!(said(&mut lineup, Mode::Live, later, &hit), " 192.0.2.1 proven");
+    assert_eq!(
+        said(&mut lineup, Mode::Live, later, &hit),
+        " 192.0.2.1 proven"
+    );
     let forgotten = NOW + GUESSES_KEPT;
-    assert_eq!(said(&mut lineup, Mode::Live, forgotten, &hit), " 192.0.2.1 proven 192.0.2.9 hint");
+    assert_eq!(
+        said(&mut lineup, Mode::Live, forgotten, &hit),
+        " 192.0.2.1 proven 192.0.2.9 hint"
+    );
 }
 
 #[test]
 fn threads_are_bounded_and_the_busy_ones_stay() {
     let mut lineup = lineup();
-    said(&mut lineup, Mode::Live, NOW, "[2] careful: 192.0.2.1 failed");
+    said(
+        &mut lineup,
+        Mode::Live,
+        NOW,
+        "[2] careful: 192.0.2.1 failed",
+    );
     for thread in 10..10 + KNOWN_MAX {
         let lines = format!("[{thread}] careful: 192.0.2.1 failed|[3] careful: 192.0.2.1 failed");
         said(&mut lineup, Mode::Live, NOW, &lines);
@@ -199,7 +233,10 @@ fn threads_are_bounded_and_the_busy_ones_stay() {
         let lines = format!("[4] careless: x|[{thread}] careful: 192.0.2.1 failed");
         !said(&mut lineup, Mode::Live, NOW, &lines).is_empty()
     };
-    assert_eq!([3, 2, 10, 9 + KNOWN_MAX].map(known), [true, false, false, true]);
+    assert_eq!(
+        [3, 2, 10, 9 + KNOWN_MAX].map(known),
+        [true, false, false, true]
+    );
 }
 
 /// Nobody is banned by an old log, and it has no pauses.
