@@ -37,7 +37,7 @@ fn a_built_in_filter_is_driven() {
 "#,
         expect![[r#"
             {"exact":null,"failregex":N,"ignoreregex":0,"maxlines":1,"ok":true,"prefregex":1,"session":"a"}
-            {"error":null,"id":1,"rest":"[] NOTICE[99] chan_sip.c: Registration from '<sip:9@h>' failed for '192.0.2.7:5060' - Wrong password","results":[{"fid":"192.0.2.7","groups":{"ip4":"192.0.2.7","proof":"Wrong password","user":"9"},"ip":null,"matches":1,"nofail":false,"pending":false,"regex":N,"time":1795999999.0,"users":[]}]}
+            {"error":null,"id":1,"rest":"[] NOTICE[99] chan_sip.c: Registration from '<sip:9@h>' failed for '192.0.2.7:5060' - Wrong password","results":[{"fid":"192.0.2.7","groups":{"ip4":"192.0.2.7","proof":"Wrong password","thread":"99","user":"9"},"ip":null,"matches":1,"nofail":false,"pending":false,"regex":N,"time":1795999999.0,"users":[]}]}
             {"error":null,"id":2,"rest":"[] VERBOSE[99] chan_sip.c: nothing","results":[]}
             {"ok":true,"session":"a"}
         "#]],
