@@ -200,7 +200,11 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
     }
     match jail.banned.saturating_sub(jail.latest.len()) {
         0 => Ok(()),
-        more => writeln!(text, "  and {more} more"),
+        more => writeln!(
+            text,
+            "  and {more} more: ringfence bans --jail {}",
+            jail.name
+        ),
     }
 }
 
@@ -223,4 +227,58 @@ fn ban_line(ban: &BanShown, now: Time) -> String {
     };
     let why = reason(&ban.reason, ban.tries);
     format!("{:<40} since {ago}, {left}: {why}", ban.addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A daemon for which everything goes wrong.
+    fn worst() -> Status {
+        let alarm = json!({"kind": "cracking", "time": 900, "addr": null, "jail": "asterisk",
+            "accounts": [], "count": 7, "text": "somebody is spared"});
+        let source = json!({"addr": "127.0.0.1", "jail": "kamailio", "tries": 9, "convictions": 3,
+            "last": 900, "why": "loopback", "remedy": "log the client"});
+        let miss = json!({"jail": "kamailio", "shape": "x", "count": 2, "sample": "x\u{1b}"});
+        let log = json!({"path": "/log", "state": "no permission", "followed": false, "offset": 0,
+            "size": 9, "loss_reports": 1, "messages_lost": 5, "near_misses": [miss]});
+        let jail = json!({"name": "kamailio", "ports": "all ports", "failing": 1,
+            "failures_total": 9, "banned": 4, "latest": [
+                {"addr": "192.0.2.0/24", "jail": "kamailio", "since": 900, "until": null,
+                 "reason": "aggregate", "tries": 8}]});
+        let status = json!({"version": "1", "pid": 7, "started": 0, "dry_run": false,
+            "firewall": "kernel", "paused_until": 1600, "firewall_missing": ["the set x is gone"],
+            "firewall_fight": "somebody took it", "firewall_repairs": 4,
+            "database_trouble": "locked", "banned": 4, "bans_total": 5, "jails": [jail],
+            "standing": {"known_good": 1, "shared": 0, "brake_since": 400, "alarms_total": 1,
+                "alarms": [alarm], "wrong_sources": [source]},
+            "logs": [log], "apiban": {"on": false, "summary": "off", "listed": 0, "feed": null},
+            "protected": [], "problems": ["jail.conf:1: wrong"]});
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn the_page_explains_every_word_in_capitals() {
+        const PAGE: &str = include_str!("../../docs/status.md");
+        let text = people(&worst(), Time::from_secs(1_000));
+        let mut words = Vec::new();
+        for line in text.lines().filter(|line| line.starts_with(' ')) {
+            let capitals = line.split_whitespace().take_while(|word| {
+                let word = word.trim_end_matches(':');
+                word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
+            });
+            let capitals = capitals.collect::<Vec<_>>().join(" ");
+            let word = capitals.trim_end_matches(':');
+            if !word.is_empty() && words.last().is_none_or(|last| last != word) {
+                assert!(PAGE.contains(&format!("\n| {word}")), "{word}");
+                words.push(word.to_owned());
+            }
+        }
+        let told = "PAUSED, FIREWALL, DATABASE, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, NEAR MISS";
+        assert_eq!(words.join(", "), told, "{text}");
+        let crowd = "192.0.2.0/24                             since 1m 40s, for ever: 8 hosts of this network were banned\n  and 3 more: ringfence bans --jail kamailio\n";
+        assert!(text.contains(crowd), "{text}");
+    }
 }
