@@ -528,6 +528,62 @@ namespaced! {
     }
 }
 
+/// What `iptables` and its kin are, with an `iptables-restore` that is refused the lock
+/// whenever it is about a stock action's chain.
+const LOCKED: &str = "#!/bin/bash
+name=$(basename \"$0\")
+if [[ $name == iptables-restore ]]; then
+  input=$(cat)
+  if [[ $input == *f2b-* ]]; then
+    echo 'Another app is currently holding the xtables lock.' >&2
+    exit 4
+  fi
+  exec FOLDER/$name \"$@\" <<<\"$input\"
+fi
+exec FOLDER/$name \"$@\"
+";
+
+namespaced! {
+    fn a_program_that_fails_at_start_costs_no_ban() {
+        run("ip link set lo up");
+        let mut lab = Lab::new(JAILS.split("[all]").next().unwrap());
+        let bans = |lab: &Lab| {
+            let database = rusqlite::Connection::open(lab.path("db.sqlite3")).unwrap();
+            let count = "SELECT count(*) FROM bips WHERE jail = 'multi' AND ip = '192.0.2.1'";
+            database.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+        };
+        lab.start_ringfence();
+        lab.ringfence(&["ban", "--jail", "multi", "192.0.2.1"]);
+        lab.wait("the ban", || count("192.0.2.1") == 1 && bans(&lab) == 1);
+        lab.terminate();
+        run("iptables -F");
+
+        let real = lab.path("real");
+        fs::create_dir(&real).unwrap();
+        let program = fs::canonicalize("/usr/sbin/iptables").unwrap();
+        let copy = real.join("multi");
+        fs::copy(&program, &copy).unwrap();
+        for name in ["iptables", "ip6tables"] {
+            for kind in ["", "-save", "-restore"] {
+                std::os::unix::fs::symlink(&copy, real.join(format!("{name}{kind}"))).unwrap();
+            }
+        }
+        let locked = lab.path("locked");
+        fs::write(&locked, LOCKED.replace("FOLDER", &real.display().to_string())).unwrap();
+        fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        run(&format!("mount --bind {} {}", locked.display(), program.display()));
+        lab.start_ringfence();
+        lab.wait_for("the refusal", || running::said(lab.folder.path()).contains("xtables lock"));
+        lab.terminate();
+        assert_eq!((bans(&lab), count("192.0.2.1")), (1, 0));
+
+        run(&format!("umount {}", program.display()));
+        lab.start_ringfence();
+        lab.wait("the ban again", || count("192.0.2.1") == 1);
+        lab.ringfence(&["stop"]);
+    }
+}
+
 /// Shows where the two differ.
 fn check_same(theirs: &str, ours: &str) {
     if theirs != ours {

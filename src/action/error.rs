@@ -103,7 +103,7 @@ pub enum Error {
         wanted: String,
     },
     /// A set is gone.
-    #[error("the set {name} is not there; somebody destroyed it, reload to have it back")]
+    #[error("the set {name} is not there; somebody destroyed it, and it is put back within 2 s")]
     Missing {
         /// The name.
         name: String,

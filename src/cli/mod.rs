@@ -34,8 +34,8 @@ use crate::config::native::CONFIG_DIR;
 
 /// A log watcher and reactive blocker for phone servers.
 ///
-/// Follows the logs of Asterisk and Kamailio, counts failed logins, asks APIBAN about
-/// who fails, and drops attackers in the kernel.
+/// Follows the logs of Asterisk, Kamailio and FreeSWITCH, counts failed logins, asks
+/// APIBAN about who fails, and drops attackers in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "ringfence", version, max_term_width = 100)]
 struct Cli {

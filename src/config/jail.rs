@@ -1,5 +1,5 @@
 //! From a jail's texts to a jail that can run: its filter compiled, its logs, whom it
-//! ignores, and its actions, of which this version can run its own.
+//! ignores, and what its actions come to: our own sets, or a stock action's objects.
 
 use std::path::PathBuf;
 use std::sync::Arc;

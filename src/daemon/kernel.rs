@@ -128,7 +128,7 @@ impl Kernel {
     }
 
     /// Carries out the orders among `effects` now, and takes them out; says which bans the
-    /// kernel refused.
+    /// kernel refused for good.
     pub fn apply(&mut self, effects: &mut Vec<Effect>) -> Vec<(Set, Addr)> {
         let mut refused = Vec::new();
         let is_order = |effect: &mut Effect| matches!(effect, Effect::Order(_));
@@ -150,6 +150,10 @@ impl Kernel {
                 Outcome::Loaded { refused: 0, .. } => {}
                 // Said once already; it counts again when what is foreign is gone.
                 Outcome::Refused { error, .. } if error.is_foreign() => {}
+                // Not this address's fault (a lock, a program, a set): the ban stays.
+                Outcome::Refused { set, addr, error } if error.is_lasting() => {
+                    error!(?set, %addr, %error, "could not be restored yet");
+                }
                 Outcome::Refused { set, addr, error } => {
                     error!(?set, %addr, %error, "could not be restored");
                     refused.push((set, addr));

@@ -655,16 +655,19 @@ impl Operator {
 
     /// Ends the daemon. The rules go at once, however long all else takes.
     fn end(&self, purge: bool) -> Result<u32, String> {
-        if let Some(keeper) = &self.keeper {
-            keeper.lift_for_good()?;
-        }
+        let lifted = self.keeper.as_ref().map_or(Ok(()), |keeper| {
+            keeper.lift_for_good().map_err(|error| {
+                format!("ringfence ends, but its rules are not all gone: {error}; `ringfence stop` once more takes them away")
+            })
+        });
         self.door.end(true);
         self.changing.borrow_mut().ending = match purge {
             true => Ending::Purge,
             false => Ending::Lift,
         };
         self.stop.notify_one();
-        Ok(std::process::id())
+        // Nobody keeps anything any more, so it ends whatever was refused.
+        lifted.map(|()| std::process::id())
     }
 
     /// Goes on as the program that has taken our place, if one has; else reads the

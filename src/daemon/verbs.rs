@@ -359,6 +359,6 @@ pub struct Checked {
     pub addr: String,
     /// `listed`, `not listed` or `no answer`.
     pub verdict: String,
-    /// How we know: `list`, `cache`, `asked`; or why there is no answer.
+    /// How we know, or why there is no answer, in words.
     pub how: String,
 }

@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use fastrand::Rng;
 use lru::LruCache;
 
 use crate::addr::{self, Addr};
@@ -75,7 +76,8 @@ pub struct Engine {
     jails: BTreeMap<JailName, Jail>,
     ledger: Ledger,
     history: History,
-    chance: Chance,
+    /// For `bantime.rndtime`; the same start gives the same numbers.
+    chance: Rng,
     protected: Protected,
     checks: Checks,
     verdicts: Verdicts,
@@ -96,7 +98,7 @@ impl Engine {
             jails: BTreeMap::new(),
             ledger: Ledger::default(),
             history: History::default(),
-            chance: Chance(now.as_micros().cast_unsigned()),
+            chance: Rng::with_seed(now.as_micros().cast_unsigned()),
             protected,
             checks,
             verdicts: Verdicts::default(),
@@ -412,7 +414,7 @@ impl Engine {
             Some(jail) => {
                 let Rules { increment, .. } = &jail.rules;
                 let base = jail.rules.bantime_of(reason);
-                increment.bantime(base, count, &mut || self.chance.next())
+                increment.bantime(base, count, &mut || self.chance.f64())
             }
             None => BanTime::For(LISTED_BANTIME),
         };
@@ -659,21 +661,6 @@ fn prolonged(ban: &Ban, bantime: BanTime, since: Time) -> Option<Ban> {
         until: bantime.end(since),
         ..ban.clone()
     })
-}
-
-/// Numbers that nobody outside can foresee; the same start gives the same ones (splitmix64).
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    /// From 0 up to, and without, 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
 }
 
 fn ends_later_or_same(held: &Ban, other: &Ban) -> bool {

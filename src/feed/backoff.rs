@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
+
 /// No connection, no name, a time-out, an answer without sense, a 5xx: the waits in seconds.
 pub const TROUBLE_SECS: &[u64] = &[5, 15, 60, 300];
 /// Too many requests: the waits in seconds, unless the service asks for more.
@@ -64,14 +66,14 @@ impl Ladder {
     }
 }
 
-/// Small random numbers that need not be secret (splitmix64).
+/// Small random numbers that need not be secret.
 #[derive(Debug)]
-pub struct Jitter(Option<u64>);
+pub struct Jitter(Option<Rng>);
 
 impl Jitter {
     /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
-        Jitter(Some(seed))
+        Jitter(Some(Rng::with_seed(seed)))
     }
 
     /// No jitter at all: every span is exact. For tests that tell a story.
@@ -94,13 +96,7 @@ impl Jitter {
 
     /// A number from 0 up to, but not including, 1.
     fn unit(&mut self) -> Option<f64> {
-        let seed = self.0.as_mut()?;
-        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = *seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        Some((mixed >> 11) as f64 / (1_u64 << 53) as f64)
+        self.0.as_mut().map(Rng::f64)
     }
 }
 

@@ -288,7 +288,7 @@ impl Objects {
         }
     }
 
-    /// What is there of ours. Something else of our name is an error.
+    /// What is there of ours, and what has a name of ours and is not.
     fn look(&mut self) -> Result<Present, Error> {
         let Some(awake) = self.nftables.table()? else {
             return Ok(Present {

@@ -112,7 +112,7 @@ impl Arguments {
             "raw" => self.usedns = Some("raw".to_owned()),
             "usedns" => self.usedns = value.filter(|text| !text.is_empty()),
             "maxlines" => self.maxlines = number(given)?,
-            // A journal is not read yet, so nothing can be picked from it.
+            // Files are read only, so there is nothing to pick from.
             "journalmatch" => {}
             "log-level" => log_level(&value.unwrap_or_default())?,
             "verbose" => self.verbose += 1,

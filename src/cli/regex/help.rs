@@ -28,7 +28,7 @@ Options:
   --timezone=ZONE, --TZ=ZONE
                         the zone of dates that name none
   -e NAME, --encoding=NAME
-                        of the log: UTF-8 (the default), ASCII or ISO-8859-1
+                        of the log, such as utf-8 (the default), ascii or latin-1
   -r, --raw             take host names as they are; the same as --usedns=raw
   --usedns=HOW          host names are looked up (yes, warn), are no hosts (no), or
                         are taken as they are (raw)
@@ -51,7 +51,7 @@ Options:
   --time                show how long each regex took
 
 Accepted, and without a meaning here:
-  -m, --journalmatch (journals are not read yet), -l, --log-level, -D, --debuggex,
+  -m, --journalmatch (it reads files only), -l, --log-level, -D, --debuggex,
   -t, --log-traceback, --full-traceback
 
 The report has fail2ban-regex's words and counts. These differ: the time it took; the
