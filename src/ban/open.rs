@@ -275,7 +275,7 @@ pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Resul
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "cache_size", -512)?; // KiB; the daemon writes rows and reads none
+    connection.pragma_update(None, "cache_size", -128)?; // KiB; the daemon writes rows and reads none
     connection.execute_batch(SCHEMA)?;
     // Written only where missing: a file that is complete can be opened while another
     // program writes to it.

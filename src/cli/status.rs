@@ -13,6 +13,7 @@ use super::{Common, Output};
 use crate::config::PORTS_OF_ACTIONS;
 use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
+use crate::watch::LINE_BYTES_MAX;
 
 /// Alarms that people are shown; they stand first, and must leave room for the rest.
 const ALARMS_SHOWN: usize = 5;
@@ -108,6 +109,13 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
                 "  {} ({}, {behind} bytes behind)",
                 log.path, log.state
             )?,
+        }
+        if log.lines_cut > 0 {
+            writeln!(
+                text,
+                "    BLIND: {} lines were longer than {LINE_BYTES_MAX} bytes, and blame nobody",
+                log.lines_cut
+            )?;
         }
         if log.loss_reports > 0 {
             writeln!(

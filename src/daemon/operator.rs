@@ -524,6 +524,7 @@ impl Operator {
                         followed: intake::is_followed(&file.state),
                         offset: file.offset,
                         size: file.size,
+                        lines_cut: file.lines_cut,
                         loss_reports: losses.reports,
                         messages_lost: losses.messages(),
                         near_misses: missed.iter().map(near_miss).collect(),

@@ -129,6 +129,9 @@ pub struct LogShown {
     pub offset: u64,
     /// Its size in bytes.
     pub size: u64,
+    /// How many of its lines were longer than is read, and blame nobody.
+    #[serde(default)]
+    pub lines_cut: u64,
     /// How many times its lines told since the start that messages were lost before they
     /// came into it.
     pub loss_reports: u64,

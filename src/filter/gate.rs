@@ -5,7 +5,7 @@
 //! UTF-8 check, no date, no regex. The gate may let a line through in vain, it
 //! never holds one back that a filter would match.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use memchr::{memchr, memrchr};
 
 /// Finds candidate lines.
@@ -18,7 +18,9 @@ pub struct Gate {
 impl Gate {
     /// A gate for these literals, compared without regard to ASCII case.
     pub fn new<'l>(literals: impl IntoIterator<Item = &'l [u8]>, ignore_case: bool) -> Gate {
+        // A DFA is faster by a little where many lines are candidates, and takes 0.3 MB.
         let automaton = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .ascii_case_insensitive(ignore_case)
             .build(literals)
             .ok();

@@ -50,8 +50,9 @@ pub struct Pattern {
     text: Box<str>,
     multiline: bool,
     alphabet: Alphabet,
-    /// The pattern itself if it is regular, else a wider one; without groups.
-    automaton: Regex,
+    /// The pattern itself if it is regular, else a wider one; without groups. One that
+    /// can match at the start only seldom needs it, so that is built when first needed.
+    automaton: OnceLock<Option<Regex>>,
     /// The same with groups; built when first needed.
     with_groups: OnceLock<Option<Regex>>,
     program: Program,
@@ -141,8 +142,12 @@ impl Pattern {
         let too_large = PatternError::TooLarge {
             max_bytes: AUTOMATON_BYTES_MAX,
         };
-        let automaton = automaton(&tree.root, &alphabet, false).ok_or(too_large.clone())?;
+        let regex = automaton(&tree.root, &alphabet, false).ok_or(too_large.clone())?;
         let program = Program::compile(&tree, &alphabet).ok_or(too_large)?;
+        let automaton = match program.is_anchored() {
+            true => OnceLock::new(),
+            false => Some(regex).into(),
+        };
         Ok(Pattern {
             text: pattern.into(),
             multiline,
@@ -274,10 +279,11 @@ impl Pattern {
                 Outcome::Exhausted => {}
             }
         }
-        if !words {
+        let automaton = words.then(|| self.automaton()).flatten();
+        let Some(automaton) = automaton else {
             return self.backtrack(subject, start, false, steps);
-        }
-        let Some(hit) = self.automaton.find(from(subject.bytes, start)) else {
+        };
+        let Some(hit) = automaton.find(from(subject.bytes, start)) else {
             return Ok(None);
         };
         if !self.regular || self.traits.differ_on(subject.bytes) {
@@ -315,12 +321,19 @@ impl Pattern {
         }
     }
 
+    fn automaton(&self) -> Option<&Regex> {
+        let built = || self.build_automaton(false);
+        self.automaton.get_or_init(built).as_ref()
+    }
+
+    fn build_automaton(&self, groups: bool) -> Option<Regex> {
+        let tree = dialect::parse(&self.text, self.multiline).ok()?;
+        automaton(&simplify(&tree.root), &self.alphabet, groups)
+    }
+
     fn groups_by_automaton(&self, bytes: &[u8], start: usize) -> Option<Spans> {
-        let regex = self.with_groups.get_or_init(|| {
-            let tree = dialect::parse(&self.text, self.multiline).ok()?;
-            automaton(&simplify(&tree.root), &self.alphabet, true)
-        });
-        let regex = regex.as_ref()?;
+        let built = || self.build_automaton(true);
+        let regex = self.with_groups.get_or_init(built).as_ref()?;
         let mut groups: Captures = regex.create_captures();
         regex.captures(from(bytes, start), &mut groups);
         groups.is_match().then(|| {

@@ -30,8 +30,9 @@ use shape::{Inner, Shape};
 use stamp::Stamp;
 
 /// A line of parts is given up behind so many bytes, as a line too long is by the reader:
-/// what stands at its end was chosen by whoever made it so long.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// what stands at its end was chosen by whoever made it so long. A line that quotes all of
+/// a SIP message over UDP fits.
+pub const LINE_BYTES_MAX: usize = 128 * 1024;
 
 /// How many lines at the head of a plain log's block are looked at for a framing: enough
 /// for a start in the middle of something, few enough to cost nothing.

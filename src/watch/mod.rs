@@ -39,9 +39,10 @@ pub use position::{HEAD_BYTES_MAX, Head, Position};
 pub use tail::{Ages, Tail};
 pub use wake::{Waker, Woken};
 
-/// A line is cut after this many bytes, its newline not counted. A SIP message
-/// over UDP has at most 64 KiB, so no honest line that quotes one is longer.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// A line is cut after this many bytes, its newline not counted. A SIP message over UDP
+/// has at most 64 KiB; docker cuts what quotes one into parts of 16 KiB and escapes each
+/// byte with up to six. So nobody hides behind the length of what he sends.
+pub const LINE_BYTES_MAX: usize = 128 * 1024;
 
 /// How many files are open at once, rotated ones included. A service has 1024
 /// descriptors unless somebody asks for more; half of them are for us.
