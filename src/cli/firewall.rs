@@ -118,15 +118,17 @@ fn people(shown: &FirewallShown) -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "Firewall: {}", shown.firewall)?;
     writeln!(text, "Repairs since the start: {}", shown.repairs)?;
+    let names = shown.sets.iter().map(|set| set.set.len());
+    let width = names.max().unwrap_or_default().max(24);
     writeln!(
         text,
-        "{:<24} {:>9} {:>9} {:>12} {:>15}  PORTS",
+        "{:<width$} {:>9} {:>9} {:>12} {:>15}  PORTS",
         "SET", "IN FORCE", "ENTRIES", "PACKETS", "BYTES"
     )?;
     for set in &shown.sets {
         writeln!(
             text,
-            "{:<24} {:>9} {:>9} {:>12} {:>15}  {}",
+            "{:<width$} {:>9} {:>9} {:>12} {:>15}  {}",
             set.set, set.in_force, set.entries, set.packets, set.bytes, set.ports
         )?;
     }

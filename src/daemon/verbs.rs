@@ -300,7 +300,8 @@ pub struct Paused {
 /// One kernel set of ours and what has met it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetShown {
-    /// What it is for: `allow`, `throttled`, `apiban`, or a jail's name.
+    /// What it is for: `allow`, `throttled`, `apiban`, or a jail's name; of a jail with stock
+    /// actions its name and the place, as in `sshd: the chain f2b-sshd (IPv4)`.
     pub set: String,
     /// What its drops are for: `all ports`, `tcp 22`; for the allow set it means nothing.
     #[serde(default)]

@@ -7,7 +7,7 @@ use crate::action::Family;
 pub fn describe(layouts: &[Layout]) -> Vec<String> {
     let mut described: Vec<(String, Vec<Family>)> = Vec::new();
     for layout in layouts {
-        let words = format!("{}, {}", layout.kind.place(), reach(&layout.kind));
+        let words = format!("{}, {}", layout.kind.place(), layout.reach());
         match described.iter_mut().find(|(known, _)| *known == words) {
             Some((_, families)) => families.push(layout.family),
             None => described.push((words, vec![layout.family])),
@@ -24,7 +24,13 @@ pub fn describe(layouts: &[Layout]) -> Vec<String> {
         .collect()
 }
 
-/// Which packets of whom is banned are refused.
+impl Layout {
+    /// Which packets of whom is banned are refused: `udp 5060`, `all packets`.
+    pub fn reach(&self) -> String {
+        reach(&self.kind)
+    }
+}
+
 fn reach(kind: &Kind) -> String {
     let rules: Vec<Vec<&str>> = match kind {
         Kind::Chain(chain) => words_of(chain.jumps.iter().map(|rule| &rule.words)),

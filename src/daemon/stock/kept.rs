@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::super::bus::Judge;
-use super::super::verbs::SetShown;
 use super::Shared;
 use crate::action::stock::{Lack, Shown};
 use crate::action::{Error, Family, Glance};
-use crate::config::PORTS_OF_ACTIONS;
+use crate::daemon::bus::Judge;
+use crate::daemon::verbs::SetShown;
 use crate::ticket::{JailName, Set};
 
 /// What is missing in the kernel.
@@ -75,7 +74,7 @@ impl Shared {
             let in_force = judge.visit(|engine, _, _| engine.in_force(&set));
             SetShown {
                 set: format!("{jail}: {}", layout.place()),
-                ports: PORTS_OF_ACTIONS.to_owned(),
+                ports: layout.reach(),
                 in_force: in_force.iter().filter(|addr| is_here(addr)).count(),
                 entries: kept.len(),
                 packets: kept.iter().map(|kept| kept.packets).sum(),
