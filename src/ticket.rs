@@ -143,8 +143,8 @@ pub struct Registration {
     pub addr: Addr,
     /// On which account.
     pub user: Box<str>,
-    /// Since when, as far as it is known; else the time at which the store was read.
-    pub since: Time,
+    /// When it was made or renewed, if the store says so.
+    pub since: Option<Time>,
 }
 
 /// What an operator must look at, since nobody is banned for it.

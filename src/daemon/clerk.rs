@@ -312,5 +312,8 @@ fn tell_people(tell: &Tell) {
         }
         Tell::Alarm(alarm) => warn!(kind = alarm.kind.word(), "ALARM: {alarm}"),
         Tell::OutageOver => info!("known-good addresses do not fail all at once any more"),
+        Tell::OutageTooLong => warn!(
+            "known-good addresses have failed all at once for 12 hours; they are judged again"
+        ),
     }
 }

@@ -126,7 +126,7 @@ impl Clock {
             Event::Sighting(sighting) => sighting.time = self.inward(sighting.time),
             Event::Registered(all) => {
                 for one in all {
-                    one.since = self.inward(one.since);
+                    one.since = one.since.map(|since| self.inward(since));
                 }
             }
             Event::Page(page) => {
@@ -230,7 +230,8 @@ impl Clock {
             | Tell::Restored { .. }
             | Tell::Protected { .. }
             | Tell::ListLoaded { .. }
-            | Tell::OutageOver => tell,
+            | Tell::OutageOver
+            | Tell::OutageTooLong => tell,
         }
     }
 }

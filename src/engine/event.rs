@@ -128,6 +128,8 @@ pub enum Tell {
     Alarm(Alarm),
     /// Known-good addresses do not fail all at once any more.
     OutageOver,
+    /// They do, but for so long that they are judged again.
+    OutageTooLong,
 }
 
 /// Why the door stayed shut.

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod figures;
+mod friends;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use crate::jail::accounts::Accounts;
 use crate::jail::alarms::Alarms;
 use crate::jail::brake::{Brake, Change};
 use crate::jail::protect::Protected;
-use crate::jail::scans::Scans;
+use crate::jail::repeats::Repeats;
 use crate::jail::sources::Sources;
 use crate::jail::standing::{PATIENCE, Rank, Standings};
 use crate::jail::{Jail, Tally};
@@ -44,7 +45,10 @@ pub struct Target {
     /// The same of hints, by which alarms are raised and nobody is judged.
     hinted: Accounts,
     brake: Brake,
-    scans: Scans,
+    /// Challenges without a login.
+    scans: Repeats,
+    /// Failures on strange accounts of those who are held back.
+    strange: Repeats,
     sources: Sources,
     alarms: Alarms,
     pub(super) flows: Flows,
@@ -110,9 +114,14 @@ impl Engine {
     }
 
     pub(super) fn is_throttled(&self, addr: &Addr) -> bool {
+        self.throttles(addr).next().is_some()
+    }
+
+    /// The bans by which an address is held back.
+    fn throttles(&self, addr: &Addr) -> impl Iterator<Item = Ban> {
         let ban = |jail: &JailName| self.ledger.get(jail, addr);
-        let mut bans = self.jails.keys().filter_map(ban);
-        bans.any(|ban| ban.reason == Reason::Throttled)
+        let bans = self.jails.keys().filter_map(ban);
+        bans.filter(|ban| ban.reason == Reason::Throttled)
     }
 
     /// Is this one of our own jails?
@@ -153,70 +162,13 @@ impl Engine {
                 return Some(1);
             }
             (_, Trust::Hint) => {
-                self.watch_pace(failure, offender, maxretry, effects);
+                self.friend_is_hinted_at(failure, offender, effects);
                 return None;
             }
             (_, Trust::Proof) => {}
         }
-        let standings = &self.target.standings;
-        let known = || {
-            let (known, shared) = standings.count(now);
-            known + shared
-        };
-        let change = self.target.brake.failed(offender, failure.time, known);
-        if let Change::On(count) = change {
-            self.target.accounts.clear();
-            self.target.hinted.clear();
-            let alarm = Alarm {
-                kind: AlarmKind::Outage,
-                time: failure.time,
-                addr: None,
-                jail: failure.jail.clone(),
-                accounts: Vec::new(),
-                count,
-            };
-            self.alarm(alarm, effects);
-        }
-        if self.target.brake.on_since().is_some() {
-            return None;
-        }
-        self.watch_pace(failure, offender, maxretry, effects);
-        match rank {
-            Rank::Shared => {
-                self.hidden(failure, offender);
-                None
-            }
-            _ => Some(PATIENCE),
-        }
-    }
-
-    /// A failure behind an address that is spared: is it a cracker's pace? Hints count, too,
-    /// apart: an alarm sanctions nobody, and pjsip over UDP gives nothing but hints.
-    fn watch_pace(
-        &mut self,
-        failure: &Failure,
-        offender: Addr,
-        maxretry: u32,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.target.brake.on_since().is_some() {
-            return;
-        }
-        let accounts = match failure.trust {
-            Trust::Proof => &mut self.target.accounts,
-            Trust::Hint => &mut self.target.hinted,
-        };
-        if let Some(cracking) = accounts.failed(offender, tried(failure), failure.time, maxretry) {
-            let alarm = Alarm {
-                kind: AlarmKind::Cracking,
-                time: failure.time,
-                addr: Some(offender),
-                jail: failure.jail.clone(),
-                accounts: cracking.accounts,
-                count: cracking.tries,
-            };
-            self.alarm(alarm, effects);
-        }
+        let is_judged = self.friend_fails(failure, offender, rank, now, effects);
+        is_judged.then_some(PATIENCE)
     }
 
     /// A known-good address has used its patience up.
@@ -287,6 +239,7 @@ impl Engine {
                     };
                     self.alarm(alarm, effects);
                 }
+                self.target.brake.login(&offender, seen.time);
                 self.login(offender, user, seen.time, failed.is_none(), effects);
             }
         }
@@ -347,7 +300,6 @@ impl Engine {
         may_be_merit: bool,
         effects: &mut Vec<Effect>,
     ) {
-        self.target.brake.login(&addr);
         let is_merit = may_be_merit && self.tries(&addr, time, Trust::Proof) == 0;
         let news = self.target.standings.login(addr, user, time, is_merit);
         if let Some(kept) = news {
@@ -371,7 +323,11 @@ impl Engine {
             };
             if !self.protected.covers(&addr) {
                 self.target.scans.forget(&addr);
-                self.login(addr, &user, since.min(now), true, effects);
+                // An entry from before the failures says nothing about an outage.
+                if let Some(since) = since.map(|since| since.min(now)) {
+                    self.target.brake.login(&addr, since);
+                    self.login(addr, &user, since, true, effects);
+                }
                 self.login(addr, &user, now, true, effects);
             }
         }
@@ -415,7 +371,7 @@ impl Engine {
             return;
         }
         let scans = &mut self.target.scans;
-        let count = scans.challenged(addr, seen.form, seen.time, rules.findtime);
+        let count = scans.again(addr, seen.form, seen.time, rules.findtime);
         if count >= most {
             scans.forget(&addr);
             let ban = self.sentence(&seen.jail, addr, seen.time, Reason::Scan, count);
@@ -461,11 +417,14 @@ impl Engine {
     /// What time brings.
     pub(super) fn target_tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.target.flows.tick(now);
-        if self.target.brake.tick(now) == Change::Off {
-            self.target.accounts.clear();
-            self.target.hinted.clear();
-            effects.push(Effect::Tell(Tell::OutageOver));
-        }
+        let over = match self.target.brake.tick(now) {
+            Change::Off => Tell::OutageOver,
+            Change::TooLong => Tell::OutageTooLong,
+            Change::None | Change::On(_) | Change::Still(_) => return,
+        };
+        self.target.accounts.clear();
+        self.target.hinted.clear();
+        effects.push(Effect::Tell(over));
     }
 
     /// Takes over what was written down of standings. Where something has happened since,

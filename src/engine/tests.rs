@@ -49,7 +49,12 @@ fn check(rows: &str, expected: Expect) {
     check_with(engine(), rows, expected);
 }
 
-pub(super) fn check_with(mut engine: Engine, rows: &str, expected: Expect) {
+pub(super) fn check_with(engine: Engine, rows: &str, expected: Expect) {
+    expected.assert_eq(&play_with(engine, rows));
+}
+
+/// Everything that happened.
+pub(super) fn play_with(mut engine: Engine, rows: &str) -> String {
     let mut shown = String::new();
     for row in rows.lines().map(str::trim).filter(|row| !row.is_empty()) {
         let mut words = row.split_whitespace();
@@ -70,7 +75,7 @@ pub(super) fn check_with(mut engine: Engine, rows: &str, expected: Expect) {
             writeln!(shown, "{secs} {}", show(&effect)).unwrap();
         }
     }
-    expected.assert_eq(&shown);
+    shown
 }
 
 fn play(
@@ -141,7 +146,8 @@ fn play(
             let registration = Registration {
                 addr: Addr::host(ip(addr)),
                 user: (*user).into(),
-                since: Time::from_secs(START + since.parse::<i64>().unwrap()),
+                since: (*since != "-")
+                    .then(|| Time::from_secs(START + since.parse::<i64>().unwrap())),
             };
             engine.handle(Event::Registered(vec![registration]), now, effects);
         }

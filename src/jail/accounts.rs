@@ -125,17 +125,11 @@ impl Accounts {
         time: Time,
         maxretry: u32,
     ) -> Option<Cracking> {
-        if self.addrs.len() >= ADDRS_MAX && !self.addrs.contains(&addr) {
-            self.addrs.pop_lru();
-        }
-        let failing = self.addrs.get_or_insert_mut(addr, || Failing {
-            all: Vec::with_capacity(1),
-            accounts: Vec::new(),
-        });
+        let failing = self.failing(addr);
         let all = failing.all(form, time).fill(time, ADDRESS_LEAKS);
         let account = failing.account(cut(user), form, time);
         let own = account.bucket.fill(time, ACCOUNT_LEAKS);
-        let own_holds = (maxretry as f32).max(LEAST);
+        let own_holds = own_holds(maxretry);
         let all_holds = (2.0 * maxretry as f32 - 2.0).max(LEAST + 1.0);
         if own < own_holds && all < all_holds {
             return None;
@@ -154,6 +148,35 @@ impl Accounts {
         Some(Cracking {
             accounts: names,
             tries: all.max(own).round() as u32,
+        })
+    }
+
+    /// Counts a failure for its account alone, when very many fail behind all addresses;
+    /// says whether it comes faster than phones try.
+    pub fn retried(
+        &mut self,
+        addr: Addr,
+        (user, form): (&str, u32),
+        time: Time,
+        maxretry: u32,
+    ) -> Option<Cracking> {
+        let account = self.failing(addr).account(cut(user), form, time);
+        let own = account.bucket.fill(time, ACCOUNT_LEAKS);
+        let holds = own_holds(maxretry);
+        account.bucket.level = own.min(holds); // as long as he goes on, all are too many
+        (own >= holds).then(|| Cracking {
+            accounts: vec![account.name.clone()],
+            tries: own.round() as u32,
+        })
+    }
+
+    fn failing(&mut self, addr: Addr) -> &mut Failing {
+        if self.addrs.len() >= ADDRS_MAX && !self.addrs.contains(&addr) {
+            self.addrs.pop_lru();
+        }
+        self.addrs.get_or_insert_mut(addr, || Failing {
+            all: Vec::with_capacity(1),
+            accounts: Vec::new(),
         })
     }
 
@@ -205,6 +228,11 @@ impl Failing {
         });
         &mut self.accounts[place]
     }
+}
+
+/// How much an account's bucket holds.
+fn own_holds(maxretry: u32) -> f32 {
+    (maxretry as f32).max(LEAST)
 }
 
 /// A name, cut to what is kept of it.
@@ -259,6 +287,17 @@ mod tests {
             8 accounts, a try each 12 s: None
         "#]]
         .assert_eq(&table);
+    }
+
+    #[test]
+    fn one_account_by_itself_is_held_to_a_phones_pace() {
+        let mut failing = Accounts::default();
+        let mut too_fast = |user: &str, pace: f64| {
+            let times = (0..20).map(|n| Time::from_secs_f64(f64::from(n) * pace));
+            let told = times.map(|time| failing.retried(addr(), (user, 0), time, 5));
+            told.filter(Option::is_some).count()
+        };
+        assert_eq!([too_fast("1001", 25.0), too_fast("1002", 1.0)], [0, 15]);
     }
 
     #[test]

@@ -7,10 +7,16 @@
 //! It comes on when many of those addresses *begin* to fail within [`WINDOW`]: a share of
 //! [`ONE_IN`] of all, and [`LEAST`] at least. A phone that has failed for hours says
 //! nothing, and neither does one whose neighbour has just logged in. It goes off by itself
-//! when fewer than half as many fail still. Only proven failures count, so nobody can pull
-//! it by forged packets.
+//! when fewer than half as many fail still, or after [`LASTS_MAX`]. Only proven failures
+//! count, so nobody can pull it by forged packets.
+//!
+//! Nor can anybody buy it. What fails in an outage are accounts that have worked from where
+//! they fail, and no others are counted or spared, so whoever cracks accounts gains nothing
+//! by it. To pull it takes as many such accounts as addresses, in [`LEAST`] networks; and of
+//! one network, all of which may be one customer's, no more than [`OF_NETWORK`] addresses
+//! are counted.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -25,21 +31,69 @@ pub const WINDOW: Duration = Duration::from_secs(300);
 /// One in so many known-good addresses must fail.
 pub const ONE_IN: usize = 4;
 
-/// And so many at least: in a small company two that fail together are chance.
+/// And so many at least: in a small company two that fail together are chance. They must
+/// lie in as many networks, or in all that there are.
 pub const LEAST: usize = 5;
+
+/// So many addresses of one network count.
+pub const OF_NETWORK: usize = 16;
+
+/// It stays on no longer than this: a long night. What lasts longer is no outage that
+/// somebody is mending.
+pub const LASTS_MAX: Duration = Duration::from_secs(12 * 3_600);
 
 /// Addresses that are remembered: a share of all that can be known-good.
 const ADDRS_MAX: usize = 16_384;
 
+/// How many addresses there are, no more than [`OF_NETWORK`] of each network counted, and
+/// in how many networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Addresses.
+    pub addrs: usize,
+    /// Networks.
+    pub networks: usize,
+}
+
+impl Census {
+    /// Counts these.
+    pub fn of<'a>(addrs: impl Iterator<Item = &'a Addr>) -> Census {
+        let mut networks: HashMap<Addr, usize> = HashMap::new();
+        addrs.for_each(|addr| *networks.entry(network(addr)).or_default() += 1);
+        Census {
+            addrs: networks.values().map(|addrs| *addrs.min(&OF_NETWORK)).sum(),
+            networks: networks.len(),
+        }
+    }
+}
+
+/// What a provider gives to one customer at most, as a rule: a /24, or a /48.
+fn network(addr: &Addr) -> Addr {
+    let longest = if addr.is_ipv6() { 48 } else { 24 };
+    Addr::prefix(addr.ip(), addr.prefix_len().min(longest))
+}
+
 /// What a failure or the time has done to the brake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// Nothing: it is off.
     None,
     /// It is on from now, since so many fail.
     On(u32),
+    /// It is on as before, and so many fail.
+    Still(u32),
     /// It is off again.
     Off,
+    /// It was on for too long.
+    TooLong,
+}
+
+/// Who began to fail.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    time: Time,
+    addr: Addr,
+    account: Option<u64>,
 }
 
 /// Known-good and shared addresses that fail.
@@ -47,8 +101,8 @@ pub enum Change {
 pub struct Brake {
     /// Since when each fails, and when it did last; the one that failed first is first.
     failing: LruCache<Addr, (Time, Time)>,
-    /// Who began to fail, in order.
-    begun: VecDeque<(Time, Addr)>,
+    /// In order.
+    begun: VecDeque<Begun>,
     on: Option<Time>,
     /// How many must fail for it to be on, when it came on.
     enough: usize,
@@ -71,48 +125,91 @@ impl Brake {
         self.on
     }
 
-    /// A known-good or shared address has failed. `known` says how many of them there are.
-    pub fn failed(&mut self, addr: Addr, time: Time, known: impl FnOnce() -> usize) -> Change {
+    /// A known-good or shared address has failed on an account that has worked from there;
+    /// none if the log names no account. `known` counts all such addresses.
+    pub fn failed(
+        &mut self,
+        addr: Addr,
+        account: Option<u64>,
+        time: Time,
+        known: impl FnOnce() -> Census,
+    ) -> Change {
         self.forget(time);
-        if let Some((_, last)) = self.failing.get_mut(&addr) {
-            *last = time.max(*last);
-            return Change::None;
+        let is_new = !self.failing.contains(&addr);
+        match self.failing.get_mut(&addr) {
+            Some((_, last)) => *last = time.max(*last),
+            None => self.begin(Begun {
+                time,
+                addr,
+                account,
+            }),
         }
-        if self.failing.len() >= ADDRS_MAX {
-            self.failing.pop_lru();
+        if self.on.is_some() {
+            return Change::Still(self.count());
         }
-        self.failing.put(addr, (time, time));
-        self.begun.push_back((time, addr));
-        if self.on.is_some() || self.begun.len() < LEAST {
+        if !is_new || self.begun.len() < LEAST {
             return Change::None;
         }
         // Who has logged in meanwhile does not count.
         let failing = &self.failing;
-        let fails_still = |(since, addr): &(Time, Addr)| {
-            failing.peek(addr).is_some_and(|(first, _)| first == since)
-        };
-        self.begun.retain(fails_still);
-        self.enough = known().div_ceil(ONE_IN).max(LEAST);
-        if self.begun.len() < self.enough {
+        self.begun.retain(|begun| {
+            let since = failing.peek(&begun.addr).map(|(since, _)| *since);
+            since == Some(begun.time)
+        });
+        let known = known();
+        let begun = Census::of(self.begun.iter().map(|begun| &begun.addr));
+        let accounts = self.begun.iter().map(|begun| match begun.account {
+            Some(account) => (Some(account), None),
+            None => (None, Some(network(&begun.addr))),
+        });
+        let accounts = accounts.collect::<HashSet<_>>().len();
+        self.enough = known.addrs.div_ceil(ONE_IN).max(LEAST);
+        if begun.addrs.min(accounts) < self.enough || begun.networks < known.networks.min(LEAST) {
             return Change::None;
         }
         self.on = Some(time);
-        Change::On(u32::try_from(self.failing.len()).unwrap_or(u32::MAX))
+        Change::On(self.count())
     }
 
-    /// A login from this address has worked.
-    pub fn login(&mut self, addr: &Addr) {
-        self.failing.pop(addr);
+    fn begin(&mut self, begun: Begun) {
+        if self.failing.len() >= ADDRS_MAX {
+            self.failing.pop_lru();
+        }
+        self.failing.put(begun.addr, (begun.time, begun.time));
+        self.begun.push_back(begun);
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.failing.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A login from this address has worked, at this time.
+    pub fn login(&mut self, addr: &Addr, time: Time) {
+        if self
+            .failing
+            .peek(addr)
+            .is_some_and(|(_, last)| *last <= time)
+        {
+            self.failing.pop(addr);
+        }
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Time) -> Change {
         self.forget(now);
-        if self.on.is_some() && self.failing.len() * 2 < self.enough {
-            self.on = None;
-            return Change::Off;
+        let Some(since) = self.on else {
+            return Change::None;
+        };
+        let is_over = self.failing.len() * 2 < self.enough;
+        if !is_over && since + LASTS_MAX > now {
+            return Change::Still(self.count());
         }
-        Change::None
+        self.on = None;
+        self.begun.clear();
+        match is_over {
+            true => Change::Off,
+            false => Change::TooLong,
+        }
     }
 
     /// Does nobody fail, and is it off?
@@ -130,7 +227,7 @@ impl Brake {
         while oldest(&self.failing) {
             self.failing.pop_lru();
         }
-        while self.begun.front().is_some_and(|(time, _)| is_old(*time))
+        while self.begun.front().is_some_and(|begun| is_old(begun.time))
             || self.begun.len() > ADDRS_MAX
         {
             self.begun.pop_front();
@@ -142,8 +239,21 @@ impl Brake {
 mod tests {
     use super::*;
 
+    const KNOWN: Census = Census {
+        addrs: 100,
+        networks: 100,
+    };
+
+    /// Each in a network of its own.
     fn addr(number: u32) -> Addr {
-        Addr::host(std::net::IpAddr::V4(number.into()))
+        Addr::host(std::net::IpAddr::V4((number << 8).into()))
+    }
+
+    fn begins(brake: &mut Brake, addr: Addr, account: Option<u64>) -> bool {
+        matches!(
+            brake.failed(addr, account, Time::from_secs(1), || KNOWN),
+            Change::On(_)
+        )
     }
 
     /// Of 100 known-good addresses so many begin to fail in a second and go on for
@@ -155,8 +265,12 @@ mod tests {
             let at = f64::from(minute);
             for number in 0..failing {
                 let time = Time::from_secs_f64(at * 60.0 + f64::from(number) * each);
+                let account = Some(u64::from(number));
                 if minute < minutes
-                    && matches!(brake.failed(addr(number), time, || 100), Change::On(_))
+                    && matches!(
+                        brake.failed(addr(number), account, time, || KNOWN),
+                        Change::On(_)
+                    )
                 {
                     on = Some(at);
                 }
@@ -177,23 +291,76 @@ mod tests {
 
     #[test]
     fn who_fails_for_long_or_has_logged_in_does_not_count() {
+        let few = Census {
+            addrs: 20,
+            networks: 20,
+        };
         let mut brake = Brake::default();
         for minute in 0..60 {
             for number in 0..30 {
                 // One more begins every two minutes; all go on.
                 if number * 2 <= minute {
                     let time = Time::from_secs(i64::from(minute) * 60);
-                    assert_eq!(brake.failed(addr(number), time, || 20), Change::None);
+                    let account = Some(u64::from(number));
+                    let change = brake.failed(addr(number), account, time, || few);
+                    assert_eq!(change, Change::None);
                 }
             }
         }
         let mut brake = Brake::default();
         for number in 0..30 {
-            assert_eq!(
-                brake.failed(addr(number), Time::from_secs(1), || 20),
-                Change::None
-            );
-            brake.login(&addr(number));
+            assert!(!begins(&mut brake, addr(number), Some(u64::from(number))));
+            brake.login(&addr(number), Time::from_secs(1));
         }
+        // A store that was written before says nothing.
+        let mut brake = Brake::default();
+        let on = (0..30).any(|number| {
+            brake.login(&addr(number), Time::from_secs(0));
+            begins(&mut brake, addr(number), Some(u64::from(number)))
+        });
+        assert!(on);
+    }
+
+    #[test]
+    fn addresses_of_one_network_or_of_one_account_do_not_pull_it() {
+        let pulled = |address: &dyn Fn(u32) -> Addr, account: &dyn Fn(u32) -> Option<u64>| {
+            let mut brake = Brake::default();
+            (0..200).position(|n| begins(&mut brake, address(n), account(n)))
+        };
+        let host = |n: u32| Addr::host(std::net::IpAddr::V4(n.into()));
+        let own = |n: u32| Some(u64::from(n));
+        assert_eq!(pulled(&addr, &own), Some(24));
+        assert_eq!(pulled(&addr, &|_| None), Some(24));
+        assert_eq!(pulled(&addr, &|_| Some(7)), None);
+        assert_eq!(pulled(&host, &own), None);
+        assert_eq!(pulled(&host, &|_| None), None);
+        // All customers live in two networks, and both fail.
+        let near = |n: u32| Addr::host(std::net::IpAddr::V4(((n % 2) << 8 | n).into()));
+        let all: Vec<Addr> = (0..200).map(near).collect();
+        let census = Census::of(all.iter());
+        assert_eq!((census.addrs, census.networks), (32, 2));
+        let mut brake = Brake::default();
+        let on = (0..200).position(|n| {
+            let change = brake.failed(near(n), own(n), Time::from_secs(1), || census);
+            matches!(change, Change::On(_))
+        });
+        assert_eq!(on, Some(7));
+    }
+
+    #[test]
+    fn it_ends_at_last() {
+        let mut brake = Brake::default();
+        let mut changes = Vec::new();
+        for minute in 0..15 * 60 {
+            let time = Time::from_secs(minute * 60);
+            for number in 0..50 {
+                brake.failed(addr(number), Some(u64::from(number)), time, || KNOWN);
+            }
+            let change = brake.tick(time);
+            if !matches!(change, Change::Still(50) | Change::None) {
+                changes.push((minute, change));
+            }
+        }
+        assert_eq!(changes, [(12 * 60, Change::TooLong)]);
     }
 }

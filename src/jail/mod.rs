@@ -14,7 +14,7 @@ pub mod formula;
 pub mod history;
 pub mod ids;
 pub mod protect;
-pub mod scans;
+pub mod repeats;
 pub mod sources;
 pub mod standing;
 pub mod window;

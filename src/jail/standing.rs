@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::brake::Census;
 use crate::addr::Addr;
 use crate::ticket::KeptStanding;
 use crate::time::Time;
@@ -143,6 +144,21 @@ impl Standings {
         self.addrs.contains(addr)
     }
 
+    /// Has a login on this account worked from this address lately?
+    pub fn has_worked(&self, addr: &Addr, user: &str) -> bool {
+        let account = hash(user);
+        let standing = self.addrs.peek(addr);
+        let mut accounts = standing.into_iter().flat_map(|standing| &standing.accounts);
+        accounts.any(|(known, _)| *known == account)
+    }
+
+    /// Those who are known-good or shared now.
+    pub fn census(&self, now: Time) -> Census {
+        let friends = self.addrs.iter();
+        let friends = friends.filter(|(_, standing)| standing.rank(now) != Rank::Stranger);
+        Census::of(friends.map(|(addr, _)| addr))
+    }
+
     /// Since when an address is known-good.
     pub fn known_since(&self, addr: &Addr) -> Option<Time> {
         self.addrs.peek(addr)?.known
@@ -264,7 +280,7 @@ impl Standings {
 }
 
 /// An account's name as it is remembered.
-fn hash(user: &str) -> u64 {
+pub fn hash(user: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     user.hash(&mut hasher);
     hasher.finish()

@@ -119,11 +119,8 @@ struct Contact {
 
 impl Contact {
     fn registration(&self, user: &str, now: Time) -> Option<Registration> {
-        let modified = self
-            .modified
-            .map(Time::from_secs)
-            .filter(|time| *time <= now);
-        let since = modified.unwrap_or(now);
+        let modified = self.modified.map(Time::from_secs);
+        let since = modified.filter(|time| *time <= now);
         // `received` is where the packets came from, if it is not what the contact says.
         let by_packets = registration(host(&self.received), user, since);
         let found = by_packets.or_else(|| registration(host(&self.address), user, since));
@@ -183,9 +180,14 @@ mod tests {
 
     fn shown(body: &[u8]) -> Vec<String> {
         let found = registrations(body, Time::from_secs(1_000));
-        let shown = found
-            .iter()
-            .map(|one| format!("{} {} {}", one.addr, one.user, one.since.as_secs()));
+        let shown = found.iter().map(|one| {
+            format!(
+                "{} {} {:?}",
+                one.addr,
+                one.user,
+                one.since.map(Time::as_secs)
+            )
+        });
         shown.collect()
     }
 
@@ -218,9 +220,9 @@ mod tests {
         assert_eq!(
             shown(&body),
             [
-                "192.0.2.7 1001 800",
-                "192.0.2.8 1001 1000",
-                "2001:db8::7 10\u{1}02 1000"
+                "192.0.2.7 1001 Some(800)",
+                "192.0.2.8 1001 None",
+                "2001:db8::7 10\u{1}02 None"
             ]
         );
     }

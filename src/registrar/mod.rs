@@ -8,7 +8,10 @@
 //! no news: it neither adds nor takes away.
 //!
 //! Who may register may write into a store: texts are bounded here, and a contact is
-//! believed for what a registration is worth, an account's login from somewhere.
+//! believed for what a registration is worth, an account's login from somewhere. Where a
+//! store keeps the contact as the phone wrote it (pjsip without `rewrite_contact`), that is
+//! any address that he likes; so one account can earn a standing for a few at most
+//! (`jail::standing`).
 
 mod kamailio;
 mod store;
@@ -73,7 +76,7 @@ pub fn read(path: &Path, now: Time) -> Result<Vec<Registration>, Trouble> {
 }
 
 /// A registration, if it is of a host that can be known by its address.
-fn registration(ip: &str, user: &str, since: Time) -> Option<Registration> {
+fn registration(ip: &str, user: &str, since: Option<Time>) -> Option<Registration> {
     let ip = ip.trim_matches(|letter| matches!(letter, '[' | ']'));
     let ip: IpAddr = ip.parse().ok()?;
     let mut end = user.len().min(USER_BYTES_MAX);
@@ -125,9 +128,8 @@ mod tests {
 
     #[test]
     fn only_addresses_and_bounded_names_count() {
-        let at = Time::from_secs(1);
         let shown = |ip, user| {
-            let found = registration(ip, user, at);
+            let found = registration(ip, user, None);
             found.map(|found| format!("{} {}", found.addr, found.user))
         };
         assert_eq!(

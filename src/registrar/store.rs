@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 use serde::Deserialize;
 
 use super::{REGISTRATIONS_MAX, Trouble, host, registration};
@@ -86,8 +86,6 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 struct Contact {
     uri: String,
     #[serde(default)]
-    via_addr: String,
-    #[serde(default)]
     expiration_time: String,
 }
 
@@ -103,23 +101,35 @@ fn asterisk(connection: &Connection, now: Time) -> rusqlite::Result<Vec<Registra
         let room = REGISTRATIONS_MAX.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         let mut rows = select.query((kind, beyond, VALUE_BYTES_MAX, room))?;
         while let Some(row) = rows.next()? {
-            let (name, value): (String, String) = (row.get(0)?, row.get(1)?);
+            let Some([name, value]) = texts(row)? else {
+                continue;
+            };
             found.extend(match kind {
-                "/registrar/contact/" => pjsip(&name, &value, now),
-                _ => registration(peer(&value), &name, now),
+                "/registrar/contact/" => pjsip(name, value, now),
+                _ => registration(peer(value), name, None),
             });
         }
     }
     Ok(found)
 }
 
+/// The first two columns; none if they are no texts: a phone wrote some of it, and one
+/// row that nobody can read must not hide all the others.
+fn texts<'row>(row: &'row Row<'_>) -> rusqlite::Result<Option<[&'row str; 2]>> {
+    let columns = [row.get_ref(0)?, row.get_ref(1)?];
+    let [Ok(one), Ok(other)] = columns.map(|column| column.as_str()) else {
+        return Ok(None);
+    };
+    Ok(Some([one, other]))
+}
+
 fn pjsip(name: &str, value: &str, now: Time) -> Option<Registration> {
     let contact: Contact = serde_json::from_str(value).ok()?;
     let user = name.rsplit_once(";@").map_or(name, |(user, _)| user);
     let expires: i64 = contact.expiration_time.parse().unwrap_or(i64::MAX);
-    // With `rewrite_contact` the contact is where the phone's packets come from.
-    let by_contact = registration(host(&contact.uri), user, now);
-    let found = by_contact.or_else(|| registration(&contact.via_addr, user, now));
+    // With `rewrite_contact` the contact is where the phone's packets come from. `via_addr`
+    // never is: it is what the phone wrote into its Via, behind NAT its private address.
+    let found = registration(host(&contact.uri), user, None);
     found.filter(|_| expires > now.as_secs())
 }
 
@@ -139,8 +149,9 @@ fn freeswitch(connection: &Connection, now: Time) -> rusqlite::Result<Vec<Regist
     let mut rows = select.query((now.as_secs(), VALUE_BYTES_MAX, REGISTRATIONS_MAX))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (ip, user): (String, String) = (row.get(0)?, row.get(1)?);
-        found.extend(registration(&ip, &user, now));
+        if let Some([ip, user]) = texts(row)? {
+            found.extend(registration(ip, user, None));
+        }
     }
     Ok(found)
 }

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 
 use crate::addr::Addr;
 use crate::ban::store::Record;
-use crate::engine::tests::{START, check_with, held, rules};
+use crate::engine::tests::{START, check_with, held, play_with, rules};
 use crate::engine::{Before, Checks, Effect, Engine, Event};
 use crate::jail::Rules;
 use crate::jail::protect::Protected;
@@ -268,6 +268,63 @@ fn a_known_good_address_is_kept_from_hints_and_held_back_at_most() {
             8102 tell banned 203.0.113.5 maxretry after 3
         "#]],
     );
+}
+
+/// Whoever goes on while he is held back is cut off, unless it is a phone whose password is
+/// outdated: on accounts that have worked from there nothing is to be cracked.
+#[test]
+fn who_goes_on_while_he_is_held_back_is_cut_off() {
+    let held = |user: &str| -> String {
+        let mut rows = String::from(
+            "0 login asterisk 203.0.113.5 1001
+             3600 login asterisk 203.0.113.5 1001\n",
+        );
+        for n in 0..70 {
+            rows += &format!("{} proof asterisk 203.0.113.5 {user}\n", 4_000 + n);
+        }
+        rows
+    };
+    let told = |rows: &str| {
+        let shown = play_with(engine(), rows);
+        let is_told = |row: &&str| !row.contains("nothing") && !row.contains("found");
+        let rows = shown.lines().filter(is_told);
+        rows.map(|row| row.to_owned() + "\n").collect::<String>()
+    };
+    expect![[r#"
+        0 record standing of 203.0.113.5
+        3600 record standing of 203.0.113.5
+        4005 alarm: 203.0.113.5 is spared, but fails like a cracker (6 tries), accounts `2001` (jail asterisk)
+        4029 block Throttled 203.0.113.5 3600s
+        4029 record ban asterisk 203.0.113.5
+        4029 tell banned 203.0.113.5 throttled after 30
+        4029 record standing of 203.0.113.5
+        4059 block asterisk 203.0.113.5 3600s
+        4059 record ban asterisk 203.0.113.5
+        4059 tell banned 203.0.113.5 maxretry after 30
+        4059 unblock Throttled 203.0.113.5
+        4059 record standing of 203.0.113.5
+        4060 block asterisk 203.0.113.5 3600s
+        4060 record prolonged asterisk 203.0.113.5
+        4063 block asterisk 203.0.113.5 3600s
+        4063 record prolonged asterisk 203.0.113.5
+        4066 block asterisk 203.0.113.5 3600s
+        4066 record prolonged asterisk 203.0.113.5
+        4069 block asterisk 203.0.113.5 3600s
+        4069 record prolonged asterisk 203.0.113.5
+    "#]]
+    .assert_eq(&told(&held("2001")));
+    expect![[r#"
+        0 record standing of 203.0.113.5
+        3600 record standing of 203.0.113.5
+        4005 alarm: 203.0.113.5 is spared, but fails like a cracker (6 tries), accounts `1001` (jail asterisk)
+        4029 block Throttled 203.0.113.5 3600s
+        4029 record ban asterisk 203.0.113.5
+        4029 tell banned 203.0.113.5 throttled after 30
+        4029 record standing of 203.0.113.5
+        4059 block Throttled 203.0.113.5 3600s
+        4059 record prolonged asterisk 203.0.113.5
+    "#]]
+    .assert_eq(&told(&held("1001")));
 }
 
 #[test]
@@ -564,7 +621,7 @@ fn standings_outlive_a_restart_and_a_late_database() {
         Event::Registered(vec![Registration {
             addr: "203.0.113.5".parse().unwrap(),
             user: "1001".into(),
-            since: now,
+            since: Some(now),
         }])
     };
     records(&mut before, 0, register);

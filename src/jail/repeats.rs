@@ -1,8 +1,8 @@
-//! Scans that leave no failure: who is asked to authenticate again and again, and never does.
+//! How often an address does the same again within `findtime`, until something ends it.
 //!
-//! A challenge is what every honest phone gets first, and a login follows it. So challenges
-//! are counted from the last login on, or from the beginning of `findtime`. They are hints:
-//! one forged packet causes one.
+//! **Challenges** until a login: a scan that leaves no failure. A challenge is what every
+//! honest phone gets first, and a login follows it. They are hints: one forged packet causes
+//! one. **Failures on strange accounts** while an address is held back, until it is cut off.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use lru::LruCache;
 use crate::addr::Addr;
 use crate::time::Time;
 
-/// Addresses that are remembered; the one that was challenged longest ago is forgotten
+/// Addresses that are remembered; the one that did it longest ago is forgotten
 /// first. They take 2 MB.
 const ADDRS_MAX: usize = 16_384;
 
-/// Line forms told apart for one address (a challenge in two logs is one); more share the last.
+/// Line forms told apart for one address (what stands in two logs is one); more share the last.
 const FORMS_MAX: usize = 4;
 
-/// The challenges of one address.
+/// What one address did.
 #[derive(Debug)]
 struct Seen {
     first: Time,
     forms: Vec<(u32, u32)>,
 }
 
-/// The challenges of all addresses.
+/// What all addresses did.
 #[derive(Debug)]
-pub struct Scans {
+pub struct Repeats {
     addrs: LruCache<Addr, Seen>,
 }
 
-impl Default for Scans {
+impl Default for Repeats {
     fn default() -> Self {
-        Scans {
+        Repeats {
             addrs: LruCache::unbounded(),
         }
     }
 }
 
-impl Scans {
-    /// Counts a challenge; gives how many there were without a login.
-    pub fn challenged(&mut self, addr: Addr, form: u32, time: Time, findtime: Duration) -> u32 {
+impl Repeats {
+    /// Counts one more; gives how many there were.
+    pub fn again(&mut self, addr: Addr, form: u32, time: Time, findtime: Duration) -> u32 {
         if self.addrs.len() >= ADDRS_MAX && !self.addrs.contains(&addr) {
             self.addrs.pop_lru();
         }
@@ -65,7 +65,7 @@ impl Scans {
             .unwrap_or(0)
     }
 
-    /// An address has logged in, or is banned or pardoned now.
+    /// That has ended for an address.
     pub fn forget(&mut self, addr: &Addr) {
         self.addrs.pop(addr);
     }
@@ -76,25 +76,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn challenges_are_counted_from_the_last_login_on() {
-        let mut scans = Scans::default();
+    fn they_are_counted_within_findtime_and_from_their_end_on() {
+        let mut repeats = Repeats::default();
         let addr: Addr = "198.51.100.7".parse().unwrap();
-        let ask = |scans: &mut Scans, form, secs| {
-            scans.challenged(addr, form, Time::from_secs(secs), Duration::from_secs(600))
+        let ask = |repeats: &mut Repeats, form, secs| {
+            repeats.again(addr, form, Time::from_secs(secs), Duration::from_secs(600))
         };
         let counts = [(1, 0), (2, 0), (1, 1), (2, 1), (1, 599), (1, 600)]
-            .map(|(form, secs)| ask(&mut scans, form, secs));
+            .map(|(form, secs)| ask(&mut repeats, form, secs));
         assert_eq!(counts, [1, 1, 2, 2, 3, 1]);
-        scans.forget(&addr);
-        assert_eq!(ask(&mut scans, 1, 601), 1);
+        repeats.forget(&addr);
+        assert_eq!(ask(&mut repeats, 1, 601), 1);
         for form in 0..99 {
-            ask(&mut scans, form, 602);
+            ask(&mut repeats, form, 602);
         }
-        assert_eq!(scans.addrs.peek(&addr).unwrap().forms.len(), FORMS_MAX);
+        assert_eq!(repeats.addrs.peek(&addr).unwrap().forms.len(), FORMS_MAX);
         for number in 0..ADDRS_MAX as u32 + 9 {
             let addr = Addr::host(std::net::IpAddr::V4(number.into()));
-            scans.challenged(addr, 0, Time::from_secs(0), Duration::from_secs(600));
+            repeats.again(addr, 0, Time::from_secs(0), Duration::from_secs(600));
         }
-        assert_eq!(scans.addrs.len(), ADDRS_MAX);
+        assert_eq!(repeats.addrs.len(), ADDRS_MAX);
     }
 }
