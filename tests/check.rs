@@ -102,46 +102,66 @@ fn a_test_fails_for_a_pattern_that_cannot_be_compiled() {
     );
 }
 
-/// A jail that `run -c DIR` refuses is none that can run.
+/// A jail that `run -c DIR` refuses is none that can run. In a dry run actions do not matter.
 #[test]
 fn what_run_demands_of_a_jail_is_checked() {
-    let ours = "[pbx]\naction = ringfence\n";
-    for (jail, wrong) in [
-        ("", None),
-        ("action = note\n", Some("action note (")),
-        ("action =\n", Some("it has no action, and bans nobody")),
+    let rows = [
+        ("good", "", None),
+        ("foreign", "action = note\n", Some("action note (")),
         (
+            "idle",
+            "action =\n",
+            Some("it has no action, and bans nobody"),
+        ),
+        (
+            "encoding",
             "logencoding = klingon\n",
             Some("this encoding is not known"),
         ),
-        ("logtimezone = UTC+99\n", Some("logtimezone: ")),
+        ("zone", "logtimezone = UTC+99\n", Some("logtimezone: ")),
         (
+            "command",
             "ignorecommand = /bin/ask <nobody>\n",
             Some("ignorecommand: <nobody> is not known"),
         ),
         (
+            "journal",
             "backend = systemd\njournalmatch = nothing\n",
             Some("FIELD=value"),
         ),
-    ] {
-        let is_action = jail.starts_with("action");
-        let head = if is_action { "[pbx]\n" } else { ours };
-        let tree = tree("^wrong from <HOST>$", &format!("{head}{jail}"));
-        // In a dry run actions do not matter.
-        let purposes = [&[][..], &["--dry-run"]];
-        for arguments in &purposes[..1 + usize::from(is_action)] {
-            let output = ringfence(tree.path(), arguments);
-            let said = text(&output.stdout);
-            let can_run = said.lines().next().unwrap().ends_with(", pbx");
-            let wrong = wrong.filter(|_| arguments.is_empty());
-            assert_eq!(can_run, wrong.is_none(), "{jail}{said}");
-            assert_eq!(output.status.success(), wrong.is_none(), "{jail}{said}");
-            let place = said.contains("jail.conf:1: jail pbx: ");
-            assert_eq!(place, wrong.is_some(), "{jail}{said}");
-            assert!(said.contains(wrong.unwrap_or("")), "{jail}{said}");
+    ];
+    let jails = rows.map(|(name, text, _)| {
+        let action = match text.starts_with("action") {
+            true => "",
+            false => "action = ringfence\n",
+        };
+        format!("[{name}]\nenabled = true\nfilter = pbx\nlogpath = /nonexistent\n{action}{text}")
+    });
+    let tree = tree(
+        "^wrong from <HOST>$",
+        &format!("[pbx]\nenabled = false\n{}", jails.concat()),
+    );
+    for (arguments, actions_matter) in [(&[][..], true), (&["--dry-run"], false)] {
+        let output = ringfence(tree.path(), arguments);
+        let said = text(&output.stdout);
+        assert!(!output.status.success(), "{said}");
+        let (can_run, problems) = said.split_once('\n').unwrap();
+        for (name, text, wrong) in rows {
+            let wrong = wrong.filter(|_| actions_matter || !text.starts_with("action"));
+            let runs = can_run.split([' ', ',']).any(|word| word == name);
+            assert_eq!(runs, wrong.is_none(), "{name}: {said}");
+            let place = format!(": jail {name}: ");
+            let told = problems.lines().find(|line| line.contains(&place));
+            assert_eq!(told.is_some(), wrong.is_some(), "{name}: {said}");
+            let told = told.unwrap_or_default();
+            assert!(told.contains(wrong.unwrap_or_default()), "{name}: {told}");
         }
     }
-    // fail2ban finds out when it starts.
+}
+
+/// fail2ban finds out when it starts; its answer is about what it looks at.
+#[test]
+fn a_test_does_not_look_at_what_fail2ban_does_not() {
     let tree = tree("^wrong from <HOST>$", "[pbx]\nlogtimezone = UTC+99\n");
     let output = ringfence(tree.path(), &["-t"]);
     let tested = "OK: configuration test is successful\n";
