@@ -144,6 +144,7 @@ impl Clock {
             | Event::Protect(_)
             | Event::Ignored(..)
             | Event::Fact(..)
+            | Event::CaughtUp
             | Event::Tick => {}
         }
         event

@@ -43,6 +43,13 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// judging a line twice, which finds its address banned.
 const POSITIONS_EVERY: Duration = Duration::from_millis(200);
 
+/// How long the engine is kept waiting at most for the end of what was written before the
+/// start. Some gigabytes are read in less.
+const CATCHING_UP_MAX: Duration = Duration::from_secs(10);
+
+/// Nobody says where a journal's past ends. What is in it is read after this long.
+const JOURNAL_CATCHING_UP: Duration = Duration::from_secs(1);
+
 /// Failures that are judged together at most, so that under a flood the kernel is asked
 /// once for many, and none waits for the rest of a long block.
 const TOGETHER: usize = 64;
@@ -117,6 +124,7 @@ impl Intake {
             sent: Vec::new(),
             marks,
             positions_due: None,
+            began: None,
             tail,
             attached,
             shapes,
@@ -392,6 +400,9 @@ struct Reader {
     sent: Vec<Position>,
     marks: Marks,
     positions_due: Option<Instant>,
+    /// When reading began, until what was written before is read. As long as that takes bans
+    /// may wait in the engine, so no position is handed on.
+    began: Option<Instant>,
     zone: TimeZone,
     sorter: Sorter,
     orders: Receiver<Order>,
@@ -494,25 +505,51 @@ impl Reader {
         let _nobody_waits = opened.send(());
         let _gone = gate.recv();
         self.hand_on_positions();
+        self.began = Some(Instant::now());
         loop {
             let more = self.read();
             let now = Instant::now();
-            if self.positions_due.is_some_and(|due| due <= now) {
+            if self.is_caught_up(more, now) {
+                self.catch_up();
+            }
+            if self.began.is_none() && self.positions_due.is_some_and(|due| due <= now) {
                 self.hand_on_positions();
             }
             if !self.obey() {
+                self.catch_up();
                 // Also what was forgiven since, or judged late.
                 self.sent.clear();
                 return self.hand_on_positions();
             }
             if !more {
-                let until_due = self
-                    .positions_due
-                    .map(|due| due.saturating_duration_since(now));
+                let due = match self.began {
+                    Some(began) => Some(began + JOURNAL_CATCHING_UP),
+                    None => self.positions_due,
+                };
+                let until_due = due.map(|due| due.saturating_duration_since(now));
                 let journals = self.journals.fds();
                 self.tail
                     .wait_beside(until_due.unwrap_or(WAIT_MAX), &journals);
             }
+        }
+    }
+
+    /// Is all read by now that was written before the start, if that was not so before?
+    fn is_caught_up(&self, more: bool, now: Instant) -> bool {
+        let least = match self.journals.is_empty() {
+            true => Duration::ZERO,
+            false => JOURNAL_CATCHING_UP,
+        };
+        let is_over = |began| {
+            let passed = now.saturating_duration_since(began);
+            !more && passed >= least || passed >= CATCHING_UP_MAX
+        };
+        self.began.is_some_and(is_over)
+    }
+
+    fn catch_up(&mut self) {
+        if self.began.take().is_some() {
+            self.sorter.ways.judge.event(Event::CaughtUp);
         }
     }
 

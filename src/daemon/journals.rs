@@ -154,6 +154,11 @@ impl Journals {
         }
     }
 
+    /// Is none followed?
+    pub fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
     /// What can be waited for.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let fds = self

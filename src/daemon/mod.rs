@@ -293,6 +293,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         &mut config.jails,
         &judge,
     );
+    judge.visit(|engine, now, _| engine.reads_back(now));
     intake.begin();
 
     let guard = Arc::new(RwLock::new(guarded(&known)));

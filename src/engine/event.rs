@@ -58,6 +58,9 @@ pub enum Event {
     Ignored(JailName, Protected),
     /// The feed wants a fact of its own kept, as JSON.
     Fact(String, String),
+    /// All that was written into the logs before the start is read: see
+    /// [`Engine::reads_back`](super::Engine::reads_back).
+    CaughtUp,
     /// Time has passed.
     Tick,
 }

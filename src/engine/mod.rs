@@ -8,6 +8,7 @@
 
 mod about;
 mod again;
+mod backlog;
 mod crowd;
 mod event;
 mod flows;
@@ -43,6 +44,7 @@ use crate::ticket::{
 use crate::time::{BanTime, Time};
 
 pub use about::{About, Trying};
+use backlog::Backlog;
 pub use event::{Checks, Effect, Event, Refusal, Tell};
 pub use list::CURSOR_FACTS;
 use list::WaitingPage;
@@ -88,6 +90,7 @@ pub struct Engine {
     bans_total: u64,
     asks_flows: bool,
     target: Target,
+    backlog: Backlog,
     housekeeping: Time,
 }
 
@@ -109,6 +112,7 @@ impl Engine {
             bans_total: 0,
             asks_flows: false,
             target: Target::default(),
+            backlog: Backlog::default(),
             housekeeping: now + HOUSEKEEPING,
         };
         let _none_before = engine.set_rules(rules);
@@ -226,6 +230,7 @@ impl Engine {
             Event::Registered(registrations) => self.registered(registrations, now, effects),
             Event::Flow(addr, ours) => self.flow(addr, ours, now, effects),
             Event::Infrastructure(addrs) => self.infrastructure(addrs),
+            Event::CaughtUp => self.caught_up(now, effects),
             Event::Tick => {}
         }
         self.tick(now, effects);
@@ -327,19 +332,15 @@ impl Engine {
                 since,
                 testimony,
             } => {
-                let reason = match is_stranger {
-                    true => reason,
-                    false => Reason::Throttled,
-                };
-                let ban = self.sentence(&failure.jail, offender, since, reason, tries);
-                if reason == Reason::Hints {
-                    return self.suspect(ban, testimony, now, effects);
+                if is_stranger {
+                    let ban = self.sentence(&failure.jail, offender, since, reason, tries);
+                    return self.convict(ban, testimony, now, effects);
                 }
+                let reason = Reason::Throttled;
+                let ban = self.sentence(&failure.jail, offender, since, reason, tries);
                 // The door may stay shut only for what is protected or banned, both seen to above.
                 let _already = self.impose(ban, testimony, now, effects);
-                if !is_stranger {
-                    self.lose(&offender, effects);
-                }
+                self.lose(&offender, effects);
             }
             Judgement::Tries(tries) => {
                 if may_ask && cached == Cached::Unknown && self.may_be_checked(ip) {

@@ -204,7 +204,7 @@ impl Engine {
         }
     }
 
-    fn alarm(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
+    pub(super) fn alarm(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
         if self.target.alarms.raise(&alarm) {
             effects.push(Effect::Tell(Tell::Alarm(alarm)));
         }
@@ -237,7 +237,7 @@ impl Engine {
                         accounts: seen.user.iter().map(|user| user.as_ref().into()).collect(),
                         count,
                     };
-                    self.alarm(alarm, effects);
+                    self.suspect_crack(alarm, effects);
                 }
                 self.target.brake.login(&offender, seen.time);
                 self.login(offender, user, seen.time, failed.is_none(), effects);
@@ -253,19 +253,21 @@ impl Engine {
         let many = maxretry.saturating_sub(MANY_BELOW).max(MANY_LEAST);
         let failed = match self.target.standings.has_logged_in(addr) {
             false => {
+                let reason = match trust {
+                    Trust::Proof => Reason::MaxRetry,
+                    Trust::Hint => Reason::Hints,
+                };
                 let guessed = |ban: &Ban| {
                     let is_over = ban.until.is_some_and(|until| until <= time);
-                    let reason = match trust {
-                        Trust::Proof => Reason::MaxRetry,
-                        Trust::Hint => Reason::Hints,
-                    };
                     ban.reason == reason && ban.since <= time && !is_over
                 };
                 let bans = self
                     .ours()
                     .filter_map(|jail| self.ledger.get(&jail.rules.name, addr));
                 let banned = bans.filter(guessed).map(|ban| ban.tries).max();
-                banned.unwrap_or(0).max(self.tries(addr, time, trust))
+                let waiting = self.backlog.guesses(addr, reason);
+                let tries = self.tries(addr, time, trust);
+                banned.unwrap_or(0).max(waiting).max(tries)
             }
             true => {
                 let accounts = match trust {
@@ -375,7 +377,7 @@ impl Engine {
         if count >= most {
             scans.forget(&addr);
             let ban = self.sentence(&seen.jail, addr, seen.time, Reason::Scan, count);
-            self.suspect(ban, Testimony::default(), now, effects);
+            self.convict(ban, Testimony::default(), now, effects);
         }
     }
 

@@ -227,6 +227,10 @@ fn play(
         ["only", jail] => {
             engine.reconfigure(vec![rules(jail)], Checks::default(), now, effects);
         }
+        ["reads-back", until] => {
+            engine.reads_back(Time::from_secs(START + until.parse::<i64>().unwrap()));
+        }
+        ["caught-up"] => engine.handle(Event::CaughtUp, now, effects),
         ["tick"] => engine.handle(Event::Tick, now, effects),
         other => panic!("no such event: {other:?}"),
     }

@@ -90,6 +90,10 @@ impl Play {
         self.events.push((secs, Event::Sighting(sighting)));
     }
 
+    fn flow(&mut self, secs: f64, ip: IpAddr, ours: bool) {
+        self.events.push((secs, Event::Flow(ip.into(), ours)));
+    }
+
     fn registered(&mut self, secs: f64, ip: IpAddr, user: &str, since: f64) {
         let registration = Registration {
             addr: ip.into(),
@@ -106,12 +110,17 @@ impl Play {
             .sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let mut outcome = Outcome::default();
         let mut effects = Vec::new();
+        engine.reads_back(at(start));
+        let mut is_past = true;
         for (secs, event) in self.events {
+            if is_past && secs >= start {
+                engine.handle(Event::CaughtUp, at(start), &mut effects);
+                is_past = false;
+            }
             engine.handle(event, at(secs.max(start)), &mut effects);
             for effect in effects.drain(..) {
                 match effect {
                     Effect::Tell(Tell::Banned(ban)) => outcome.bans.push((secs, ban)),
-                    Effect::Tell(Tell::Unbanned(_)) => outcome.lifted += 1,
                     Effect::Tell(Tell::Alarm(alarm)) => outcome.alarms.push((secs, alarm)),
                     Effect::Tell(Tell::OutageOver) => outcome.over = Some(secs),
                     _ => {}
@@ -132,7 +141,6 @@ struct Outcome {
     bans: Vec<(f64, Ban)>,
     alarms: Vec<(f64, Alarm)>,
     over: Option<f64>,
-    lifted: usize,
 }
 
 fn engine() -> Engine {
@@ -243,15 +251,23 @@ fn figure_4_an_office_behind_one_address() {
     let outcome = play.run(&mut engine());
     assert!(outcome.bans.is_empty() && outcome.alarms.is_empty());
     writeln!(table, "{:<31} bans 0, alarm none", "hourly, with a store").unwrap();
-    // Without one a first start reads `findtime` back: what bans it there is followed by
-    // logins that lift the ban.
+    // Without one a first start reads `findtime` back. Whoever fails in it is judged when all
+    // of it is read, and its logins are known.
     let outcome = office_day(3_600.0, &mut Dice(4)).run_from(600.0, &mut engine());
-    assert!(outcome.bans.iter().all(|(secs, _)| *secs < 600.0) && outcome.alarms.is_empty());
-    let (bans, lifted) = (outcome.bans.len(), outcome.lifted);
+    assert!(outcome.bans.is_empty() && outcome.alarms.is_empty());
+    writeln!(table, "{:<31} bans 0, alarm none", "hourly, a first start").unwrap();
+    let mut play = office_day(3_600.0, &mut Dice(4));
+    let attacker = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    for n in 0..MAXRETRY {
+        play.fail(300.0 + f64::from(n), attacker, "1050");
+    }
+    let outcome = play.run_from(600.0, &mut engine());
+    let banned: Vec<Addr> = outcome.bans.iter().map(|(_, ban)| ban.addr).collect();
+    assert_eq!(banned, [attacker.into()]);
     writeln!(
         table,
-        "{:<31} bans {bans}, {lifted} lifted by the log itself",
-        "hourly, a first start"
+        "{:<31} bans 1, at {} s",
+        "the same, and an attacker", outcome.bans[0].0
     )
     .unwrap();
     expect![[r#"
@@ -261,7 +277,8 @@ fn figure_4_an_office_behind_one_address() {
         a cracker: all 200 in turn      bans 0, alarm at the 8th try, names 8
         a cracker: names that are none  bans 0, alarm at the 8th try, names 8
         hourly, with a store            bans 0, alarm none
-        hourly, a first start           bans 1, 1 lifted by the log itself
+        hourly, a first start           bans 0, alarm none
+        the same, and an attacker       bans 1, at 607.7031947672367 s
     "#]]
     .assert_eq(&table);
 }
@@ -384,8 +401,11 @@ fn figure_6_standing_cannot_be_bought() {
         ("a registration in a store", &|play| {
             (1..48).for_each(|n| play.registered(f64::from(n) * 1_800.0, own, "trial", 0.0));
         }),
-        // A connection that only stands is told by no log and by no store: nothing happens.
-        ("an idle SSH connection", &|_| {}),
+        // A connection that only stands is in no log and in no store, and whoever is connected
+        // to us is nobody to whom we opened a flow: `tests/judgement.rs` has a real one.
+        ("an idle SSH connection", &|play| {
+            play.flow(end - 1.0, own, false)
+        }),
     ];
     let mut table = String::new();
     for (way, buy) in ways {

@@ -660,3 +660,110 @@ fn standings_outlive_a_restart_and_a_late_database() {
         matches!(&effects[..], [Effect::Record(Record::Known(all))] if all.known == kept.known)
     );
 }
+
+/// What was written before the start convicts when all of it is read; what is written later
+/// convicts at once.
+#[test]
+fn bans_for_the_past_wait_until_it_is_read() {
+    let logins: String = (0..20)
+        .map(|user| format!("60 login asterisk 203.0.113.5 {user}\n"))
+        .collect();
+    let rows = format!(
+        "0 reads-back 100
+         10 proof asterisk 203.0.113.5 7
+         11 proof asterisk 203.0.113.5 7
+         12 proof asterisk 203.0.113.5 7
+         20 proof asterisk 198.51.100.1
+         21 proof asterisk 198.51.100.1
+         22 proof asterisk 198.51.100.1
+         30 proof asterisk 198.51.100.1
+         31 proof asterisk 198.51.100.1
+         32 proof asterisk 198.51.100.1
+         33 hint asterisk 198.51.100.1
+         34 hint asterisk 198.51.100.1
+         35 hint asterisk 198.51.100.1
+         40 proof asterisk 198.51.100.2 1001
+         41 proof asterisk 198.51.100.2 1001
+         42 proof asterisk 198.51.100.2 1001
+         43 login asterisk 198.51.100.2 1001
+         50 hint asterisk 198.51.100.3
+         51 hint asterisk 198.51.100.3
+         52 hint asterisk 198.51.100.3
+         {logins}
+         70 rank 203.0.113.5
+         100 proof asterisk 198.51.100.4
+         101 proof asterisk 198.51.100.4
+         102 proof asterisk 198.51.100.4
+         103 caught-up
+         104 proof asterisk 198.51.100.5
+         105 proof asterisk 198.51.100.5
+         106 proof asterisk 198.51.100.5"
+    );
+    check(
+        &rows,
+        expect![[r#"
+            0 nothing
+            10 tell found 203.0.113.5 1/3
+            11 tell found 203.0.113.5 2/3
+            12 nothing
+            20 tell found 198.51.100.1 1/3
+            21 tell found 198.51.100.1 2/3
+            22 nothing
+            30 tell found 198.51.100.1 1/3
+            31 tell found 198.51.100.1 2/3
+            32 nothing
+            33 tell found 198.51.100.1 1/3
+            34 tell found 198.51.100.1 2/3
+            35 nothing
+            40 tell found 198.51.100.2 1/3
+            41 tell found 198.51.100.2 2/3
+            42 nothing
+            43 record standing of 198.51.100.2
+            50 tell found 198.51.100.3 1/3
+            51 tell found 198.51.100.3 2/3
+            52 nothing
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            60 record standing of 203.0.113.5
+            rank: Shared
+            70 nothing
+            100 tell found 198.51.100.4 1/3
+            101 tell found 198.51.100.4 2/3
+            102 block asterisk 198.51.100.4 3600s
+            102 record ban asterisk 198.51.100.4
+            102 tell banned 198.51.100.4 maxretry after 3
+            103 block asterisk 198.51.100.1 3529s
+            103 record ban asterisk 198.51.100.1
+            103 tell banned 198.51.100.1 maxretry after 3
+            103 block asterisk 198.51.100.2 3539s
+            103 record ban asterisk 198.51.100.2
+            103 tell banned 198.51.100.2 maxretry after 3
+            103 block asterisk 198.51.100.3 549s
+            103 record ban asterisk 198.51.100.3
+            103 tell banned 198.51.100.3 hints after 3
+            103 alarm: a login from 198.51.100.2 worked right after 3 that failed, accounts `1001`; is the account cracked? (jail asterisk)
+            104 tell found 198.51.100.5 1/3
+            105 tell found 198.51.100.5 2/3
+            106 block asterisk 198.51.100.5 3600s
+            106 record ban asterisk 198.51.100.5
+            106 tell banned 198.51.100.5 maxretry after 3
+        "#]],
+    );
+}
