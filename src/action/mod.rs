@@ -30,6 +30,7 @@ pub mod nftables;
 mod program;
 mod reach;
 pub mod saved;
+mod signalling;
 pub mod stock;
 
 use std::fmt;

@@ -68,6 +68,13 @@ impl Ports {
     }
 }
 
+/// Packets that go to these ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) transport: Transport,
+    pub(super) ports: Ports,
+}
+
 /// Which packets of an address a drop is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach(BTreeMap<Transport, Vec<Ports>>); // none at all: everything

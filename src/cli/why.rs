@@ -71,10 +71,11 @@ fn write_all(text: &mut String, why: &Why, now: Time) -> fmt::Result {
     }
     for entry in why.packets.iter().filter(|entry| entry.packets > 0) {
         let (packets, bytes) = (entry.packets, entry.bytes);
-        let what = if entry.passed {
-            "let through"
-        } else {
-            "dropped"
+        let is_throttle = entry.set.starts_with("ringfence-throttled");
+        let what = match (entry.passed, is_throttle) {
+            (true, _) => "let through",
+            (false, true) => "held back or let through",
+            (false, false) => "dropped",
         };
         writeln!(
             text,

@@ -87,6 +87,7 @@ macro_rules! on_each_bed {
 }
 
 mod ports;
+mod signalling;
 
 on_each_bed! {
     fn ensure_twice_changes_nothing(bed) {

@@ -628,7 +628,7 @@ fn gone(family: Family, rules: Vec<Rule>) -> Vec<Missing> {
         let is_gone = match rule {
             Rule::Drop => Missing::Rule { family },
             Rule::Narrow { set, .. } => Missing::Narrow { set },
-            Rule::ThrottleDatagrams | Rule::ThrottleStreams => Missing::Throttle { family },
+            Rule::Throttle(_) => Missing::Throttle { family },
         };
         if !missing.contains(&is_gone) {
             missing.push(is_gone);

@@ -4,11 +4,9 @@
 //! that a flood costs nothing, before Docker's forwarding, and out of the way of
 //! other tools' filter chains. A packet whose source is in the allow set is let be,
 //! another whose source is in the list `ringfence` is dropped. A jail with ports of its
-//! own is not in that list: rules of its own drop what goes there. Of a source in the set
-//! `ringfence-throttled` the signalling alone is held back, to a trickle: of datagrams
-//! one a second, since each can try a password; of streams, where one segment can
-//! carry many tries, as many bytes as few tries need. What comes too soon is dropped,
-//! and an honest phone sends it again.
+//! own is not in that list: rules of its own drop what goes there. What a source in the set
+//! `ringfence-throttled` sends to SIP's ports goes through a chain that lets so much of it
+//! pass as its buckets say (see `signalling`) and drops the rest.
 //!
 //! The rules of a family are looked at with `iptables -S`, and changed by one run of
 //! `iptables-restore`, which is one transaction: no packet sees fewer than before. No
@@ -27,6 +25,7 @@ use crate::action::family::Family;
 use crate::action::name::{Name, ROOT};
 use crate::action::program;
 use crate::action::reach::{Ports, Reach, Transport};
+use crate::action::signalling::{self, Bucket, REMEMBERED_SECS, TCP_HEADER_WORDS, TRANSPORTS};
 use crate::ticket::Set;
 
 /// How long iptables waits for another iptables to finish, in seconds.
@@ -44,8 +43,8 @@ pub(super) fn is_spoken(family: Family) -> bool {
     family == Family::V4 || Path::new("/proc/net/if_inet6").exists()
 }
 
-/// Where SIP is spoken, for iptables.
-const SIGNALLING_PORTS: &str = "5060,5061";
+/// The chains that hold back, without the transport at their end.
+const CHAINS: &str = "ringfence-sip-";
 
 /// One rule of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +60,14 @@ pub(super) enum Rule {
         /// Where to.
         ports: Vec<Ports>,
     },
-    /// SIP over UDP of the throttled is held back.
-    ThrottleDatagrams,
-    /// SIP over TCP and TLS of the throttled is held back.
-    ThrottleStreams,
+    /// What the throttled send to SIP's ports goes through a chain that holds it back.
+    Throttle(Transport),
 }
 
 impl Rule {
     /// Those that hold back.
-    pub(super) const THROTTLES: [Rule; 2] = [Rule::ThrottleDatagrams, Rule::ThrottleStreams];
+    pub(super) const THROTTLES: [Rule; 2] =
+        [Rule::Throttle(TRANSPORTS[0]), Rule::Throttle(TRANSPORTS[1])];
 
     /// Those that drop what is in a set of this reach, which is not everything.
     pub(super) fn narrow(set: &Name, reach: &Reach) -> Vec<Rule> {
@@ -94,16 +92,6 @@ impl Rule {
 
     /// The rule as one would write it behind `iptables -A PREROUTING`.
     fn words(&self, family: Family) -> String {
-        let limit = |protocol: &str, above: &str, burst: &str| {
-            let set = Name::of(&Set::Throttled, family);
-            format!(
-                "-m set ! --match-set {} src -m set --match-set {} src -p {protocol} -m multiport --dports {SIGNALLING_PORTS} \
-                 -m hashlimit --hashlimit-above {above} --hashlimit-burst {burst} \
-                 --hashlimit-mode srcip --hashlimit-name {ROOT}-{protocol}",
-                &*Name::of(&Set::Allow, family),
-                &*set
-            )
-        };
         let allow = Name::of(&Set::Allow, family);
         let matches = match self {
             Rule::Drop => format!(
@@ -118,23 +106,124 @@ impl Rule {
                 ports,
             } => {
                 let word = transport.word();
-                let ports = match &**ports {
-                    [Ports::ALL] => String::new(),
-                    ports => {
-                        let texts: Vec<String> =
-                            ports.iter().map(|ports| ports.text(':')).collect();
-                        format!(" -m multiport --dports {}", texts.join(","))
-                    }
-                };
+                let ports = multiport(ports);
                 format!(
                     "-p {word}{ports} -m set ! --match-set {} src ! --update-counters -m set --match-set {set} src",
                     &*allow
                 )
             }
-            Rule::ThrottleDatagrams => limit("udp", "1/sec", "1"),
-            Rule::ThrottleStreams => limit("tcp", "512b/s", "4kb"),
+            // The chain counts what it drops.
+            Rule::Throttle(transport) => format!(
+                "-p {}{} -m set ! --match-set {} src ! --update-counters -m set --match-set {} src ! --update-counters",
+                transport.word(),
+                multiport(&signalling::PORTS),
+                &*allow,
+                &*Name::of(&Set::Throttled, family)
+            ),
         };
-        format!("{matches} -m comment --comment {ROOT} -j DROP")
+        let target = match self {
+            Rule::Throttle(transport) => format!("{CHAINS}{}", transport.word()),
+            Rule::Drop | Rule::Narrow { .. } => "DROP".to_owned(),
+        };
+        format!("{matches} -m comment --comment {ROOT} -j {target}")
+    }
+}
+
+/// The match of these ports.
+fn multiport(ports: &[Ports]) -> String {
+    match ports {
+        [Ports::ALL] => String::new(),
+        ports => {
+            let texts: Vec<String> = ports.iter().map(|ports| ports.text(':')).collect();
+            format!(" -m multiport --dports {}", texts.join(","))
+        }
+    }
+}
+
+/// The rules of the chains that hold back, as one would write them behind `iptables`.
+fn chains(family: Family) -> Vec<String> {
+    let mut rules = Vec::new();
+    for transport in TRANSPORTS {
+        let word = transport.word();
+        let chain = format!("-A {CHAINS}{word}");
+        if transport == Transport::Tcp {
+            for words in TCP_HEADER_WORDS {
+                let bare = bare(words, family);
+                rules.push(format!("{chain} -p tcp -m u32 --u32 \"{bare}\" -j RETURN"));
+            }
+        }
+        for bucket in Bucket::of(transport) {
+            let limit = limit(bucket);
+            if bucket.starts.is_empty() {
+                rules.push(format!("{chain} {limit} -j RETURN"));
+            }
+            for start in bucket.starts {
+                let begins = begins(start, transport, family);
+                rules.push(format!(
+                    "{chain} -p {word} -m u32 --u32 \"{begins}\" {limit} -j RETURN"
+                ));
+            }
+        }
+        let set = Name::of(&Set::Throttled, family);
+        rules.push(format!("{chain} -m set --match-set {} src -j DROP", &*set));
+    }
+    rules
+}
+
+/// The match of what a bucket has room for. Rules of one bucket share it by its name, for
+/// which old kernels have 15 bytes.
+fn limit(bucket: &Bucket) -> String {
+    let size = bucket
+        .bytes_max
+        .map(|max| format!("-m length --length 0:{max} "));
+    format!(
+        "{}-m hashlimit --hashlimit-upto {}/min --hashlimit-burst {} --hashlimit-mode srcip \
+         --hashlimit-name rf-{} --hashlimit-htable-expire {}",
+        size.unwrap_or_default(),
+        bucket.per_minute,
+        bucket.burst,
+        bucket.full_name(),
+        u64::from(REMEMBERED_SECS) * 1_000
+    )
+}
+
+/// A program of iptables' `u32`: does the message begin so? Where headers of IPv6 stand
+/// between, it says no.
+fn begins(start: &[u8], transport: Transport, family: Family) -> String {
+    let (is_it, payload) = match (family, transport) {
+        (Family::V4, Transport::Tcp) => (String::new(), "0>>22&0x3C@12>>26&0x3C@"),
+        (Family::V4, _) => (String::new(), "0>>22&0x3C@"),
+        (Family::V6, Transport::Tcp) => ("4>>8&0xFF=6&&".to_owned(), "52>>26&0x3C@"),
+        (Family::V6, _) => (format!("4>>8&0xFF={}&&", transport.number()), ""),
+    };
+    let first = match (family, transport) {
+        (Family::V4, Transport::Tcp) => 0,
+        (Family::V4, _) => 8,
+        (Family::V6, Transport::Tcp) => 40,
+        (Family::V6, _) => 48,
+    };
+    let words = start.chunks(4).zip((first..).step_by(4));
+    let words = words.map(|(bytes, offset)| {
+        let mut word = [0; 4];
+        let mut mask = [0; 4];
+        for ((word, mask), byte) in word.iter_mut().zip(&mut mask).zip(bytes) {
+            (*word, *mask) = (*byte, 0xff);
+        }
+        let mask = match u32::from_be_bytes(mask) {
+            u32::MAX => String::new(),
+            mask => format!("&0x{mask:x}"),
+        };
+        format!("{payload}{offset}{mask}=0x{:x}", u32::from_be_bytes(word))
+    });
+    is_it + &words.collect::<Vec<_>>().join("&&")
+}
+
+/// The same: is the segment no longer than its headers, that of TCP being so long?
+fn bare(words: u8, family: Family) -> String {
+    let bytes = 4 * u32::from(words);
+    match family {
+        Family::V4 => format!("0&0xFFFF={}&&0>>22&0x3C@12>>28={words}", 20 + bytes),
+        Family::V6 => format!("4>>16={bytes}&&4>>8&0xFF=6&&52>>28={words}"),
     }
 }
 
@@ -158,21 +247,20 @@ fn chunks(ports: &[Ports]) -> Vec<Vec<Ports>> {
 
 /// The rules of one family that we have put in place, each as iptables shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Placed(Vec<(Rule, String)>);
+pub(super) struct Placed {
+    rules: Vec<Rule>,
+    shown: Shown,
+}
 
-impl Placed {
-    /// Which these are.
-    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.0.iter().map(|(rule, _)| rule)
-    }
-
-    fn lines(&self) -> impl Iterator<Item = &String> {
-        self.0.iter().map(|(_, line)| line)
-    }
-
-    fn are(&self, rules: &[Rule]) -> bool {
-        self.rules().eq(rules)
-    }
+/// What iptables shows of ours, as it writes it behind `-A`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shown {
+    /// In PREROUTING.
+    rules: Vec<String>,
+    /// In the chains that hold back.
+    chains: Vec<String>,
+    /// The names of those chains that are there.
+    names: Vec<String>,
 }
 
 /// What became of rules that were put in place.
@@ -210,28 +298,40 @@ pub(super) fn ensure(
     before: &mut Placed,
     is_stray: &dyn Fn(&str) -> bool,
 ) -> Result<bool, Error> {
-    let mut tries = 1..=TRIES_MAX;
+    let mut tries = 1..TRIES_MAX;
     loop {
         let there = look(family, is_stray)?;
-        if before.are(rules) && there.iter().eq(before.lines()) {
+        if before.rules == rules && there == before.shown {
             return Ok(false);
         }
         let mut script = String::new();
-        for line in &there {
+        let throttles = rules.iter().any(Rule::is_throttle);
+        if throttles {
+            for transport in TRANSPORTS {
+                let _ok = writeln!(script, ":{CHAINS}{} - [0:0]", transport.word());
+            }
+            script += &(chains(family).join("\n") + "\n");
+        }
+        for line in &there.rules {
             let _ok = writeln!(script, "-D {line}");
         }
         for (place, rule) in (1..).zip(rules) {
             let _ok = writeln!(script, "-I PREROUTING {place} {}", rule.words(family));
         }
+        if !throttles {
+            script += &removal(&there.names);
+        }
         let put = restore(family, &script);
-        if put.is_err() && tries.next().is_some_and(|tries| tries < TRIES_MAX) {
-            continue;
+        if put.is_err() && tries.next().is_some() {
+            continue; // somebody may have changed them in between
         }
         put?;
-        let shown = look(family, is_stray)?;
-        *before = Placed(rules.iter().cloned().zip(shown).collect());
+        *before = Placed {
+            rules: rules.to_vec(),
+            shown: look(family, is_stray)?,
+        };
         let is_drop = |line: &String| line.contains(&format!("--match-set {ROOT} src"));
-        return Ok(!there.iter().any(is_drop));
+        return Ok(!there.rules.iter().any(is_drop));
     }
 }
 
@@ -242,20 +342,29 @@ pub(super) fn check(
     is_stray: &dyn Fn(&str) -> bool,
 ) -> Result<Found, Error> {
     let there = look(family, is_stray)?;
-    let is_gone = |(_, line): &&(Rule, String)| !there.contains(line);
-    let gone: Vec<Rule> = placed
-        .0
-        .iter()
-        .filter(is_gone)
-        .map(|(rule, _)| rule.clone())
-        .collect();
+    let rules = placed.rules.iter().zip(&placed.shown.rules);
+    let gone = rules.filter(|(_, line)| !there.rules.contains(line));
+    let mut gone: Vec<Rule> = gone.map(|(rule, _)| rule.clone()).collect();
+    let is_held_back = placed.rules.iter().any(Rule::is_throttle);
+    if is_held_back && there.chains != placed.shown.chains {
+        gone.extend(Rule::THROTTLES);
+    }
     Ok(if !gone.is_empty() {
         Found::Gone(gone)
-    } else if there.iter().eq(placed.lines()) {
+    } else if there == placed.shown {
         Found::Whole
     } else {
         Found::Changed
     })
+}
+
+/// Takes away these chains, which no rule leads to any more.
+fn removal(names: &[String]) -> String {
+    let mut script = String::new();
+    for name in names {
+        let _ok = writeln!(script, "-F {name}\n-X {name}");
+    }
+    script
 }
 
 /// Takes all rules of ours away, whoever has put them there; but for those of sets that
@@ -264,9 +373,13 @@ pub(super) fn remove(family: Family, is_mine: &dyn Fn(&str) -> bool) -> Result<(
     if !is_spoken(family) {
         return Ok(());
     }
+    let there = look(family, &|set| !is_mine(set))?;
     let mut script = String::new();
-    for line in look(family, &|set| !is_mine(set))? {
+    for line in &there.rules {
         let _ok = writeln!(script, "-D {line}");
+    }
+    if is_mine(&Name::of(&Set::Throttled, family)) {
+        script += &removal(&there.names);
     }
     match script.is_empty() {
         true => Ok(()),
@@ -274,21 +387,37 @@ pub(super) fn remove(family: Family, is_mine: &dyn Fn(&str) -> bool) -> Result<(
     }
 }
 
-/// Our rules as iptables writes them behind `-A`, but for those of sets that are let be.
-fn look(family: Family, is_let_be: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+/// Our rules, but for those of sets that are let be.
+fn look(family: Family, is_let_be: &dyn Fn(&str) -> bool) -> Result<Shown, Error> {
     let program = iptables(family);
-    let arguments = ["-w", LOCK_SECS, "-t", "raw", "-S", "PREROUTING"];
+    let arguments = ["-w", LOCK_SECS, "-t", "raw", "-S"];
     let ended = run(program, &arguments, "")?;
     if !ended.success {
         let command = format!("{program} {}", arguments.join(" "));
         return Err(explain(family, command, &ended.said));
     }
-    let ours = ended.output.lines().filter_map(|line| {
-        let line = line.strip_prefix("-A ")?;
-        let set = set_of(line)?;
-        (!is_let_be(set)).then(|| line.to_owned())
-    });
-    Ok(ours.collect())
+    let mut shown = Shown::default();
+    for line in ended.output.lines() {
+        if let Some(name) = line.strip_prefix("-N ").filter(|name| is_chain(name)) {
+            shown.names.push(name.to_owned());
+        } else if let Some(line) = line.strip_prefix("-A ") {
+            match set_of(line) {
+                _ if line.split(' ').next().is_some_and(is_chain) => {
+                    shown.chains.push(line.to_owned());
+                }
+                Some(set) if line.starts_with("PREROUTING ") && !is_let_be(set) => {
+                    shown.rules.push(line.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(shown)
+}
+
+fn is_chain(name: &str) -> bool {
+    let transport = name.strip_prefix(CHAINS);
+    transport.is_some_and(|word| TRANSPORTS.iter().any(|one| one.word() == word))
 }
 
 /// The set that a rule of ours looks up beside the allow set; none if it is not ours.
@@ -458,6 +587,28 @@ mod tests {
             -p tcp -m multiport --dports 130,5060:5061 -m set ! --match-set ringfence-allow src ! --update-counters -m set --match-set ringfence-x src -m comment --comment ringfence -j DROP
             -p udp -m set ! --match-set ringfence-allow src ! --update-counters -m set --match-set ringfence-x src -m comment --comment ringfence -j DROP
         "#]].assert_eq(&shown);
+    }
+
+    #[test]
+    fn beginnings_are_compared_where_the_message_begins() {
+        let table: String = [
+            (Family::V4, Transport::Udp, &b"ACK "[..]),
+            (Family::V4, Transport::Udp, b"CANCEL "),
+            (Family::V4, Transport::Tcp, b"SIP/2.0 "),
+            (Family::V6, Transport::Udp, b"BYE "),
+            (Family::V6, Transport::Tcp, b"INVITE "),
+        ]
+        .map(|(family, transport, start)| begins(start, transport, family) + "\n")
+        .concat();
+        expect_test::expect![[r#"
+            0>>22&0x3C@8=0x41434b20
+            0>>22&0x3C@8=0x43414e43&&0>>22&0x3C@12&0xffffff00=0x454c2000
+            0>>22&0x3C@12>>26&0x3C@0=0x5349502f&&0>>22&0x3C@12>>26&0x3C@4=0x322e3020
+            4>>8&0xFF=17&&48=0x42594520
+            4>>8&0xFF=6&&52>>26&0x3C@40=0x494e5649&&52>>26&0x3C@44&0xffffff00=0x54452000
+        "#]]
+        .assert_eq(&table);
+        assert!(Bucket::of(Transport::Udp).all(|bucket| bucket.full_name().len() <= 12));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! What belongs together is one transaction: the kernel does all of it or nothing, and no
 //! packet sees a half. `objects` keeps the sets that we need, `rule` the expressions of
-//! the chain's rules.
+//! the chain's rules, `signalling` those of two more chains, for the throttled.
 //!
 //! Absent here: names (see `name`), and what the sets mean.
 //! The numbers are from Linux's `include/uapi/linux/netfilter/nf_tables.h`.
@@ -15,6 +15,7 @@
 pub(super) mod objects;
 mod order;
 mod rule;
+mod signalling;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +26,7 @@ use super::family::{Family, Kept};
 use super::netlink::{
     Attribute, Attributes, Batch, FLAG_APPEND, FLAG_CREATE, FLAG_DUMP, Netlink, Request, Trouble,
 };
+use super::signalling::REMEMBERED_SECS;
 use crate::addr::Addr;
 use crate::ticket::Entry;
 use rule::{Fate, Found, Rule};
@@ -47,10 +49,7 @@ const HOOK: u32 = 0;
 /// nft's `priority raw`: before connection tracking.
 const PRIORITY: i32 = -300;
 
-/// How long a meter remembers a source.
-const METER_MILLISECONDS: u64 = 60_000;
-
-/// How many sources a meter remembers; beyond them nobody is held back.
+/// How many sources a meter remembers; of more than these nothing passes.
 const METER_SIZE: u32 = 65_536;
 
 /// A dump during which somebody changed something is asked for again, so many times.
@@ -320,6 +319,28 @@ impl Nftables {
         Ok(rules)
     }
 
+    /// The rules of the chains that hold back, as the kernel shows them.
+    fn held(&mut self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut held = Vec::new();
+        for chain in signalling::chains() {
+            let mut rules = Vec::new();
+            let fill = |request: &mut Request| {
+                request.put_text(rule::TABLE, TABLE);
+                request.put_text(rule::CHAIN, chain);
+            };
+            self.dump(Command::GetRule, fill, &mut |reply| match reply {
+                None => rules.clear(),
+                Some(reply) if rule::is_of(reply, TABLE, chain) => {
+                    let expressions = reply.get(rule::EXPRESSIONS);
+                    rules.extend(expressions.map(|list| list.value.to_vec()));
+                }
+                Some(_) => {}
+            })?;
+            held.append(&mut rules);
+        }
+        Ok(held)
+    }
+
     /// Hands over every entry of a set as it is read. `length` is that of its prefixes.
     /// Entries that come or go meanwhile may be missed or seen twice.
     fn each(&mut self, name: &str, length: u8, each: &mut dyn FnMut(Kept)) -> Result<(), Error> {
@@ -432,12 +453,30 @@ impl Steps<'_> {
             });
     }
 
-    /// Takes the chain away; it must have no rules.
-    fn remove_chain(&mut self) {
+    /// Takes a chain away; it must have no rules, and none may lead to it.
+    fn remove_chain(&mut self, name: &str) {
         self.0.put(Command::DelChain.kind(), 0, |request| {
             request.put_text(chain::TABLE, TABLE);
-            request.put_text(chain::NAME, CHAIN);
+            request.put_text(chain::NAME, name);
         });
+    }
+
+    /// Makes the chains that hold back, and all that is in them anew.
+    fn make_held(&mut self) {
+        for name in signalling::chains() {
+            self.0
+                .put(Command::NewChain.kind(), FLAG_CREATE, |request| {
+                    request.put_text(chain::TABLE, TABLE);
+                    request.put_text(chain::NAME, name);
+                });
+            self.clear_chain(name);
+        }
+        for rule in signalling::rules() {
+            let kind = Command::NewRule.kind();
+            self.0.put(kind, FLAG_CREATE | FLAG_APPEND, |request| {
+                rule.write(request);
+            });
+        }
     }
 
     /// Adds a rule: one that accepts before the others, one that drops behind them.
@@ -464,11 +503,11 @@ impl Steps<'_> {
             .put(Command::NewRule.kind(), FLAG_CREATE, rule::write_lifted);
     }
 
-    /// Takes all rules out of the chain.
-    fn clear_chain(&mut self) {
+    /// Takes all rules out of a chain.
+    fn clear_chain(&mut self, name: &str) {
         self.0.put(Command::DelRule.kind(), 0, |request| {
             request.put_text(rule::TABLE, TABLE);
-            request.put_text(rule::CHAIN, CHAIN);
+            request.put_text(rule::CHAIN, name);
         });
     }
 
@@ -498,7 +537,10 @@ impl Steps<'_> {
             put_u32(request, set::FLAGS, set::HAS_TIMEOUTS | set::IS_METER);
             put_u32(request, set::KEY_TYPE, key_type(family));
             put_u32(request, set::KEY_BYTES, key_bytes(family));
-            request.put(set::TIMEOUT, &METER_MILLISECONDS.to_be_bytes());
+            request.put(
+                set::TIMEOUT,
+                &(u64::from(REMEMBERED_SECS) * 1_000).to_be_bytes(),
+            );
             request.nest(set::DESCRIPTION, |description| {
                 put_u32(description, set::SIZE, METER_SIZE);
             });

@@ -17,7 +17,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::{changes, handles_of, rules_of, rules_there};
-use super::rule::{Fate, Found, Protocol, Rule, Seen, meter};
+use super::rule::{Fate, Found, Rule, Seen};
+use super::signalling;
 use super::{
     CHAIN, Chain, Command, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code,
     explain, put_entry, put_kept,
@@ -40,6 +41,8 @@ pub(in crate::action) struct Objects {
     /// The sets that `ensure` was last told of.
     sets: BTreeSet<Set>,
     narrowed: Narrowed,
+    /// What we have put into the chains that hold back, as the kernel shows it.
+    held: Vec<Vec<u8>>,
     foreign: Foreign,
 }
 
@@ -52,6 +55,8 @@ const STEPS_MAX: usize = 200;
 enum Step {
     MakeSet(String, Shape),
     MakeMeter(String, Family),
+    /// The chains that hold back, and all that is in them.
+    MakeHeld,
     MakeRule(Rule),
     RemoveRule(u64),
     RemoveSet(String),
@@ -70,6 +75,8 @@ struct Present {
     /// The names of the sets in which our rules note what sources send.
     meters: Vec<String>,
     rules: Vec<Found>,
+    /// What is in the chains that hold back, as the kernel shows it.
+    held: Vec<Vec<u8>>,
 }
 
 impl Present {
@@ -98,6 +105,7 @@ impl Objects {
             sizes,
             sets: BTreeSet::new(),
             narrowed,
+            held: Vec::new(),
             foreign: Foreign::default(),
         })
     }
@@ -109,6 +117,7 @@ impl Objects {
             sizes: self.sizes,
             sets: self.sets.clone(),
             narrowed: self.narrowed.clone(),
+            held: self.held.clone(),
             foreign: self.foreign.clone(),
         })
     }
@@ -129,12 +138,14 @@ impl Objects {
         self.foreign.are(present.foreign.clone());
         self.ensure_sets(&present, &wanted, &mut notes)?;
         present = self.look()?;
-        self.ensure_rules(&present, &mut notes)?;
-        if let Err(error) = self.ensure_throttles(&present) {
-            notes.extend(Family::BOTH.map(|family| Note::NoThrottle {
+        let held = self.ensure_held(&present);
+        self.ensure_rules(&present, held.is_ok(), &mut notes)?;
+        match held {
+            Ok(()) => self.remove_old_meters(&present)?,
+            Err(error) => notes.extend(Family::BOTH.map(|family| Note::NoThrottle {
                 family,
                 reason: error.to_string(),
-            }));
+            })),
         }
         for name in present.sets.iter().map(|set| &set.name) {
             if name::parts(name).2 {
@@ -176,21 +187,14 @@ impl Objects {
         self.carry_out(&steps).map_err(too_old)
     }
 
-    fn ensure_rules(&mut self, present: &Present, notes: &mut Vec<Note>) -> Result<(), Error> {
-        let wanted = self.rules(present, false);
-        // Those that hold back are not looked at here.
-        let is_throttle = |found: &Found| {
-            matches!(
-                found.seen,
-                Seen::Rule {
-                    fate: Fate::Throttle(_),
-                    ..
-                }
-            )
-        };
-        let mut found = present.rules.clone();
-        found.retain(|found| !is_throttle(found));
-        let changes = changes(&wanted, &found);
+    fn ensure_rules(
+        &mut self,
+        present: &Present,
+        throttles: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Error> {
+        let wanted = self.rules(present, throttles);
+        let changes = changes(&wanted, &present.rules);
         for family in Family::BOTH {
             let mut made = changes.make.iter();
             if made.any(|rule| rule.family == family && matches!(rule.fate, Fate::Drop(_))) {
@@ -203,26 +207,26 @@ impl Objects {
         self.carry_out(&steps).map_err(too_old)
     }
 
-    /// Bans stand without them.
-    fn ensure_throttles(&mut self, present: &Present) -> Result<(), Error> {
-        if !self.sets.contains(&Set::Throttled) {
+    /// Makes the chains that hold back what they should be. Bans stand without them.
+    fn ensure_held(&mut self, present: &Present) -> Result<(), Error> {
+        let is_held = !self.held.is_empty() && present.held == self.held;
+        if !self.sets.contains(&Set::Throttled) || is_held {
             return Ok(());
         }
-        let mut steps = Vec::new();
-        for family in Family::BOTH {
-            let set = Name::in_nftables(&Set::Throttled, family, family.bits());
-            let meters = Protocol::BOTH.map(|protocol| meter(&set, protocol));
-            let is_foreign = present.foreign.contains_key(&*set);
-            let missing = meters
-                .into_iter()
-                .filter(|meter| !is_foreign && !present.meters.contains(meter));
-            steps.extend(missing.map(|meter| Step::MakeMeter(meter, family)));
-        }
-        let wanted = self.rules(present, true).into_iter();
-        let throttles = wanted.filter(|rule| matches!(rule.fate, Fate::Throttle(_)));
-        let missing = throttles.filter(|rule| !present.has_all(std::iter::once(rule)));
-        steps.extend(missing.map(Step::MakeRule));
-        self.carry_out(&steps).map_err(too_old)
+        let missing = signalling::meters().filter(|(name, _)| !present.meters.contains(name));
+        let meters = missing.map(|(name, family)| Step::MakeMeter(name, family));
+        let steps: Vec<Step> = meters.chain([Step::MakeHeld]).collect();
+        self.carry_out(&steps).map_err(too_old)?;
+        self.held = self.nftables.held()?;
+        Ok(())
+    }
+
+    /// Takes away the meters of an earlier version.
+    fn remove_old_meters(&mut self, present: &Present) -> Result<(), Error> {
+        let is_old = |name: &&String| !signalling::meters().any(|(known, _)| known == **name);
+        let old = present.meters.iter().filter(is_old);
+        let steps: Vec<Step> = old.cloned().map(Step::RemoveSet).collect();
+        self.change(TABLE, &steps)
     }
 
     /// The rules for all our sets, with or without those that hold back. A set that no jail
@@ -252,6 +256,7 @@ impl Objects {
                     match step {
                         Step::MakeSet(name, shape) => batch.make_set(name, *shape),
                         Step::MakeMeter(name, family) => batch.make_meter(name, *family),
+                        Step::MakeHeld => batch.make_held(),
                         Step::MakeRule(rule) => batch.make_rule(rule),
                         Step::RemoveRule(handle) => batch.remove_rule(*handle),
                         Step::RemoveSet(name) => batch.remove_set(name),
@@ -298,6 +303,7 @@ impl Objects {
                 foreign: BTreeMap::new(),
                 meters: Vec::new(),
                 rules: Vec::new(),
+                held: Vec::new(),
             });
         };
         let chains = self.nftables.chains()?;
@@ -316,8 +322,15 @@ impl Objects {
         let meters = sets.extract_if(.., |set| set.is_meter());
         let meters = meters.map(|set| set.name).collect();
         let foreign = self.extract_foreign(&mut sets);
+        let is_held = chains
+            .iter()
+            .any(|chain| signalling::chains().contains(&&*chain.name));
         Ok(Present {
             awake,
+            held: match is_held {
+                true => self.nftables.held()?,
+                false => Vec::new(),
+            },
             chain: chain.is_some(),
             rules: match chain {
                 Some(_) => self.nftables.rules()?,
@@ -466,8 +479,15 @@ impl Objects {
         let rules = self.rules(&present, self.sets.contains(&Set::Throttled));
         for family in Family::BOTH {
             let of_family = rules.iter().filter(|rule| rule.family == family);
-            let (narrow, wide): (Vec<_>, Vec<_>) =
-                of_family.partition(|rule| matches!(rule.fate, Fate::Drop(Some(_))));
+            let (throttles, drops): (Vec<_>, Vec<_>) =
+                of_family.partition(|rule| matches!(rule.fate, Fate::Throttle(_)));
+            let (narrow, wide): (Vec<_>, Vec<_>) = drops
+                .into_iter()
+                .partition(|rule| matches!(rule.fate, Fate::Drop(Some(_))));
+            let is_held = present.held == self.held && present.has_all(throttles.into_iter());
+            if self.sets.contains(&Set::Throttled) && !is_held {
+                missing.push(Missing::Throttle { family });
+            }
             if !(present.chain && present.has_all(wide.into_iter())) {
                 missing.push(Missing::Rule { family });
             }
@@ -799,10 +819,8 @@ impl Objects {
         if !self.look()?.chain {
             return Ok(());
         }
-        self.step(CHAIN, |steps| {
-            steps.clear_chain();
-            steps.remove_chain();
-        })
+        let chains = self.nftables.chains()?;
+        self.step(CHAIN, |steps| remove_chains(steps, &chains))
     }
 
     /// Takes away all of ours: the table, unless it holds something of somebody else's.
@@ -819,10 +837,7 @@ impl Objects {
             if is_all_ours {
                 return steps.remove_table();
             }
-            if chains.iter().any(is_our_chain) {
-                steps.clear_chain();
-                steps.remove_chain();
-            }
+            remove_chains(steps, &chains);
             for set in sets.iter().filter(is_ours) {
                 steps.remove_set(&set.name);
             }
@@ -854,10 +869,11 @@ impl Objects {
         let known: Vec<Name> = self.sets.iter().flat_map(of_set).collect();
         let is_known = |name: &str| known.iter().any(|known| **known == *name);
         let sets = self.nftables.sets()?.into_iter();
-        let ours = sets.filter(|set| name::is_ours(&set.name) && set.family().is_some());
+        let ours = sets
+            .filter(|set| name::is_ours(&set.name) && set.family().is_some() && !set.is_meter());
         Ok(ours
             .map(|set| set.name)
-            .filter(|name| !is_known(name::parts(without_meter(name)).0))
+            .filter(|name| !is_known(name::parts(name).0))
             .collect())
     }
 }
@@ -936,15 +952,6 @@ fn remove_set(name: &str, present: &Present) -> Vec<Step> {
     rules.chain([Step::RemoveSet(name.to_owned())]).collect()
 }
 
-/// The name of the set that a meter is of; any other stays as it is.
-fn without_meter(name: &str) -> &str {
-    let suffixes = Protocol::BOTH.map(Protocol::suffix);
-    let mut without = suffixes
-        .iter()
-        .filter_map(|suffix| name.strip_suffix(suffix));
-    without.next().unwrap_or(name)
-}
-
 /// The kernel does not know what we need.
 fn too_old(trouble: Trouble) -> Error {
     match trouble {
@@ -961,7 +968,23 @@ fn too_old(trouble: Trouble) -> Error {
 }
 
 fn is_our_chain(chain: &Chain) -> bool {
-    chain.name == CHAIN && chain.hook == Some((HOOK, PRIORITY))
+    match chain.hook {
+        Some(hook) => chain.name == CHAIN && hook == (HOOK, PRIORITY),
+        None => signalling::chains().contains(&&*chain.name),
+    }
+}
+
+/// Takes away those of these chains that are ours.
+fn remove_chains(steps: &mut Steps<'_>, chains: &[Chain]) {
+    let (base, others): (Vec<_>, Vec<_>) = chains
+        .iter()
+        .filter(|chain| is_our_chain(chain))
+        .partition(|chain| chain.hook.is_some());
+    // First those that lead to others.
+    for chain in base.into_iter().chain(others) {
+        steps.clear_chain(&chain.name);
+        steps.remove_chain(&chain.name);
+    }
 }
 
 fn is_large_enough(header: &Header, shape: &Shape) -> bool {

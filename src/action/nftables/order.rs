@@ -1,15 +1,16 @@
 //! Which rules our chain must have, and what is to be done if it has others.
 //!
 //! The sets that are there decide: each has its rule, or one for each part of its ports,
-//! the throttled their two. What
+//! the throttled one for each part of SIP's. What
 //! accepts stands before what drops. If the rules that were found are some of these,
 //! the missing ones are added; if anything else is among them, all are made anew and
 //! then the old ones go, so no packet ever sees fewer.
 
-use super::rule::{Fate, Found, Part, Protocol, Rule, Seen};
+use super::rule::{Fate, Found, Rule, Seen};
 use crate::action::family::Family;
 use crate::action::name::{self, Name};
-use crate::action::reach::Reach;
+use crate::action::reach::{Part, Reach};
+use crate::action::signalling;
 use crate::ticket::Set;
 
 /// What is to be done to the chain.
@@ -28,7 +29,7 @@ pub(super) fn rules_of(set: &str, family: Family, reach: &Reach) -> Vec<Rule> {
     let fates = if is(&Set::Allow) {
         vec![Fate::Accept]
     } else if is(&Set::Throttled) {
-        Protocol::BOTH.map(Fate::Throttle).to_vec()
+        signalling::parts().map(Fate::Throttle).collect()
     } else if reach.is_everything() {
         vec![Fate::Drop(None)]
     } else {

@@ -6,16 +6,14 @@
 //! which looks at the port first, since a look-up counts: `tcp dport 22 ip saddr
 //! @ringfence-sshd drop`.
 //!
-//! The set of the throttled has two: what comes too often from one source to SIP's ports
-//! is dropped, datagrams by their number and streams by their bytes. How much each source
-//! has sent the kernel notes in one more set, the meter:
-//! `ip saddr @ringfence-throttled udp dport 5060-5061 update @ringfence-throttled/udp
-//! { ip saddr limit rate over 1/second burst 1 packets } drop`.
+//! What the throttled send to SIP's ports goes through chains of their own (see
+//! `signalling`): `udp dport 5060-5061 ip saddr @ringfence-throttled jump ringfence-sip-udp`.
 
+use super::signalling::chain;
 use super::{DATA_VALUE, LIST_ELEMENT, put_u32};
 use crate::action::family::Family;
 use crate::action::netlink::{Attribute, Attributes, Request};
-use crate::action::reach::{Ports, Transport};
+use crate::action::reach::{Part, Ports, Transport};
 
 /// `NFTA_RULE_TABLE`.
 pub(super) const TABLE: u16 = 1;
@@ -24,14 +22,18 @@ pub(super) const CHAIN: u16 = 2;
 /// `NFTA_RULE_HANDLE`.
 const HANDLE: u16 = 3;
 /// `NFTA_RULE_EXPRESSIONS`.
-const EXPRESSIONS: u16 = 4;
+pub(super) const EXPRESSIONS: u16 = 4;
 /// `NFTA_RULE_USERDATA`, in which nft keeps comments.
 const USERDATA: u16 = 7;
 
 /// `NF_ACCEPT`.
 pub(super) const ACCEPT: u32 = 1;
 /// `NF_DROP`.
-const DROP: u32 = 0;
+pub(super) const DROP: u32 = 0;
+/// `NFT_JUMP`.
+const JUMP: u32 = -3_i32 as u32;
+/// `NFT_RETURN`.
+pub(super) const RETURN: u32 = -5_i32 as u32;
 
 /// `NFTA_EXPR_NAME` and its data.
 const EXPRESSION_NAME: u16 = 1;
@@ -39,61 +41,55 @@ const EXPRESSION_DATA: u16 = 2;
 
 /// `NFT_REG_VERDICT`, and the register in which packets are looked at.
 const REGISTER_VERDICT: u32 = 0;
-const REGISTER: u32 = 1;
-
-/// Where SIP is spoken.
-const SIGNALLING_PORTS: [u16; 2] = [5060, 5061];
+pub(super) const REGISTER: u32 = 1;
 
 /// Attributes of expressions (`NFTA_META_*` and so on).
-mod attr {
-    pub(super) const META_REGISTER: u16 = 1;
-    pub(super) const META_KEY: u16 = 2;
-    pub(super) const COMPARE_REGISTER: u16 = 1;
-    pub(super) const COMPARE_HOW: u16 = 2;
-    pub(super) const COMPARE_DATA: u16 = 3;
-    pub(super) const PAYLOAD_REGISTER: u16 = 1;
-    pub(super) const PAYLOAD_BASE: u16 = 2;
-    pub(super) const PAYLOAD_OFFSET: u16 = 3;
-    pub(super) const PAYLOAD_BYTES: u16 = 4;
-    pub(super) const BITWISE_FROM: u16 = 1;
-    pub(super) const BITWISE_TO: u16 = 2;
-    pub(super) const BITWISE_BYTES: u16 = 3;
-    pub(super) const BITWISE_MASK: u16 = 4;
-    pub(super) const BITWISE_XOR: u16 = 5;
-    pub(super) const LOOKUP_SET: u16 = 1;
-    pub(super) const LOOKUP_REGISTER: u16 = 2;
-    pub(super) const LOOKUP_FLAGS: u16 = 5;
-    pub(super) const IMMEDIATE_REGISTER: u16 = 1;
-    pub(super) const IMMEDIATE_DATA: u16 = 2;
-    pub(super) const DYNSET_SET: u16 = 1;
-    pub(super) const DYNSET_HOW: u16 = 3;
-    pub(super) const DYNSET_REGISTER: u16 = 4;
-    pub(super) const DYNSET_EXPRESSION: u16 = 7;
-    pub(super) const LIMIT_RATE: u16 = 1;
-    pub(super) const LIMIT_SECS: u16 = 2;
-    pub(super) const LIMIT_BURST: u16 = 3;
-    pub(super) const LIMIT_OF: u16 = 4;
-    pub(super) const LIMIT_FLAGS: u16 = 5;
-    pub(super) const DATA_VERDICT: u16 = 2;
-    pub(super) const VERDICT_CODE: u16 = 1;
+pub(super) mod attr {
+    pub(in super::super) const META_REGISTER: u16 = 1;
+    pub(in super::super) const META_KEY: u16 = 2;
+    pub(in super::super) const COMPARE_REGISTER: u16 = 1;
+    pub(in super::super) const COMPARE_HOW: u16 = 2;
+    pub(in super::super) const COMPARE_DATA: u16 = 3;
+    pub(in super::super) const PAYLOAD_REGISTER: u16 = 1;
+    pub(in super::super) const PAYLOAD_BASE: u16 = 2;
+    pub(in super::super) const PAYLOAD_OFFSET: u16 = 3;
+    pub(in super::super) const PAYLOAD_BYTES: u16 = 4;
+    pub(in super::super) const BITWISE_FROM: u16 = 1;
+    pub(in super::super) const BITWISE_TO: u16 = 2;
+    pub(in super::super) const BITWISE_BYTES: u16 = 3;
+    pub(in super::super) const BITWISE_MASK: u16 = 4;
+    pub(in super::super) const BITWISE_XOR: u16 = 5;
+    pub(in super::super) const LOOKUP_SET: u16 = 1;
+    pub(in super::super) const LOOKUP_REGISTER: u16 = 2;
+    pub(in super::super) const LOOKUP_FLAGS: u16 = 5;
+    pub(in super::super) const IMMEDIATE_REGISTER: u16 = 1;
+    pub(in super::super) const IMMEDIATE_DATA: u16 = 2;
+    pub(in super::super) const VERDICT_CHAIN: u16 = 2;
+    pub(in super::super) const DYNSET_SET: u16 = 1;
+    pub(in super::super) const DYNSET_HOW: u16 = 3;
+    pub(in super::super) const DYNSET_REGISTER: u16 = 4;
+    pub(in super::super) const DYNSET_EXPRESSION: u16 = 7;
+    pub(in super::super) const LIMIT_RATE: u16 = 1;
+    pub(in super::super) const LIMIT_SECS: u16 = 2;
+    pub(in super::super) const LIMIT_BURST: u16 = 3;
+    pub(in super::super) const LIMIT_OF: u16 = 4;
+    pub(in super::super) const DATA_VERDICT: u16 = 2;
+    pub(in super::super) const VERDICT_CODE: u16 = 1;
 }
 
 /// `NFT_META_NFPROTO`.
-const META_NFPROTO: u32 = 15;
+pub(super) const META_NFPROTO: u32 = 15;
 /// `NFT_META_L4PROTO`.
-const META_L4PROTO: u32 = 16;
+pub(super) const META_L4PROTO: u32 = 16;
 /// `NFT_CMP_*`.
-const COMPARE_EQUAL: u32 = 0;
-const COMPARE_AT_MOST: u32 = 3;
+pub(super) const COMPARE_EQUAL: u32 = 0;
+pub(super) const COMPARE_AT_MOST: u32 = 3;
 const COMPARE_AT_LEAST: u32 = 5;
 /// `NFT_PAYLOAD_*`.
-const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
+pub(super) const NETWORK_HEADER: u32 = 1;
+pub(super) const TRANSPORT_HEADER: u32 = 2;
 /// `NFT_DYNSET_OP_UPDATE`.
-const DYNSET_UPDATE: u32 = 1;
-/// `NFT_LIMIT_F_INV`: matches what is above the rate.
-const LIMIT_ABOVE: u32 = 1;
-
+pub(super) const DYNSET_UPDATE: u32 = 1;
 /// What a person reads at the rule that lets everything pass.
 const LIFTED_COMMENT: &str = "ringfence: all drops are lifted";
 
@@ -103,15 +99,8 @@ pub(super) enum Fate {
     Accept,
     /// Dropped, if it is of this part; without one in any case.
     Drop(Option<Part>),
-    /// Dropped if its source sends too much of this to SIP's ports.
-    Throttle(Protocol),
-}
-
-/// Packets that go to these ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) transport: Transport,
-    pub(super) ports: Ports,
+    /// Held back, if it is of this part.
+    Throttle(Part),
 }
 
 impl Part {
@@ -172,41 +161,6 @@ impl Part {
     }
 }
 
-/// What carries SIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Udp,
-    Tcp,
-}
-
-impl Protocol {
-    pub(super) const BOTH: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
-
-    /// The end of a meter's name.
-    pub(super) fn suffix(self) -> &'static str {
-        match self {
-            Protocol::Udp => "/udp",
-            Protocol::Tcp => "/tcp",
-        }
-    }
-
-    /// `IPPROTO_*`.
-    fn number(self) -> u8 {
-        match self {
-            Protocol::Udp => 17,
-            Protocol::Tcp => 6,
-        }
-    }
-
-    /// How much passes: of what (`NFT_LIMIT_*`), how many a second, how many at once.
-    fn limit(self) -> (u32, u64, u32) {
-        match self {
-            Protocol::Udp => (0, 1, 1),
-            Protocol::Tcp => (1, 512, 4_096),
-        }
-    }
-}
-
 /// One rule: the fate of packets that come from an address in the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
@@ -246,7 +200,7 @@ impl Rule {
         request.put_text(TABLE, super::TABLE);
         request.put_text(CHAIN, super::CHAIN);
         request.nest(EXPRESSIONS, |list| {
-            if let Fate::Drop(Some(part)) = self.fate {
+            if let Fate::Drop(Some(part)) | Fate::Throttle(part) = self.fate {
                 part.write(list);
             }
             self.write_source(list);
@@ -254,36 +208,7 @@ impl Rule {
                 lookup.put_text(attr::LOOKUP_SET, &self.set);
                 put_u32(lookup, attr::LOOKUP_REGISTER, REGISTER);
             });
-            if let Fate::Throttle(protocol) = self.fate {
-                self.write_limit(list, protocol);
-            }
             put_fate(list, self.fate);
-        });
-    }
-
-    /// What goes on only if the source has sent too much to SIP's ports.
-    fn write_limit(&self, list: &mut Request, protocol: Protocol) {
-        put_meta(list, META_L4PROTO);
-        put_compare(list, COMPARE_EQUAL, &[protocol.number()]);
-        put_payload(list, TRANSPORT_HEADER, 2, 2);
-        let [first, last] = SIGNALLING_PORTS;
-        put_compare(list, COMPARE_AT_LEAST, &first.to_be_bytes());
-        put_compare(list, COMPARE_AT_MOST, &last.to_be_bytes());
-        let (offset, bytes) = source(self.family);
-        put_payload(list, NETWORK_HEADER, offset, bytes);
-        put(list, "dynset", |dynset| {
-            let meter = meter(&self.set, protocol);
-            dynset.put_text(attr::DYNSET_SET, &meter);
-            put_u32(dynset, attr::DYNSET_HOW, DYNSET_UPDATE);
-            put_u32(dynset, attr::DYNSET_REGISTER, REGISTER);
-            put_expression(dynset, attr::DYNSET_EXPRESSION, "limit", |limit| {
-                let (of, rate, burst) = protocol.limit();
-                limit.put(attr::LIMIT_RATE, &rate.to_be_bytes());
-                limit.put(attr::LIMIT_SECS, &1_u64.to_be_bytes());
-                put_u32(limit, attr::LIMIT_BURST, burst);
-                put_u32(limit, attr::LIMIT_OF, of);
-                put_u32(limit, attr::LIMIT_FLAGS, LIMIT_ABOVE);
-            });
         });
     }
 
@@ -349,7 +274,7 @@ pub(super) fn read(reply: Attributes<'_>) -> Found {
 fn read_expressions(reply: Attributes<'_>) -> Seen {
     let list = reply.get(EXPRESSIONS).map(Attribute::nested);
     let (mut set, mut fate, mut others) = (None, None, false);
-    let (mut before, mut is_narrowed, mut meter) = (Vec::new(), false, None);
+    let mut before = Vec::new();
     for expression in list.into_iter().flatten() {
         let expression = expression.nested();
         let data = expression_data(expression);
@@ -359,23 +284,13 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
                 others |= inverted.unwrap_or(0) != 0;
                 set = data.get(attr::LOOKUP_SET).and_then(Attribute::text);
             }
-            (Some("immediate"), Some(data)) => fate = read_fate(data),
-            (Some("dynset"), Some(data)) => {
-                meter = data.get(attr::DYNSET_SET).and_then(Attribute::text);
+            (Some("immediate"), Some(data)) => fate = read_verdict(data),
+            (Some("meta" | "cmp" | "payload" | "bitwise"), _) if set.is_none() => {
+                before.push(expression);
             }
-            (Some("meta" | "cmp" | "payload" | "bitwise"), _) => match set {
-                Some(_) => is_narrowed = true,
-                None => before.push(expression),
-            },
             _ => others = true,
         }
     }
-    if let (Some(set), Some(meter_name), Some(Fate::Drop(_))) = (set, meter, fate) {
-        let protocol = Protocol::BOTH.into_iter();
-        let mut protocol = protocol.filter(|protocol| self::meter(set, *protocol) == meter_name);
-        fate = protocol.next().map(Fate::Throttle);
-    }
-    others |= is_narrowed != meter.is_some();
     // What is asked before the source is looked at.
     let is_source = |one: &Attributes<'_>| {
         let meta = of(*one, "meta").and_then(|meta| meta.get(attr::META_KEY)?.be32());
@@ -383,14 +298,15 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
     };
     let asked = before.iter().position(is_source).unwrap_or(0);
     let asked = before.get(..asked).unwrap_or_default();
-    match (&mut fate, asked) {
-        (_, []) => {}
-        (Some(Fate::Drop(part)), asked) => {
-            *part = Part::read(asked);
-            others |= part.is_none();
+    let part = Part::read(asked);
+    let fate = match (fate, part) {
+        (Some((ACCEPT, None)), None) if asked.is_empty() => Some(Fate::Accept),
+        (Some((DROP, None)), part) if asked.is_empty() == part.is_none() => Some(Fate::Drop(part)),
+        (Some((JUMP, Some(to))), Some(part)) if to == chain(part.transport) => {
+            Some(Fate::Throttle(part))
         }
-        _ => others = true,
-    }
+        _ => None,
+    };
     match (set, fate) {
         (Some(set), Some(fate)) if !others => {
             let set = set.to_owned();
@@ -420,53 +336,53 @@ fn is_bare(reply: Attributes<'_>) -> bool {
     list.is_some_and(|list| list.count() == 1)
 }
 
-fn read_fate(immediate: Attributes<'_>) -> Option<Fate> {
+/// What is said at the end, and to which chain it goes.
+fn read_verdict(immediate: Attributes<'_>) -> Option<(u32, Option<&str>)> {
     let data = immediate.get(attr::IMMEDIATE_DATA)?.nested();
     let verdict = data.get(attr::DATA_VERDICT)?.nested();
-    match verdict.get(attr::VERDICT_CODE)?.be32()? {
-        ACCEPT => Some(Fate::Accept),
-        DROP => Some(Fate::Drop(None)),
-        _ => None,
-    }
+    let to = verdict.get(attr::VERDICT_CHAIN).and_then(Attribute::text);
+    Some((verdict.get(attr::VERDICT_CODE)?.be32()?, to))
 }
 
 fn put_fate(list: &mut Request, fate: Fate) {
+    match fate {
+        Fate::Accept => put_verdict(list, ACCEPT, None),
+        Fate::Drop(_) => put_verdict(list, DROP, None),
+        Fate::Throttle(part) => put_verdict(list, JUMP, Some(chain(part.transport))),
+    }
+}
+
+/// The end of a rule.
+pub(super) fn put_verdict(list: &mut Request, code: u32, to: Option<&str>) {
     put(list, "immediate", |immediate| {
         put_u32(immediate, attr::IMMEDIATE_REGISTER, REGISTER_VERDICT);
         immediate.nest(attr::IMMEDIATE_DATA, |data| {
             data.nest(attr::DATA_VERDICT, |verdict| {
-                let code = match fate {
-                    Fate::Accept => ACCEPT,
-                    Fate::Drop(_) | Fate::Throttle(_) => DROP,
-                };
                 put_u32(verdict, attr::VERDICT_CODE, code);
+                if let Some(to) = to {
+                    verdict.put_text(attr::VERDICT_CHAIN, to);
+                }
             });
         });
     });
 }
 
 /// Where a packet's source stands in its header, and how long it is.
-fn source(family: Family) -> (u32, u32) {
+pub(super) fn source(family: Family) -> (u32, u32) {
     match family {
         Family::V4 => (12, 4),
         Family::V6 => (8, 16),
     }
 }
 
-/// The name of the set in which the kernel notes how much sources have sent. Prefixes
-/// of all lengths share it, since each source counts for itself.
-pub(super) fn meter(set: &str, protocol: Protocol) -> String {
-    crate::action::name::parts(set).0.to_owned() + protocol.suffix()
-}
-
-fn put_meta(list: &mut Request, key: u32) {
+pub(super) fn put_meta(list: &mut Request, key: u32) {
     put(list, "meta", |meta| {
         put_u32(meta, attr::META_KEY, key);
         put_u32(meta, attr::META_REGISTER, REGISTER);
     });
 }
 
-fn put_compare(list: &mut Request, how: u32, value: &[u8]) {
+pub(super) fn put_compare(list: &mut Request, how: u32, value: &[u8]) {
     put(list, "cmp", |compare| {
         put_u32(compare, attr::COMPARE_REGISTER, REGISTER);
         put_u32(compare, attr::COMPARE_HOW, how);
@@ -474,7 +390,7 @@ fn put_compare(list: &mut Request, how: u32, value: &[u8]) {
     });
 }
 
-fn put_payload(list: &mut Request, base: u32, offset: u32, bytes: u32) {
+pub(super) fn put_payload(list: &mut Request, base: u32, offset: u32, bytes: u32) {
     put(list, "payload", |payload| {
         put_u32(payload, attr::PAYLOAD_REGISTER, REGISTER);
         put_u32(payload, attr::PAYLOAD_BASE, base);
@@ -484,7 +400,7 @@ fn put_payload(list: &mut Request, base: u32, offset: u32, bytes: u32) {
 }
 
 /// One expression of a list.
-fn put(list: &mut Request, name: &str, fill: impl FnOnce(&mut Request)) {
+pub(super) fn put(list: &mut Request, name: &str, fill: impl FnOnce(&mut Request)) {
     put_expression(list, LIST_ELEMENT, name, fill);
 }
 
