@@ -319,6 +319,37 @@ namespaced! {
         wait("the end of the pause", || !reaches("198.51.100.1", &server), || lab.log());
     }
 
+    fn a_full_set_and_what_lasts_is_one_alarm_and_stands_in_status() {
+        let mut lab = Lab::new("firewall.max_bans = 3\n", "maxretry = 3");
+        lab.start();
+        assert!(lab.says(0, &["firewall", "check"]).contains("all is well"));
+        for last in 1..=6 {
+            lab.says(0, &["ban", &format!("198.51.100.{last}")]);
+        }
+        let full = "the set ringfence-operator is full (3 entries); change `firewall.max_bans` in ringfence.toml and restart; 3 orders were refused so";
+        assert!(lab.says(0, &["status"]).contains(&format!("FIREWALL: {full}")), "{}", lab.log());
+        assert_eq!(lab.json(&["status"])["firewall_troubles"], serde_json::json!([full]));
+        assert!(lab.says(1, &["firewall", "check"]).contains(full));
+        assert_eq!(lab.log().matches("a kernel set is full").count(), 1);
+        // Who found no room is no ban in our books, and other sets have their own room.
+        assert_eq!(lab.json(&["status"])["banned"], 3);
+        lab.fail("198.51.100.9", 3);
+        lab.wait_for_ban("198.51.100.9");
+        // What is taken away cannot come back, as somebody holds the name of a list of ours.
+        run("iptables -t raw -F");
+        run("ip6tables -t raw -F");
+        run("ipset destroy ringfence");
+        run("ipset create ringfence hash:ip");
+        let troubles = || lab.json(&["status"])["firewall_troubles"].to_string();
+        let told = "what is missing cannot be put back: there is already an ipset ringfence";
+        wait("the trouble", || troubles().contains(told), || lab.log());
+        assert!(lab.says(0, &["status"]).contains(&format!("FIREWALL: {told}")));
+        run("ipset destroy ringfence");
+        lab.says(0, &["firewall", "repair"]);
+        assert!(!troubles().contains(told));
+        assert_eq!(lab.log().matches("could not be put back").count(), 1, "{}", lab.log());
+    }
+
     fn ports_of_a_jail_hold_through_all_that_happens() {
         let mut lab = Lab::new("", "maxretry = 3\nport = sip, 5061\nprotocol = udp");
         let program = lab.path("ringfence");

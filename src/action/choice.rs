@@ -66,6 +66,10 @@ impl Firewall {
             ensured => ensured?,
         };
         firewall.take_over(sets, &mut notes)?;
+        let stays = notes
+            .iter()
+            .filter(|note| matches!(note, Note::OtherStays { .. }));
+        firewall.troubles.extend(stays.cloned());
         Ok((firewall, notes))
     }
 

@@ -89,6 +89,20 @@ pub enum Note {
     },
 }
 
+/// Why IPv6 is not guarded where there is none.
+pub(super) const UNSPOKEN: &str = "this kernel does not speak it, so nothing comes that way";
+
+impl Note {
+    /// Is it as it should not be?
+    fn is_trouble(&self) -> bool {
+        match self {
+            Note::NoThrottle { .. } | Note::OtherStays { .. } => true,
+            Note::NoIpv6 { reason } => reason != UNSPOKEN,
+            _ => false,
+        }
+    }
+}
+
 /// What [`Firewall::check`] misses.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Missing {
@@ -164,6 +178,8 @@ pub struct Firewall {
     why: String,
     pub(super) sizes: Sizes,
     narrowed: Narrowed,
+    /// What was wrong when it was put in place, and will be until somebody does something.
+    pub(super) troubles: Vec<Note>,
     /// Reused by `apply`: in which order the orders are done.
     pub(super) turn: Vec<usize>,
     /// Reused by `apply`: what waits to be sent, per family.
@@ -199,6 +215,7 @@ impl Firewall {
             why: self.why.clone(),
             sizes: self.sizes,
             narrowed: self.narrowed.clone(),
+            troubles: self.troubles.clone(),
             turn: Vec::new(),
             waiting: [Vec::new(), Vec::new()],
         })
@@ -215,6 +232,7 @@ impl Firewall {
             why: why.to_owned(),
             sizes,
             narrowed,
+            troubles: Vec::new(),
             turn: Vec::new(),
             waiting: [Vec::new(), Vec::new()],
         })
@@ -245,7 +263,18 @@ impl Firewall {
     /// is not ours is let be and said, and the others are made all the same.
     pub fn ensure(&mut self, sets: &[Set]) -> Result<Vec<Note>, Error> {
         let sets: BTreeSet<Set> = sets.iter().cloned().chain([Set::Allow]).collect();
-        of_any_kind!(&mut self.objects, kind => kind.ensure(sets))
+        let notes = of_any_kind!(&mut self.objects, kind => kind.ensure(sets))?;
+        self.troubles
+            .retain(|note| matches!(note, Note::OtherStays { .. })); // which is not looked at here
+        self.troubles
+            .extend(notes.iter().filter(|note| note.is_trouble()).cloned());
+        Ok(notes)
+    }
+
+    /// What is wrong with it as it is in place: protection stands, and something is lacking.
+    /// What is foreign `check` tells.
+    pub fn troubles(&self) -> &[Note] {
+        &self.troubles
     }
 
     /// What of all that `ensure` made is no longer there. Nothing is changed. Drops that

@@ -106,6 +106,7 @@ fn findings(shown: &FirewallShown) -> Vec<String> {
     paused
         .into_iter()
         .chain(missing)
+        .chain(shown.troubles.clone())
         .chain(shown.fight.clone())
         .chain(short)
         .collect()

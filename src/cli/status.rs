@@ -54,8 +54,9 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
             ),
         )?;
     }
-    for missing in &status.firewall_missing {
-        alarm(text, &format!("FIREWALL: {missing}"))?;
+    let troubles = status.firewall_missing.iter();
+    for trouble in troubles.chain(&status.firewall_troubles) {
+        alarm(text, &format!("FIREWALL: {trouble}"))?;
     }
     if let Some(fight) = &status.firewall_fight {
         alarm(text, &format!("FIREWALL: {fight}"))?;

@@ -32,6 +32,7 @@ use counts::Counts;
 
 use super::bus::{self, Judge};
 use super::stock;
+use super::troubles::Troubles;
 use super::verbs::SetShown;
 use crate::action::stock::{Layout, Shown};
 use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outcome, Reaches};
@@ -76,6 +77,8 @@ pub struct Bell(Arc<BellParts>);
 
 struct BellParts {
     fd: OwnedFd,
+    /// What the orders of all who ring tell of.
+    troubles: Mutex<Troubles>,
     /// Sets whose orders were refused.
     doubtful: Mutex<BTreeSet<Set>>,
 }
@@ -86,13 +89,18 @@ impl Bell {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(Bell(Arc::new(BellParts {
             fd: eventfd(0, flags)?,
+            troubles: Mutex::default(),
             doubtful: Mutex::default(),
         })))
     }
 
     /// Has the keeper look after what was refused, if every other order would be. False for
-    /// all but the first of a set since he looked, which need not be told again.
+    /// all but the first of a set since he looked, which need not be told again, and for an
+    /// alarm that was raised already.
     pub fn hears(&self, outcome: &Outcome) -> bool {
+        if self.troubles().hear(outcome, Instant::now()) {
+            return false;
+        }
         let (set, error) = match outcome {
             Outcome::Refused { set, error, .. } => (set.clone(), error),
             Outcome::LoadFailed { error, .. } => (Set::List, error),
@@ -116,6 +124,11 @@ impl Bell {
     fn take(&self) -> BTreeSet<Set> {
         let _none = rustix::io::read(&self.0.fd, &mut [0; 8]);
         std::mem::take(&mut *self.doubtful())
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        let troubles = &self.0.troubles;
+        troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn doubtful(&self) -> MutexGuard<'_, BTreeSet<Set>> {
@@ -142,6 +155,8 @@ enum Stand {
 pub struct Condition {
     /// What is missing now, in words.
     pub missing: Vec<String>,
+    /// What else is wrong for longer than a moment, in words.
+    pub troubles: Vec<String>,
     /// Until when every drop is lifted.
     pub paused_until: Option<Time>,
     /// Repairs since the start.
@@ -185,6 +200,8 @@ struct Post {
     lately: VecDeque<Instant>,
     /// Since when the firewall has been left alone, in a fight.
     fight: Option<Instant>,
+    /// Why nothing could be put back the last time, if it could not.
+    trouble: Option<String>,
 }
 
 /// Addresses that must be in a set, one of each kind.
@@ -217,6 +234,7 @@ impl Keeper {
             repairs: 0,
             lately: VecDeque::new(),
             fight: None,
+            trouble: None,
         };
         let keeper = Keeper {
             post: Arc::new(Mutex::new(post)),
@@ -370,8 +388,14 @@ impl Keeper {
                 human(Duration::from_secs(since.elapsed().as_secs())),
             )
         });
+        let count = |set: &Set| post.judge.visit(|engine, _, _| engine.in_force_max(set));
+        let orders = self.bell.troubles().shown(Instant::now(), &count);
+        let standing = post.firewall.troubles().iter().map(ToString::to_string);
+        let own = post.trouble.iter();
+        let own = own.map(|why| format!("what is missing cannot be put back: {why}"));
         Condition {
             missing,
+            troubles: own.chain(orders).chain(standing).collect(),
             paused_until: match post.stand {
                 Stand::Paused(until) => Some(until),
                 _ => None,
@@ -569,7 +593,7 @@ impl Post {
         let is_lifted = self.firewall.is_lifted().unwrap_or_default();
         let stands = is_lifted == matches!(self.stand, Stand::Paused(_));
         if missing.is_empty() && lost.is_empty() && stock.jails.is_empty() && stands {
-            if self.fight.take().is_some() {
+            if self.fight.take().is_some() || self.trouble.take().is_some() {
                 info!("the firewall is whole again");
             }
             self.glance = seen;
@@ -605,7 +629,12 @@ impl Post {
                 emptied = lost_names,
                 "somebody changed the firewall; what was missing is put back"
             ),
-            Err(error) => error!(%error, "the firewall could not be put back; it is tried again"),
+            // Said once, and `status` shows it as long as it is so.
+            Err(error) if self.trouble.as_ref() == Some(&error) => {}
+            Err(error) => {
+                error!(%error, "the firewall could not be put back; it is tried again");
+                self.trouble = Some(error);
+            }
         }
     }
 
@@ -644,6 +673,7 @@ impl Post {
             }
         }
         stock_done.map_err(|error| error.to_string())?;
+        self.trouble = None;
         Ok(done)
     }
 

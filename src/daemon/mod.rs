@@ -27,6 +27,7 @@ pub mod registrars;
 pub mod standing;
 pub mod stock;
 mod tags;
+mod troubles;
 pub mod unchanged;
 pub mod upgrade;
 pub mod verbs;

@@ -504,6 +504,7 @@ impl Operator {
                 .paused_until
                 .map(|until| clock.outward(until).as_secs()),
             firewall_missing: kept.missing,
+            firewall_troubles: kept.troubles,
             firewall_fight: kept.fight,
             firewall_repairs: kept.repairs,
             database_trouble: self.trouble.get(),
@@ -640,6 +641,7 @@ impl Operator {
         let keeper = self.kept()?;
         let Condition {
             missing,
+            troubles,
             paused_until,
             repairs,
             fight,
@@ -649,6 +651,7 @@ impl Operator {
             sets: keeper.sets(),
             paused_until: paused_until.map(|until| self.judge.clock().outward(until).as_secs()),
             missing,
+            troubles,
             fight,
             repairs,
         })

@@ -263,6 +263,10 @@ pub struct Status {
     pub paused_until: Option<i64>,
     /// What is missing in the kernel just now; empty if all is well.
     pub firewall_missing: Vec<String>,
+    /// What else is wrong with the firewall for longer than a moment: full sets, orders that
+    /// the kernel refuses, what could not be put back, what this host lacks.
+    #[serde(default)]
+    pub firewall_troubles: Vec<String>,
     /// Somebody takes away again what is put back, so that is left off for now; null if not.
     pub firewall_fight: Option<String>,
     /// How often something was put back since the start.
@@ -327,6 +331,9 @@ pub struct FirewallShown {
     pub paused_until: Option<i64>,
     /// What is missing just now; empty if all is well.
     pub missing: Vec<String>,
+    /// See [`Status::firewall_troubles`].
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// See [`Status::firewall_fight`].
     pub fight: Option<String>,
     /// See [`Status::firewall_repairs`].

@@ -250,6 +250,16 @@ on_each_bed! {
         assert_eq!(small.ensure(&[jail(), Set::List]), Ok(vec![]), "a larger set is not made smaller");
     }
 
+    fn a_full_list_takes_no_room_from_local_bans(bed) {
+        let mut firewall = bed.firewall(Sizes { list: 100, jail: 100, ..SIZES });
+        let entries: Vec<Entry> = (0..300).map(|n| entry(&format!("198.18.{}.{}", n / 100, n % 100), 600)).collect();
+        let load = Order::Load { set: Set::List, page: 1, entries: entries.into() };
+        let outcomes = apply(&mut firewall, &[load, block(&jail(), "198.18.2.99", 600)]);
+        assert!(outcomes.contains(&Outcome::Loaded { page: 1, refused: 200 }), "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| !matches!(outcome, Outcome::Refused { .. })));
+        assert_eq!(firewall.holds(&jail(), &addr("198.18.2.99")), Ok(true));
+    }
+
     fn remove_rules_keeps_the_bans(bed) {
         let mut firewall = bed.firewall(SIZES);
         apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);

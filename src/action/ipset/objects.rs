@@ -17,7 +17,7 @@ use super::rules::{self, Found, Placed, Rule};
 use super::{Header, Ipset, Shape};
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
-use crate::action::firewall::{Glance, Missing, Note};
+use crate::action::firewall::{Glance, Missing, Note, UNSPOKEN};
 use crate::action::foreign::Foreign;
 use crate::action::name::{self, LIFTED, Name, ROOT, SPARE};
 use crate::action::reach::Narrowed;
@@ -273,9 +273,7 @@ impl Objects {
             (true, None) => self
                 .place(Family::V6, is_lifted, notes)
                 .map_err(|error| error.to_string()),
-            (false, _) => {
-                Err("this kernel does not speak it, so nothing comes that way".to_owned())
-            }
+            (false, _) => Err(UNSPOKEN.to_owned()),
         };
         match ruled {
             Ok(true) => notes.push(Note::Ruled { family: Family::V6 }),
