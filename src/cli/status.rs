@@ -220,7 +220,7 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
 /// Where bans are in force, if that is not everywhere.
 fn ports(ports: &str) -> String {
     match ports {
-        "all ports" | PORTS_OF_ACTIONS => String::new(),
+        "" | "all ports" | PORTS_OF_ACTIONS => String::new(),
         ports => format!(" ({ports})"),
     }
 }
