@@ -364,3 +364,53 @@ fn nobody_is_framed_by_a_call_id_or_a_user_agent() {
         assert_eq!(blamed("kamailio", line.as_bytes()), [blamed_one.map(str::to_owned)], "{text}");
     }
 }
+
+/// The documented way to add lines: whatever the built-in filter finds is found still.
+#[test]
+fn an_administrators_lines_stand_beside_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("filter.d")).unwrap();
+    let own = [
+        ("failregex", "<head>No entry for <ADDR>$"),
+        ("successregex", "<head>Welcome <ADDR>$"),
+        ("challengeregex", "<head>Who is <ADDR>$"),
+        ("ignoreregex", "of the house$"),
+    ];
+    let own: String = own
+        .iter()
+        .map(|(key, regex)| format!("{key} = %(known/{key})s\n    {regex}\n"))
+        .collect();
+    let local = folder.path().join("filter.d/kamailio.local");
+    fs::write(local, format!("[Definition]\n{own}")).unwrap();
+    let attached = Attached {
+        zone: None,
+        jail: "kamailio".into(),
+        filter: Arc::new(config::filter(folder.path(), "kamailio").expect("our filter")),
+        findtime: Duration::from_secs(600),
+    };
+    let mut lineup = Lineup::new(vec![attached], 0, TimeZone::UTC, NOW);
+    let mut said = String::new();
+    for text in [
+        "Blocking traffic from 198.51.100.7",
+        "No entry for 198.51.100.7",
+        "Auth success for 1@x from 198.51.100.7",
+        "Welcome 198.51.100.7",
+        "Auth challenge for 1@x from 198.51.100.7",
+        "Who is 198.51.100.7",
+        "Welcome 198.51.100.7 of the house",
+    ] {
+        let line = format!("Nov 22 07:49:07 sip1 kamailio[1]: NOTICE: <script>: {text}\n");
+        let made = made(found(&mut lineup, line.as_bytes()), "198.51.100.7");
+        said += &format!("{text}: {made}\n");
+    }
+    expect_test::expect![[r#"
+        Blocking traffic from 198.51.100.7: its source fails, a hint
+        No entry for 198.51.100.7: its source fails, a hint
+        Auth success for 1@x from 198.51.100.7: its source succeeds, proven
+        Welcome 198.51.100.7: its source succeeds, a hint
+        Auth challenge for 1@x from 198.51.100.7: its source is challenged, a hint
+        Who is 198.51.100.7: its source is challenged, a hint
+        Welcome 198.51.100.7 of the house: nobody
+    "#]]
+    .assert_eq(&said);
+}
