@@ -247,6 +247,17 @@ namespaced! {
         assert!(lab.says(0, &["unban", "198.51.100.1"]).contains("198.51.100.1"));
         assert!(reaches("198.51.100.1", &server), "the start knew that the kernel held it");
 
+        // Somebody writes into the database: a ban that the kernel does not know.
+        lab.signal("TERM");
+        let insert = "INSERT OR IGNORE INTO jails(name) VALUES('kamailio');
+            INSERT INTO bips(jail, ip, timeofban, bantime) VALUES('kamailio', '198.51.100.1', unixepoch(), 600)";
+        let database = rusqlite::Connection::open(lab.path("state/ringfence.sqlite3")).unwrap();
+        database.execute_batch(insert).unwrap();
+        drop(database);
+        lab.start();
+        assert_eq!((is_unchanged(&lab), reaches("198.51.100.1", &server)), (false, false));
+        lab.says(0, &["unban", "198.51.100.1"]);
+
         // Somebody puts an address in.
         lab.signal("TERM");
         run("nft add element inet ringfence ringfence-kamailio { 198.51.100.2 timeout 1h }");

@@ -147,6 +147,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let _guard = runtime.enter();
         bind(options.socket.as_ref().unwrap_or(&config.settings.socket))?
     };
+    let unchanged = !options.dry_run && unchanged::are_they(&config);
     let mut archive = open_archive(options, &config, started);
     let answers = archive.facts(ignored::ANSWERS_FACT);
     let mut answers = answers
@@ -162,7 +163,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
     let layouts = stock::layouts(&config);
     let sets = stock::sets_beside(&layouts, &rules);
-    let unchanged = !options.dry_run && unchanged::are_they(&archive, &config, &sets);
     let paused_until = pause::before(&archive, started);
     let paused = paused_until.is_some();
     let left = match options.dry_run {
@@ -334,7 +334,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(keeper) = keeper {
         keeper.close();
     }
-    match finish(stopped, &judge, &door, threads) {
+    let (ending, config) = finish(stopped, &judge, &door, threads);
+    if !options.dry_run {
+        unchanged::note(&config);
+    }
+    match ending {
         Ending::Leave | Ending::Lift => Ok(()),
         Ending::Purge if options.dry_run => Ok(()),
         Ending::Purge => Kernel::purge().inspect(|()| info!("rules and sets are taken away")),
@@ -384,12 +388,9 @@ fn finish(
     judge: &Judge,
     door: &stock::Door,
     threads: Vec<JoinHandle<()>>,
-) -> Ending {
+) -> (Ending, Config) {
     stopped.intake.stop();
     judge.keep(running(&[])); // as fail2ban leaves them
-    unchanged::fact(&stopped.sets)
-        .into_iter()
-        .for_each(|fact| judge.keep(fact));
     judge.close();
     door.end(matches!(stopped.ending, Ending::Lift | Ending::Purge));
     for thread in threads {
@@ -397,7 +398,7 @@ fn finish(
             warn!("a thread ended in a panic");
         }
     }
-    stopped.ending
+    (stopped.ending, stopped.config)
 }
 
 fn memory(archive: &Archive, held: usize) -> feed::Memory {

@@ -120,8 +120,8 @@ pub struct Stopped {
     pub intake: Intake,
     /// What is done at the end.
     pub ending: Ending,
-    /// The sets in use.
-    pub sets: Vec<Set>,
+    /// The configuration at the end.
+    pub config: Config,
 }
 
 struct Changing {
@@ -256,12 +256,10 @@ impl Operator {
         // The other holders of this operator were the futures above.
         let operator = Rc::try_unwrap(self)
             .map_err(|_| anyhow::anyhow!("the operator's thread is still in use"))?;
-        let config = operator.changing.into_inner().config;
-        let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         Ok(Stopped {
             intake: operator.intake,
             ending,
-            sets: stock::sets_beside(&stock::layouts(&config), &rules),
+            config: operator.changing.into_inner().config,
         })
     }
 

@@ -2,45 +2,56 @@
 //!
 //! nf_tables tells of a set's entries in a time that grows with the square of their number:
 //! of 100,000 bans in most of a second. But it counts whatever anybody changes. So the end of
-//! a run notes the count; if a start finds the same, the sets of its jails hold what the
-//! database says, less what has expired. After a crash, after a reboot, or if anybody has
-//! changed anything at all, the count is another, and the sets are read.
+//! a run notes the count, and how the database's file looks; if a start finds the same, the
+//! sets of its jails hold what the database says, less what has expired. After a crash, after
+//! a reboot, or if anybody has changed anything at all in either, the sets are read.
 //!
 //! Absent: ipset, which neither counts nor needs it.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
+use super::stock;
 use crate::action::nftables;
-use crate::ban::archive::Archive;
-use crate::ban::store::{OldBan, Record};
 use crate::config::Config;
 use crate::engine::Held;
 use crate::ticket::{Entry, Reason, Set};
+use crate::ban::store::OldBan;
 use crate::time::{BanTime, Time};
 
-/// The name of the fact.
-const FACT: &str = "firewall.unchanged";
+/// The note, in the folder of states.
+const FILE: &str = "unchanged";
 
-/// The note that is written when nothing more is done to these sets.
-pub fn fact(sets: &[Set]) -> Option<Record> {
-    let json = serde_json::to_string(&mark(sets)?).ok()?;
-    Some(Record::Fact(FACT.to_owned(), json))
+/// Notes how the sets and the database are left, when nothing more is done to either. If
+/// it cannot be written, the next start reads the sets.
+pub fn note(config: &Config) {
+    if let Some(mark) = mark(config) {
+        let _unwritten = fs::write(config.settings.state_dir.join(FILE), mark);
+    }
 }
 
-/// Are these sets unchanged? To be asked before anything is changed. Of a database
-/// that another program writes to nobody knows what it says of the sets.
-pub fn are_they(archive: &Archive, config: &Config, sets: &[Set]) -> bool {
-    let facts = archive.facts(FACT);
-    let noted: Option<String> = facts
-        .first()
-        .and_then(|json| serde_json::from_str(json).ok());
-    config.database.instead.is_none() && noted.is_some() && noted == mark(sets)
+/// Are they as the last run left them? To be asked before anything is opened or changed.
+pub fn are_they(config: &Config) -> bool {
+    let noted = fs::read_to_string(config.settings.state_dir.join(FILE));
+    noted.is_ok_and(|noted| mark(config).is_some_and(|mark| mark == noted))
 }
 
-/// The count, and whose sets it is about.
-fn mark(sets: &[Set]) -> Option<String> {
-    nftables::mark().map(|mark| format!("{mark} {sets:?}"))
+/// The count, whose sets it is about, and the database's file as it looks when it is closed.
+fn mark(config: &Config) -> Option<String> {
+    let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
+    let sets = stock::sets_beside(&stock::layouts(config), &rules);
+    let database = config.database.path.as_ref()?;
+    let mut log = database.clone().into_os_string();
+    log.push("-wal");
+    // What waits there is not in the file yet.
+    let is_closed = fs::metadata(Path::new(&log)).map_or(true, |log| log.len() == 0);
+    let file = fs::metadata(database).ok().filter(|_| is_closed)?;
+    let (inode, bytes, seconds, nanos) = (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
+    let kernel = nftables::mark()?;
+    Some(format!("{kernel} {sets:?} {inode} {bytes} {seconds}.{nanos}"))
 }
 
 /// Whom these sets hold if they are unchanged.
