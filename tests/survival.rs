@@ -33,12 +33,12 @@ fn a_huge_log_is_begun_where_its_recent_part_begins() {
 
 #[test]
 fn no_packet_of_the_banned_passes_meanwhile() {
-    let few = "--reloads 3 --restarts 2 --upgrades 2 --bans 2000";
+    let few = "--reloads 3 --restarts 2 --upgrades 1 --bans 2000 --starts 1";
     let few: Vec<&str> = few.split(' ').collect();
     laboratory("no-gap", &few);
 }
 
 #[test]
 fn kernel_and_ledger_agree_after_kills() {
-    laboratory("firewall-kills", &["--kills", "5"]);
+    laboratory("firewall-kills", &["--kills", "3"]);
 }
