@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use super::stock;
 use crate::action::nftables;
+use crate::ban::store::OldBan;
 use crate::config::Config;
 use crate::engine::Held;
 use crate::ticket::{Entry, Reason, Set};
-use crate::ban::store::OldBan;
 use crate::time::{BanTime, Time};
 
 /// The note, in the folder of states.
@@ -51,7 +51,9 @@ fn mark(config: &Config) -> Option<String> {
     let file = fs::metadata(database).ok().filter(|_| is_closed)?;
     let (inode, bytes, seconds, nanos) = (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
     let kernel = nftables::mark()?;
-    Some(format!("{kernel} {sets:?} {inode} {bytes} {seconds}.{nanos}"))
+    Some(format!(
+        "{kernel} {sets:?} {inode} {bytes} {seconds}.{nanos}"
+    ))
 }
 
 /// Whom these sets hold if they are unchanged.
