@@ -92,7 +92,7 @@ fn lab(jails: &[(&str, &str)]) -> Lab {
             "[{name}]\nenabled = true\nfilter = kamailio\nlogpath = /nowhere\naction = {action}\n"
         )
     });
-    let lab = Lab::new("", &jails.collect::<String>());
+    let mut lab = Lab::new("", &jails.collect::<String>());
     fs::create_dir(lab.path("action.d")).unwrap();
     for entry in fs::read_dir("/etc/fail2ban/action.d").expect("fail2ban is needed") {
         let path = entry.unwrap().path();
@@ -100,6 +100,7 @@ fn lab(jails: &[(&str, &str)]) -> Lab {
         std::os::unix::fs::symlink(path, link).unwrap();
     }
     fs::write(lab.path("action.d/old.conf"), OLD_ACTION).unwrap();
+    lab.environment.push(("RINGFENCE_LOG", "debug".into()));
     lab
 }
 
@@ -109,6 +110,12 @@ fn ban(lab: &Lab, number: usize) {
             lab.says(0, &["ban", "--jail", name, &addr]);
         }
     }
+}
+
+/// How often the keeper has found that all is well. When he has, after whatever made him look,
+/// he looks closer again only if something shows that something has changed.
+fn calms(lab: &Lab) -> usize {
+    lab.log().matches("the firewall is as it should be").count()
 }
 
 /// All rules of all kinds, without what counts.
@@ -269,7 +276,9 @@ namespaced! {
         ];
         for damage in damages {
             // A minute is over, as far as the keeper knows.
+            let before_repair = calms(&lab);
             lab.says(0, &["firewall", "repair"]);
+            wait("calm", || calms(&lab) > before_repair, || lab.log());
             let repairs = lab.json(&["status"])["firewall_repairs"].as_u64().unwrap();
             damage.iter().for_each(|command| drop(run(command)));
             wait(&format!("the repair of {damage:?}"), || {
@@ -332,10 +341,15 @@ namespaced! {
             "iptables -D f2b-multi -s 198.51.100.1 -j REJECT --reject-with icmp-port-unreachable",
             "iptables -F f2b-multi",
         ];
-        for (repairs, damage) in (1..).zip(damages) {
+        let mut seen = calms(&lab);
+        lab.says(0, &["firewall", "repair"]);
+        wait("calm", || calms(&lab) > seen, || lab.log());
+        // The first was ours.
+        for (repairs, damage) in (2..).zip(damages) {
+            seen = calms(&lab);
             run(damage);
             wait(damage, || {
-                lab.json(&["status"])["firewall_repairs"] == repairs && is_whole()
+                lab.json(&["status"])["firewall_repairs"] == repairs && is_whole() && calms(&lab) > seen
             }, || format!("{}\n{}", rules(), lab.log()));
         }
         let sorted = |rules: &str| {

@@ -597,6 +597,7 @@ impl Post {
                 info!("the firewall is whole again");
             }
             self.glance = seen;
+            debug!("the firewall is as it should be");
             return;
         }
         let now = Instant::now();
