@@ -102,6 +102,15 @@ pub fn is_global(ip: IpAddr) -> bool {
     }
 }
 
+/// Is this an address of somebody's own network, or of this machine? Packets from there do
+/// not come in from the internet.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
 fn is_global_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
     !(a == 0

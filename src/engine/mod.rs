@@ -66,7 +66,8 @@ const STRAGGLERS: Duration = Duration::from_secs(3);
 /// How often that is done for one ban: under attack nobody wants a line for each packet.
 const AGAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// Bans for which that is remembered; one that is forgotten is ordered once too often.
+/// Bans for which that is remembered, and the most that are ordered again in this time:
+/// while no drop is in force, very many are seen.
 const AGAIN_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// How often the silent are forgotten and expired list entries dropped.
@@ -149,24 +150,29 @@ impl Engine {
             }
         }
         let names: Vec<JailName> = self.jails.keys().cloned().collect();
-        for name in names {
-            self.lift_ignored(&name, effects);
-        }
+        self.lift_ignored(&names, effects);
         self.tick(now, effects);
     }
 
-    /// Lets go those whom this jail ignores by now, but for whom an operator banned.
-    fn lift_ignored(&mut self, name: &JailName, effects: &mut Vec<Effect>) {
-        let Some(jail) = self.jails.get(name) else {
-            return;
-        };
-        let ignored = &jail.rules.ignored;
-        let is_lifted = |ban: &Ban| ban.reason != Reason::Operator && ignored.covers(&ban.addr);
-        let bans: Vec<Ban> = self.ledger.of_jail(name).filter(is_lifted).collect();
-        let is_listed = |ip: &IpAddr| ignored.covers(&Addr::host(*ip));
-        let listed: Vec<IpAddr> = self.list.ips().filter(is_listed).collect();
+    /// Lets go those whom these jails ignore by now, but for whom an operator banned. The list
+    /// is long, and is looked through once for all of them.
+    fn lift_ignored(&mut self, names: &[JailName], effects: &mut Vec<Effect>) {
+        let jails = names.iter().filter_map(|name| self.jails.get(name));
+        let (mut bans, mut ignored) = (Vec::new(), Vec::new());
+        for Jail { rules, .. } in jails {
+            let is_lifted =
+                |ban: &Ban| ban.reason != Reason::Operator && rules.ignored.covers(&ban.addr);
+            bans.extend(self.ledger.of_jail(&rules.name).filter(is_lifted));
+            ignored.extend(rules.ignored.addrs());
+        }
+        let mut listed: Vec<IpAddr> = Vec::new();
+        if !ignored.is_empty() {
+            let ignored = Protected::only(ignored);
+            let is_ignored = |ip: &IpAddr| ignored.covers(&Addr::host(*ip));
+            listed.extend(self.list.ips().filter(is_ignored));
+        }
         for ban in &bans {
-            self.ledger.remove(name, &ban.addr);
+            self.ledger.remove(&ban.jail, &ban.addr);
             effects.push(unblock(set_of(ban), ban.addr));
         }
         for ip in listed {
@@ -223,7 +229,7 @@ impl Engine {
                 if let Some(known) = self.jails.get_mut(&jail) {
                     known.rules.ignored = ignored;
                 }
-                self.lift_ignored(&jail, effects);
+                self.lift_ignored(&[jail], effects);
             }
             Event::Fact(name, value) => effects.push(Effect::Record(Record::Fact(name, value))),
             Event::Sighting(sighting) => self.sighting(&sighting, now, effects),
@@ -362,10 +368,12 @@ impl Engine {
     /// A banned address wrote a line: if packets still come through, the order is given again.
     fn still_seen(&mut self, ban: Ban, time: Time, now: Time, effects: &mut Vec<Effect>) {
         let key = (ban.jail.clone(), ban.addr);
-        let due = self
-            .again
-            .get(&key)
-            .is_none_or(|last| now > *last + AGAIN_EVERY);
+        let is_old = |last: &Time| now > *last + AGAIN_EVERY;
+        let due = match self.again.peek(&key) {
+            Some(last) => is_old(last),
+            None if self.again.len() < AGAIN_MAX.get() => true,
+            None => self.again.peek_lru().is_none_or(|(_, last)| is_old(last)),
+        };
         let is_cut_off = ban.reason != Reason::Throttled;
         if is_cut_off && time > ban.since + STRAGGLERS && due {
             effects.extend(block(&ban, now).map(Effect::Order));

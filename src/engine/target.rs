@@ -14,7 +14,7 @@ mod tests;
 
 use super::flows::{Case, Flows};
 use super::{Effect, Engine, Tell, offender, set_of, unblock};
-use crate::addr::Addr;
+use crate::addr::{self, Addr};
 use crate::ban::store::Record;
 use crate::jail::accounts::Accounts;
 use crate::jail::alarms::Alarms;
@@ -187,12 +187,26 @@ impl Engine {
     }
 
     /// A failure of a protected or ignored address: whoever failed hides behind it, perhaps.
+    /// Who forges packets from a protected network fills no list with its hosts: it counts
+    /// as one, and hints only where nobody outside could send from.
     pub(super) fn wrong_source(&mut self, failure: &Failure, effects: &mut Vec<Effect>) {
-        if self.hidden(failure, failure.addr) {
+        let Some(jail) = self.jails.get(&failure.jail) else {
+            return;
+        };
+        let ip = failure.addr.ip();
+        if jail.trust(failure) == Trust::Hint && !addr::is_private(ip) {
+            return;
+        }
+        let ignored = jail.rules.ignored.around(&failure.addr);
+        let addr = match self.protected.around(&failure.addr).or(ignored) {
+            Some(around) if !ip.is_loopback() => around,
+            _ => failure.addr,
+        };
+        if self.hidden(failure, addr) {
             let alarm = Alarm {
                 kind: AlarmKind::WrongSource,
                 time: failure.time,
-                addr: Some(failure.addr),
+                addr: Some(addr),
                 jail: failure.jail.clone(),
                 accounts: Vec::new(),
                 count: self

@@ -330,6 +330,27 @@ fn show(effect: &Effect) -> String {
     }
 }
 
+/// While no drop is in force all of very many banned senders are seen: no more than so many
+/// orders are given again in a minute.
+#[test]
+fn very_many_who_are_seen_still_are_not_ordered_for_each_line() {
+    let mut engine = engine();
+    let senders = 3_000_u32;
+    let bad = |engine: &mut Engine, secs: i64| {
+        let (mut effects, now) = (Vec::new(), Time::from_secs(START + secs));
+        for sender in 0..senders {
+            let ip = std::net::Ipv4Addr::from(0xc633_0000 + sender).into();
+            engine.handle(failure("asterisk", ip, 0, now), now, &mut effects);
+        }
+        let again = |effect: &&Effect| matches!(effect, Effect::Tell(Tell::StillSeen(_)));
+        effects.iter().filter(again).count()
+    };
+    let seen: Vec<usize> = [0, 1, 2, 10, 11, 12, 13, 71]
+        .map(|secs| bad(&mut engine, secs))
+        .into();
+    assert_eq!(seen, [0, 0, 0, 1_024, 0, 0, 0, 1_024]);
+}
+
 #[test]
 fn maxretry_failures_ban_and_the_ban_ends() {
     check(

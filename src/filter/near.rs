@@ -5,7 +5,9 @@
 //! behind them. So candidates of the gate that no pattern matched, and that hold a
 //! failure's word and an address, are counted by their shape: what is left of a line when
 //! numbers, addresses and quoted text are masked. Senders can write very many shapes, so
-//! only so many are kept, and those that were seen once make room for others.
+//! only so many are kept, and those that were seen once make room for others. As others come
+//! that find no room, what was seen is worth half as much, so that a form which is written
+//! from now on is seen at last, whatever has been written before.
 
 use std::net::IpAddr;
 
@@ -47,6 +49,8 @@ pub struct NearMiss {
     pub count: u64,
     /// The first of them, cut.
     pub sample: Box<str>,
+    /// How many there were lately.
+    lately: u64,
 }
 
 /// What one filter has missed in one log.
@@ -55,6 +59,8 @@ pub struct NearMisses {
     shapes: Vec<NearMiss>,
     /// Lines whose shapes are not kept.
     others: u64,
+    /// How many of them have found no room since this was last 0.
+    turned_away: usize,
 }
 
 impl NearMisses {
@@ -67,11 +73,13 @@ impl NearMisses {
         let shape = shape(text);
         if let Some(known) = self.shapes.iter_mut().find(|known| *known.shape == *shape) {
             known.count = known.count.saturating_add(1);
+            known.lately = known.lately.saturating_add(1);
             return;
         }
         let new = NearMiss {
             shape: shape.into(),
             count: 1,
+            lately: 1,
             sample: cut(line, SAMPLE_BYTES_MAX).into(),
         };
         if self.shapes.len() < SHAPES_MAX {
@@ -79,9 +87,15 @@ impl NearMisses {
             return;
         }
         self.others = self.others.saturating_add(1);
-        if let Some(place) = self.shapes.iter().position(|known| known.count == 1) {
+        if let Some(place) = self.shapes.iter().position(|known| known.lately <= 1) {
             self.shapes.remove(place);
             self.shapes.push(new);
+            return;
+        }
+        self.turned_away += 1;
+        if self.turned_away == SHAPES_MAX {
+            self.turned_away = 0;
+            self.shapes.iter_mut().for_each(|known| known.lately /= 2);
         }
     }
 
@@ -200,6 +214,23 @@ mod tests {
             (missed.shapes()[0].count, &*missed.shapes()[0].sample),
             (2, often)
         );
+    }
+
+    #[test]
+    fn what_was_seen_before_does_not_blind_for_ever() {
+        let mut missed = NearMisses::default();
+        for number in 0..SHAPES_MAX {
+            let word = "b".repeat(number + 1);
+            let line = format!("{word} 192.0.2.7 failed");
+            (0..100).for_each(|_| missed.see(&line, &line));
+        }
+        let new = "changed form: 192.0.2.7 failed";
+        let at = (1..1_000).find(|_| {
+            missed.see(new, new);
+            missed.shapes().iter().any(|miss| &*miss.sample == new)
+        });
+        assert_eq!(at, Some(6 * SHAPES_MAX + 1));
+        assert_eq!(missed.shapes()[0].count, 100);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::ticket::Alarm;
+use crate::ticket::{Alarm, AlarmKind};
 
 /// How long the same alarm of the same address is not raised again.
 pub const AGAIN: Duration = Duration::from_secs(3_600);
@@ -42,7 +42,10 @@ impl Alarms {
             return false;
         }
         if self.kept.len() == KEPT_MAX {
-            self.kept.pop_front();
+            // A finding about the log's addresses is shown elsewhere, too.
+            let minor = |kept: &Alarm| kept.kind == AlarmKind::WrongSource;
+            let oldest = self.kept.iter().position(minor).unwrap_or(0);
+            self.kept.remove(oldest);
         }
         self.kept.push_back(alarm.clone());
         self.total += 1;
@@ -59,7 +62,6 @@ impl Alarms {
 mod tests {
     use super::*;
     use crate::addr::Addr;
-    use crate::ticket::AlarmKind;
     use crate::time::Time;
 
     #[test]
@@ -89,5 +91,23 @@ mod tests {
             raise(&mut alarms, host, 9_999);
         }
         assert_eq!((alarms.kept.len(), alarms.total), (KEPT_MAX, 203));
+        let cracking = |alarms: &Alarms| {
+            let kept = alarms.newest();
+            kept.filter(|kept| kept.kind == AlarmKind::Cracking).count()
+        };
+        for host in 0..200 {
+            alarms.raise(&Alarm {
+                kind: AlarmKind::WrongSource,
+                time: Time::from_secs(20_000),
+                addr: Some(Addr::host([192, 0, 2, host].into())),
+                jail: "asterisk".into(),
+                accounts: Vec::new(),
+                count: 9,
+            });
+        }
+        assert_eq!(
+            (alarms.kept.len(), cracking(&alarms)),
+            (KEPT_MAX, KEPT_MAX - 1)
+        );
     }
 }

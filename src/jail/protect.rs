@@ -37,15 +37,19 @@ impl Protected {
 
     /// Is the whole of `addr` protected?
     pub fn covers(&self, addr: &Addr) -> bool {
+        self.around(addr).is_some()
+    }
+
+    /// The widest of them that covers the whole of `addr`.
+    pub fn around(&self, addr: &Addr) -> Option<Addr> {
         // In their order, what covers it stands before it, and covers what stands between the
         // two: so it is no longer than what it shares with the one right before it.
         let before = self.addrs.range(..=addr).next_back();
-        let Some(longest) = before.and_then(|before| before.shared_bits(addr)) else {
-            return false;
-        };
+        let longest = before.and_then(|before| before.shared_bits(addr))?;
         let is_ipv6 = addr.is_ipv6();
-        let mut lengths = self.lengths.range((is_ipv6, 0)..=(is_ipv6, longest));
-        lengths.any(|(_, length)| self.addrs.contains(&Addr::prefix(addr.ip(), *length)))
+        let lengths = self.lengths.range((is_ipv6, 0)..=(is_ipv6, longest));
+        let mut prefixes = lengths.map(|(_, length)| Addr::prefix(addr.ip(), *length));
+        prefixes.find(|prefix| self.addrs.contains(prefix))
     }
 
     /// Is somebody inside of this prefix protected?

@@ -10,8 +10,11 @@
 //! within [`SHARED_WITHIN`]: an office, a carrier's gateway, an SBC. To ban it would hit all
 //! of them for one, so its failures are judged by accounts (see [`accounts`](super::accounts)).
 //!
-//! Only proven logins count. Accounts are remembered by hash.
+//! Only proven logins count. Accounts are remembered by hash. One account counts for the last
+//! [`ACCOUNT_ADDRS_MAX`] addresses at most, so that a single one cannot drive out all others,
+//! nor make known-good whom it likes where a registrar's store holds what a phone writes.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -43,9 +46,17 @@ pub const STANDING_KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// A standing that has not changed is written down again after this long, for its last login.
 const WRITTEN_EVERY: Duration = Duration::from_secs(86_400);
 
-/// Addresses that are remembered; the one whose last login is oldest is forgotten first.
+/// Addresses for which one account counts: a phone that roams, or one account of many phones.
+/// One more, and the older half is forgotten.
+pub const ACCOUNT_ADDRS_MAX: usize = 64;
+
+/// Addresses that are remembered; the one whose last login is oldest is forgotten first, and
+/// strangers before others, as long as there are more of them than [`NEWCOMERS_LEAST`].
 /// With one account each they take 3 MB, with [`SHARED_ACCOUNTS`] 8 MB.
 pub const STANDINGS_MAX: usize = 16_384;
+
+/// So many are on their way to a standing in any case.
+const NEWCOMERS_LEAST: usize = STANDINGS_MAX / 8;
 
 /// What an address is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +95,30 @@ impl Standing {
         }
     }
 
-    /// Notes a login on an account; says whether that must be written down.
-    fn note(&mut self, account: u64, time: Time) -> bool {
+    /// Notes a login on an account, and what became of the others.
+    fn note(&mut self, account: u64, time: Time) -> Noted {
         let mut accounts = self.accounts.iter_mut();
         if let Some((_, last)) = accounts.find(|(known, _)| *known == account) {
             *last = time.max(*last);
-            return false;
+            return Noted::Known;
         }
-        if self.accounts.len() < SHARED_ACCOUNTS {
-            self.accounts.push((account, time));
-            return true;
+        let is_full = self.accounts.len() >= SHARED_ACCOUNTS;
+        let oldest = self.accounts.iter_mut().min_by_key(|(_, last)| *last);
+        match oldest {
+            Some(oldest) if is_full => {
+                let (gone, _) = std::mem::replace(oldest, (account, time));
+                Noted::InsteadOf(gone)
+            }
+            _ => {
+                self.accounts.push((account, time));
+                Noted::New
+            }
         }
-        if let Some(oldest) = self.accounts.iter_mut().min_by_key(|(_, last)| *last) {
-            *oldest = (account, time);
-        }
-        self.shared.is_none_or(|until| until <= time)
+    }
+
+    /// Is it, or was it, more than a stranger?
+    fn is_friend(&self) -> bool {
+        self.known.is_some() || self.shared.is_some()
     }
 
     fn is_used_by_many(&self, time: Time) -> bool {
@@ -118,16 +138,32 @@ impl Standing {
     }
 }
 
+/// What a login has changed in the accounts of an address.
+enum Noted {
+    /// The account was there.
+    Known,
+    /// It is new.
+    New,
+    /// It is new, and this one has gone for it.
+    InsteadOf(u64),
+}
+
 /// What is known of all addresses.
 #[derive(Debug)]
 pub struct Standings {
     addrs: LruCache<Addr, Standing>,
+    /// Those of them who are strangers still.
+    newcomers: LruCache<Addr, ()>,
+    /// With how many addresses each account is remembered.
+    spread: HashMap<u64, usize>,
 }
 
 impl Default for Standings {
     fn default() -> Self {
         Standings {
             addrs: LruCache::unbounded(),
+            newcomers: LruCache::unbounded(),
+            spread: HashMap::new(),
         }
     }
 }
@@ -173,12 +209,17 @@ impl Standings {
         time: Time,
         is_merit: bool,
     ) -> Option<KeptStanding> {
-        if self.addrs.len() >= STANDINGS_MAX && !self.addrs.contains(&addr) {
-            self.addrs.pop_lru();
-        }
+        let account = hash(user);
+        self.make_room(&addr);
+        self.confine(account, &addr);
         let standing = self.addrs.get_or_insert_mut(addr, Standing::default);
         standing.last = standing.last.max(time);
-        let mut news = standing.note(hash(user), time);
+        let noted = standing.note(account, time);
+        let mut news = match noted {
+            Noted::Known => false,
+            Noted::New => true,
+            Noted::InsteadOf(_) => standing.shared.is_none_or(|until| until <= time),
+        };
         if is_merit && standing.known.is_none() {
             match standing.merit {
                 Some(first) if time >= first + MERITS_APART => {
@@ -195,6 +236,16 @@ impl Standings {
         if standing.is_used_by_many(time) {
             news = news || standing.shared.is_none_or(|until| until <= time);
             standing.shared = Some(time + STANDING_KEPT);
+        }
+        match standing.is_friend() {
+            true => self.newcomers.pop(&addr),
+            false => self.newcomers.put(addr, ()),
+        };
+        if !matches!(noted, Noted::Known) {
+            *self.spread.entry(account).or_default() += 1;
+        }
+        if let Noted::InsteadOf(gone) = noted {
+            leave(&mut self.spread, gone);
         }
         if !news && standing.last < standing.written + WRITTEN_EVERY {
             return None;
@@ -214,7 +265,59 @@ impl Standings {
     pub fn lose(&mut self, addr: &Addr) -> Option<KeptStanding> {
         let standing = self.addrs.peek_mut(addr)?;
         (standing.known, standing.merit) = (None, None);
+        if !standing.is_friend() {
+            self.newcomers.put(*addr, ());
+        }
         Some(standing.kept(*addr))
+    }
+
+    /// Sees to it that this address can be remembered.
+    fn make_room(&mut self, addr: &Addr) {
+        if self.addrs.len() < STANDINGS_MAX || self.addrs.contains(addr) {
+            return;
+        }
+        let oldest = match self.newcomers.len() > NEWCOMERS_LEAST {
+            true => self.newcomers.peek_lru().map(|(addr, ())| *addr),
+            false => self.addrs.peek_lru().map(|(addr, _)| *addr),
+        };
+        if let Some(oldest) = oldest {
+            self.forget(&oldest);
+        }
+    }
+
+    /// Sees to it that this account can count for one more address.
+    fn confine(&mut self, account: u64, addr: &Addr) {
+        let holds = |standing: &Standing| {
+            let mut accounts = standing.accounts.iter();
+            accounts.find(|(known, _)| *known == account).copied()
+        };
+        let is_wide = self.spread.get(&account) >= Some(&ACCOUNT_ADDRS_MAX);
+        if !is_wide || self.addrs.peek(addr).and_then(holds).is_some() {
+            return;
+        }
+        let logins = self.addrs.iter();
+        let logins = logins.filter_map(|(addr, one)| holds(one).map(|(_, last)| (last, *addr)));
+        let mut logins: Vec<(Time, Addr)> = logins.collect();
+        logins.sort_unstable();
+        for (_, addr) in logins.into_iter().take(ACCOUNT_ADDRS_MAX / 2) {
+            let Some(standing) = self.addrs.peek_mut(&addr) else {
+                continue;
+            };
+            if standing.accounts.len() == 1 {
+                self.forget(&addr);
+            } else {
+                standing.accounts.retain(|(known, _)| *known != account);
+                leave(&mut self.spread, account);
+            }
+        }
+    }
+
+    fn forget(&mut self, addr: &Addr) {
+        self.newcomers.pop(addr);
+        let gone = self.addrs.pop(addr).map(|standing| standing.accounts);
+        for (account, _) in gone.into_iter().flatten() {
+            leave(&mut self.spread, account);
+        }
     }
 
     /// Takes over what was written down. What has been seen since goes before it; gives
@@ -225,15 +328,21 @@ impl Standings {
             return None;
         }
         let Some(since) = self.addrs.peek_mut(&addr) else {
-            if self.addrs.len() < STANDINGS_MAX {
-                let KeptStanding {
-                    merit,
-                    known,
-                    shared,
-                    mut accounts,
-                    ..
-                } = kept;
-                accounts.truncate(SHARED_ACCOUNTS);
+            let KeptStanding {
+                merit,
+                known,
+                shared,
+                mut accounts,
+                ..
+            } = kept;
+            let spread = &mut self.spread;
+            let had_any = !accounts.is_empty();
+            accounts.retain(|(account, _)| spread.get(account) < Some(&ACCOUNT_ADDRS_MAX));
+            accounts.truncate(SHARED_ACCOUNTS);
+            if self.addrs.len() < STANDINGS_MAX && (!accounts.is_empty() || !had_any) {
+                for (account, _) in &accounts {
+                    *spread.entry(*account).or_default() += 1;
+                }
                 let standing = Standing {
                     merit,
                     known,
@@ -242,6 +351,9 @@ impl Standings {
                     accounts,
                     written: last,
                 };
+                if !standing.is_friend() {
+                    self.newcomers.put(addr, ());
+                }
                 self.addrs.put(addr, standing);
             }
             return None;
@@ -257,7 +369,11 @@ impl Standings {
                 && since.accounts.len() < SHARED_ACCOUNTS
             {
                 since.accounts.push((account, time));
+                *self.spread.entry(account).or_default() += 1;
             }
+        }
+        if since.is_friend() {
+            self.newcomers.pop(&addr);
         }
         Some(since.kept(addr))
     }
@@ -276,6 +392,16 @@ impl Standings {
             Rank::Known => (known + 1, shared),
             Rank::Shared => (known, shared + 1),
         })
+    }
+}
+
+/// An account is remembered with one address less.
+fn leave(spread: &mut HashMap<u64, usize>, account: u64) {
+    if let Some(addrs) = spread.get_mut(&account) {
+        *addrs -= 1;
+        if *addrs == 0 {
+            spread.remove(&account);
+        }
     }
 }
 
@@ -418,14 +544,72 @@ mod tests {
         let mut late = Standings::default();
         late.restore(kept, now + STANDING_KEPT);
         assert_eq!(late.addrs.len(), 0);
+        for standings in [before, at_start, clean, failed, late] {
+            assert_counted(&standings);
+        }
+    }
+
+    fn host(number: u32) -> Addr {
+        Addr::host(std::net::IpAddr::V4(number.into()))
+    }
+
+    /// All that is counted beside the standings agrees with them.
+    fn assert_counted(standings: &Standings) {
+        let accounts = standings.addrs.iter().map(|(_, one)| one.accounts.len());
+        assert_eq!(
+            accounts.sum::<usize>(),
+            standings.spread.values().sum::<usize>()
+        );
+        let strangers = standings.addrs.iter().filter(|(_, one)| !one.is_friend());
+        assert_eq!(strangers.count(), standings.newcomers.len());
+    }
+
+    #[test]
+    fn one_account_does_not_drive_out_others() {
+        let mut standings = Standings::default();
+        let office = (0..100).map(|number| (host(number), number.to_string()));
+        for hours in 0..3 {
+            for (addr, user) in office.clone() {
+                standings.login(addr, &user, Time::from_secs(hours * HOUR), true);
+            }
+        }
+        let later = Time::from_secs(4 * HOUR);
+        let known = |standings: &Standings| {
+            let known = (0..100).filter(|n| standings.rank(&host(*n), later) == Rank::Known);
+            known.count()
+        };
+        // One account from very many addresses, twice: known-good with the last of them.
+        let mut one = Standings::default();
+        for hours in 2..4 {
+            for number in 0..40_000 {
+                let time = Time::from_secs(hours * HOUR) + Duration::from_micros(number.into());
+                one.login(host(1_000_000 + number), "trial", time, true);
+            }
+            for number in 0..200 {
+                let time = Time::from_secs(hours * HOUR);
+                standings.login(host(1_000_000 + number), "trial", time, true);
+            }
+        }
+        assert!(one.addrs.len() <= ACCOUNT_ADDRS_MAX);
+        assert_eq!((known(&standings), standings.count(later).0), (100, 100));
+        assert_counted(&one);
+        assert_counted(&standings);
+        // Very many accounts: strangers make room first.
+        for number in 0..20_000 {
+            standings.login(host(2_000_000 + number), &number.to_string(), later, true);
+        }
+        assert_eq!(
+            (known(&standings), standings.addrs.len()),
+            (100, STANDINGS_MAX)
+        );
+        assert_counted(&standings);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut standings = Standings::default();
         for number in 0..STANDINGS_MAX as u32 + 9 {
-            let addr = Addr::host(std::net::IpAddr::V4(number.into()));
-            standings.login(addr, "1001", Time::from_secs(0), true);
+            standings.login(host(number), &number.to_string(), Time::from_secs(0), true);
         }
         assert_eq!(standings.addrs.len(), STANDINGS_MAX);
         for number in 0..1_000 {

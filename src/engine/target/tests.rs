@@ -604,6 +604,31 @@ fn a_log_that_names_a_proxy_is_a_finding() {
     );
 }
 
+/// Forged packets from a protected network are one finding at most, and no hint is one
+/// unless nobody outside can have sent it.
+#[test]
+fn who_forges_protected_hosts_fills_no_list() {
+    let rows = |trust: &str, addr: &dyn Fn(u32) -> String| -> String {
+        let row = |n: u32| format!("{} {trust} kamailio {}\n", n + 1, addr(n));
+        let rows = (0..200).map(row).collect::<String>();
+        let shown = play_with(
+            engine(),
+            &format!("0 protect 203.0.113.0/24 172.16.0.0/12\n{rows}"),
+        );
+        let alarms = shown.lines().filter(|row| row.contains("alarm"));
+        alarms.map(|row| row.to_owned() + "\n").collect()
+    };
+    let all = [
+        rows("hint", &|n| format!("203.0.113.{n}")),
+        rows("proof", &|n| format!("203.0.113.{n}")),
+        rows("hint", &|n| format!("172.17.0.{n}")),
+    ];
+    expect![[r#"
+        3 alarm: the log names 203.0.113.0/24, which is never banned, for 3 failed tries: if it is a proxy, who failed stays hidden (jail kamailio)
+        3 alarm: the log names 172.16.0.0/12, which is never banned, for 3 failed tries: if it is a proxy, who failed stays hidden (jail kamailio)
+    "#]].assert_eq(&all.concat());
+}
+
 #[test]
 fn standings_outlive_a_restart_and_a_late_database() {
     let mut before = engine();
