@@ -4,7 +4,7 @@
 //! every change of anybody's. So sets are counted, and when one falls short by more than it did
 //! before, and stays so, it has lost something. To count costs time, since the kernel
 //! walks through the set; so it is done the less often the longer it takes, and takes half a
-//! thousandth of a core for each set: of 1,000 entries twice a second, of 100,000 every few
+//! thousandth of a core for each set: of 1,000 entries once a second, of 100,000 every few
 //! seconds, of a million once a minute or two.
 //!
 //! Absent: the set of those who are held back. Its bans are those of all jails.
@@ -12,13 +12,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::LOOK_EVERY;
 use crate::action::{Error, Firewall};
 use crate::daemon::bus::Judge;
 use crate::ticket::Set;
 
 /// A set is counted anew after so many times the time that counting took.
 const PACE: u32 = 2_000;
+
+/// A set is counted so often at most: at every other look.
+const EVERY: Duration = Duration::from_millis(900);
 
 /// How long a set must fall short: what is ordered is in the kernel by then.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -76,8 +78,11 @@ impl Counts {
         }
         let in_force = || judge.visit(|engine, _, _| engine.in_force_max(set));
         let before = in_force();
+        if before == 0 {
+            return Ok(false); // there is nothing to lose
+        }
         let entries = firewall.count(set)?;
-        count.due = now + (now.elapsed() * PACE).max(LOOK_EVERY / 2);
+        count.due = now + (now.elapsed() * PACE).max(EVERY);
         let Some(entries) = entries.filter(|_| in_force() == before) else {
             return Ok(false); // it is changing, or has trouble that is told elsewhere
         };
