@@ -38,6 +38,33 @@ const FAKETIME: [&str; 2] = [
 ];
 
 namespaced! {
+    /// What a filter has missed is known over a reload, until it is mended.
+    fn near_misses_outlive_a_reload() {
+        let mut lab = Lab::new("", "maxretry = 2\nfilter = pbx");
+        std::fs::create_dir(lab.path("filter.d")).unwrap();
+        let filter = |lab: &Lab, more: &str| {
+            let text = format!("[Definition]\nfailregex = <script>: Refused[, ]+by us from <ADDR>$\n            {more}\n");
+            lab.write("filter.d/pbx.conf", &text);
+        };
+        filter(&lab, "");
+        lab.start();
+        let missed = || lab.json(&["status"])["logs"][0]["near_misses"].clone();
+        let miss = || lab.write_log(&lab::line_of("Refused by us, rule 7, from 198.51.100.7"));
+        miss();
+        wait("the near miss", || missed()[0]["count"] == 1, || lab.log());
+        lab.says(0, &["reload"]);
+        assert_eq!(missed()[0]["count"], 1);
+        miss();
+        wait("another one", || missed()[0]["count"] == 2, || lab.log());
+        filter(&lab, "<script>: Refused by us, rule \\d+, from <ADDR>$");
+        lab.says(0, &["reload"]);
+        assert_eq!(missed(), Value::Array(Vec::new()));
+        (0..2).for_each(|_| miss());
+        lab.wait_for_ban("198.51.100.7");
+    }
+}
+
+namespaced! {
     fn an_attacker_is_banned_and_an_operator_can_help_it() {
         let mut lab = Lab::new("protect = ['192.0.2.99']\n", "maxretry = 3");
         let report = lab.start();

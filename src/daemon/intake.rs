@@ -22,6 +22,7 @@ use super::marks::{self, Marks};
 use crate::ban::store::{ForeignPlace, Place};
 use crate::config::JailConfig;
 use crate::engine::Event;
+use crate::filter::Filter;
 use crate::filter::date::{Detector, Years};
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
 use crate::filter::losses::Losses;
@@ -129,6 +130,7 @@ impl Intake {
             attached,
             shapes,
             logs: HashMap::new(),
+            reloads: 0,
             losses: BTreeMap::new(),
             room: Room::default(),
             journals: Journals::new(jails, &before.cursors, TimeZone::system()),
@@ -244,7 +246,7 @@ fn shapes(jails: &[JailConfig], sources: &[Source]) -> Vec<Shape> {
 }
 
 /// What stands between the bytes of a log and its lines.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Shape {
     framing: Framing,
     charset: Charset,
@@ -393,6 +395,8 @@ struct Reader {
     attached: Vec<Vec<Attached>>,
     shapes: Vec<Shape>,
     logs: HashMap<PathBuf, Log>,
+    /// How often there were other jails.
+    reloads: u64,
     /// What logs told of losses: those that did, also over a reload.
     losses: BTreeMap<PathBuf, Losses>,
     room: Room,
@@ -415,16 +419,29 @@ struct Log {
     lineup: Lineup,
     /// When it was told last that it has bytes which are no text.
     bad_told: Option<Instant>,
+    shape: Shape,
+    /// The jails that follow it, as of which reload.
+    attached: Vec<Attached>,
+    reloads: u64,
 }
 
 impl Log {
-    fn new(shape: Shape, lineup: Lineup) -> Log {
+    fn new(shape: Shape, lineup: Lineup, attached: Vec<Attached>, reloads: u64) -> Log {
         Log {
             transcoder: Transcoder::new(shape.charset),
             decoder: Decoder::new(shape.framing),
             lineup,
             bad_told: None,
+            shape,
+            attached,
+            reloads,
         }
+    }
+
+    /// Does what is known of it hold with these jails? The same of them must look at it as
+    /// before; there may be others.
+    fn goes_on(&self, jails: &[JailConfig]) -> bool {
+        self.attached.iter().all(|before| looks_on(before, jails))
     }
 
     /// How often something in it was no text.
@@ -561,6 +578,7 @@ impl Reader {
             attached,
             shapes,
             logs,
+            reloads,
             losses,
             room,
             journals,
@@ -571,15 +589,28 @@ impl Reader {
         } = self;
         let more = tail.read(now, &mut |block| {
             positions_due.get_or_insert(now + POSITIONS_EVERY);
-            if !logs.contains_key(block.path) {
+            if logs
+                .get(block.path)
+                .is_none_or(|log| log.reloads != *reloads)
+            {
                 if logs.len() >= LOGS_MAX {
                     logs.clear();
                 }
                 let shape = Shape::of(shapes, block.sources);
-                let log = number(block.path);
                 let attached = attached_to(attached, &block);
-                let lineup = Lineup::new(attached, log, zone.clone(), Time::now());
-                logs.insert(block.path.to_owned(), Log::new(shape, lineup));
+                let log = match logs.remove(block.path).filter(|log| log.shape == shape) {
+                    Some(mut log) => {
+                        log.lineup.replace(attached.clone());
+                        (log.attached, log.reloads) = (attached, *reloads);
+                        log
+                    }
+                    None => {
+                        let log = number(block.path);
+                        let lineup = Lineup::new(attached.clone(), log, zone.clone(), Time::now());
+                        Log::new(shape, lineup, attached, *reloads)
+                    }
+                };
+                logs.insert(block.path.to_owned(), log);
             }
             let Some(log) = logs.get_mut(block.path) else {
                 return;
@@ -681,7 +712,8 @@ impl Reader {
                     self.marks = Marks::new(&jails);
                     self.attached = attached;
                     self.sorter.asking = asking(&jails);
-                    self.logs.clear();
+                    self.logs.retain(|_, log| log.goes_on(&jails));
+                    self.reloads += 1;
                     self.journals.set_jails(&jails);
                 }
             }
@@ -703,6 +735,23 @@ fn attached_to(attached: &[Vec<Attached>], block: &Block<'_>) -> Vec<Attached> {
         }
     }
     all
+}
+
+/// Is there a jail of this name whose filter looks for the same?
+pub(super) fn looks_on(before: &Attached, jails: &[JailConfig]) -> bool {
+    let same = |jail: &&JailConfig| jail.rules.name == before.jail;
+    let after = jails.iter().find(same).map(|jail| &jail.filter);
+    after.is_some_and(|after| is_same(&before.filter, after))
+}
+
+/// Do both look for the same, as far as they can be compared?
+fn is_same(one: &Filter, other: &Filter) -> bool {
+    let forms = u16::try_from(one.len()).unwrap_or(u16::MAX);
+    one.len() == other.len()
+        && (0..forms).all(|form| one.failregex(form) == other.failregex(form))
+        && one.prefix() == other.prefix()
+        && one.ignoreregexes() == other.ignoreregexes()
+        && one.datepattern() == other.datepattern()
 }
 
 /// Is this log followed now?

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::intake::LogStatus;
+use super::intake::{LogStatus, looks_on};
 use crate::config::{JailConfig, JournalConfig};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::filter::losses::Losses;
@@ -64,11 +64,18 @@ struct Followed {
     journal: Journal,
     /// What was received before this was there when we came.
     came: Time,
-    jails: Vec<(Matches, Lineup)>,
+    jails: Vec<Watching>,
     sent: Option<Cursor>,
     /// journald's own entries about losses.
     suppressed: Matches,
     losses: Losses,
+}
+
+/// A jail that reads a journal.
+struct Watching {
+    attached: Attached,
+    matches: Matches,
+    lineup: Lineup,
 }
 
 impl Journals {
@@ -120,15 +127,31 @@ impl Journals {
                 arguments: arguments.clone(),
                 matches: wanted.chain([suppressed.clone()]).collect(),
             };
-            let jails = group
-                .iter()
-                .map(|(jail, journal)| (journal.matches.clone(), lineup(jail, &name, &self.zone)))
-                .collect();
             let same = before.iter().position(|known| known.query == query);
-            if let Some(place) = same {
-                let mut followed = before.swap_remove(place);
-                followed.jails = jails;
-                self.followed.push(followed);
+            let mut same = same.map(|place| before.swap_remove(place));
+            let mut old = same
+                .as_mut()
+                .map_or_else(Vec::new, |followed| std::mem::take(&mut followed.jails));
+            let watching = |(jail, journal): &Reading<'_>| {
+                let goes_on = |one: &Watching| looks_on(&one.attached, std::slice::from_ref(*jail));
+                let known = old.iter().position(goes_on);
+                let attached = attached(jail);
+                let lineup = match known.map(|place| old.swap_remove(place).lineup) {
+                    Some(mut lineup) => {
+                        lineup.replace(vec![attached.clone()]);
+                        lineup
+                    }
+                    None => lineup(attached.clone(), &name, &self.zone),
+                };
+                Watching {
+                    attached,
+                    matches: journal.matches.clone(),
+                    lineup,
+                }
+            };
+            let jails = group.iter().map(watching).collect();
+            if let Some(followed) = same {
+                self.followed.push(Followed { jails, ..followed });
                 continue;
             }
             let findtime = group.iter().map(|(jail, _)| jail.rules.findtime).max();
@@ -184,7 +207,7 @@ impl Journals {
             } = followed;
             more |= journal.read(now, &mut |entry| {
                 any = true;
-                let is_ours = |(matches, _): &(Matches, Lineup)| may_be_of(&entry.text, matches);
+                let is_ours = |one: &Watching| may_be_of(&entry.text, &one.matches);
                 let mut lost = Losses::default();
                 if suppressed.take(entry)
                     && jails.iter().any(is_ours)
@@ -196,7 +219,10 @@ impl Journals {
                     true => Mode::CatchingUp,
                     false => Mode::Live,
                 };
-                for (matches, lineup) in jails.iter_mut() {
+                for Watching {
+                    matches, lineup, ..
+                } in jails.iter_mut()
+                {
                     if matches.take(entry) && !entry.cut {
                         lineup.journal(&entry.text, entry.written, mode, Time::now(), &mut *each);
                     }
@@ -245,7 +271,7 @@ impl Journals {
             missed: followed
                 .jails
                 .iter()
-                .flat_map(|(_, lineup)| lineup.near_misses())
+                .flat_map(|one| one.lineup.near_misses())
                 .collect(),
         };
         self.followed.iter().map(status).collect()
@@ -277,13 +303,16 @@ fn may_be_of(text: &str, matches: &Matches) -> bool {
         || wanted.any(|name| name == unit || instances(name).unwrap_or_default())
 }
 
-fn lineup(jail: &JailConfig, journal: &str, zone: &TimeZone) -> Lineup {
-    let attached = Attached {
+fn attached(jail: &JailConfig) -> Attached {
+    Attached {
         jail: jail.rules.name.clone(),
         filter: jail.filter.clone(),
         findtime: jail.rules.findtime,
         zone: jail.zone.clone(),
-    };
+    }
+}
+
+fn lineup(attached: Attached, journal: &str, zone: &TimeZone) -> Lineup {
     let number = super::intake::number(Path::new(journal));
     Lineup::new(vec![attached], number, zone.clone(), Time::now())
 }

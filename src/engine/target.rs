@@ -149,7 +149,12 @@ impl Engine {
         let rank = self.rank(&offender, now);
         match (rank, trust) {
             (Rank::Stranger, Trust::Hint) => {
-                return (!self.target.flows.are_ours(&offender, now)).then_some(1);
+                let is_called = self.target.flows.are_ours(&offender, now);
+                if is_called {
+                    // Whoever has us answer to another port than his own is called, too.
+                    self.friend_is_hinted_at(failure, offender, effects);
+                }
+                return (!is_called).then_some(1);
             }
             (Rank::Stranger, Trust::Proof) => {
                 let void = self.target.standings.failed(&offender);

@@ -792,3 +792,44 @@ fn bans_for_the_past_wait_until_it_is_read() {
         "#]],
     );
 }
+
+/// Hints about whom we called ban nobody, and an alarm tells of very many.
+#[test]
+fn hints_about_whom_we_called_raise_an_alarm() {
+    let hints: String = (10..30)
+        .map(|secs| format!("{secs} hint asterisk 198.51.100.1 1001\n"))
+        .collect();
+    let rows = format!(
+        "0 hint asterisk 198.51.100.1
+         1 hint asterisk 198.51.100.1
+         2 hint asterisk 198.51.100.1
+         3 flow 198.51.100.1 yes
+         {hints}"
+    );
+    check_flows(&rows, expect![[r#"
+        0 tell found 198.51.100.1 1/3
+        1 tell found 198.51.100.1 2/3
+        2 ask flow 198.51.100.1
+        3 nothing
+        10 nothing
+        11 nothing
+        12 nothing
+        13 nothing
+        14 nothing
+        15 alarm: 198.51.100.1 is spared, but fails like a cracker (6 tries), accounts `1001` (jail asterisk)
+        16 nothing
+        17 nothing
+        18 nothing
+        19 nothing
+        20 nothing
+        21 nothing
+        22 nothing
+        23 nothing
+        24 nothing
+        25 nothing
+        26 nothing
+        27 nothing
+        28 nothing
+        29 nothing
+    "#]]);
+}
