@@ -806,7 +806,9 @@ fn hints_about_whom_we_called_raise_an_alarm() {
          3 flow 198.51.100.1 yes
          {hints}"
     );
-    check_flows(&rows, expect![[r#"
+    check_flows(
+        &rows,
+        expect![[r#"
         0 tell found 198.51.100.1 1/3
         1 tell found 198.51.100.1 2/3
         2 ask flow 198.51.100.1
@@ -831,5 +833,6 @@ fn hints_about_whom_we_called_raise_an_alarm() {
         27 nothing
         28 nothing
         29 nothing
-    "#]]);
+    "#]],
+    );
 }
