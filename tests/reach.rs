@@ -22,8 +22,8 @@ fn jail() -> Set {
     Set::Jail("asterisk".into())
 }
 
-fn firewall() -> Firewall {
-    let mut firewall = Firewall::open(Backend::Auto, Sizes::default()).expect("open");
+fn firewall(backend: Backend) -> Firewall {
+    let mut firewall = Firewall::open(backend, Sizes::default()).expect("open");
     let sets = [jail(), Set::Throttled, Set::List];
     firewall.ensure(&sets).expect("ensure");
     firewall
@@ -128,60 +128,79 @@ impl Call {
 }
 
 namespaced! {
-    /// Figure 7 of issue 5.
     fn a_sanctioned_customer_keeps_the_call_and_a_stranger_nothing() {
-        run("ip link set lo up");
-        for addr in ["192.0.2.1/32", "192.0.2.2/32"] {
-            run(&format!("ip addr add {addr} dev lo"));
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut firewall = firewall();
-        let _server = spawn(
-            "sipp -sn uas -i 192.0.2.1 -p 5060 -nostdin -trace_msg -message_file server.log",
-            folder.path(),
-        );
-        let log = folder.path().join("server.log");
-        wait("the server", || run("ss -Hlun src 192.0.2.1").contains(":5060"));
-        let mut phone = spawn(
-            "sipp -sn uac 192.0.2.1:5060 -i 192.0.2.2 -p 5062 -m 1 -d 4000 -nostdin -timeout 25",
-            folder.path(),
-        );
-        wait("the call", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ACK sip:")));
-        let mut call = Call::new(PATIENCE);
-        assert!((0..50).all(|_| call.speak()), "before");
-
-        // Somebody behind the same address tries passwords, and the address is sanctioned.
-        let server = bind(("192.0.2.1", 5061), PATIENCE);
-        server.set_nonblocking(true).expect("nonblocking");
-        let cracker = bind(("192.0.2.2", 50_000), PATIENCE);
-        block(&mut firewall, &Set::Throttled, "192.0.2.2");
-        let (start, mut tries, mut heard, mut spoken) = (Instant::now(), 0, 0_u64, 0);
-        while start.elapsed() < Duration::from_secs(3) {
-            cracker.send_to(b"REGISTER sip:192.0.2.1 SIP/2.0\r\n", ("192.0.2.1", 5061)).expect("send");
-            tries += 1;
-            assert!(call.speak(), "lost after {spoken} packets");
-            spoken += 1;
-            while server.recv(&mut [0; 100]).is_ok() {
-                heard += 1;
-            }
-        }
-        let allowed = 2 * start.elapsed().as_secs();
-        assert!(tries > 100 && (1..=allowed).contains(&heard), "{heard} of {tries} tries were heard, {allowed} may be");
-        println!("{spoken} packets of media, 0 lost; {heard} of {tries} tries heard in 3 s");
-        // The call goes on, and ends as calls do.
-        assert!(call.speak());
-        let ended = phone.0.wait().expect("the phone");
-        assert!(ended.success(), "the call did not end well: {ended}");
-
-        // A stranger: everything stops.
-        block(&mut firewall, &jail(), "192.0.2.2");
-        drop(call);
-        let mut call = Call::new(Duration::from_millis(50));
-        assert!((0..5).all(|_| !call.speak()), "media of a banned stranger");
-        assert!(cracker.send_to(b"REGISTER", ("192.0.2.1", 5061)).is_ok());
-        wait("the drops", || packets(&mut firewall, &jail(), "192.0.2.2") >= 5);
-        assert!(server.recv(&mut [0; 100]).is_err());
+        a_call_of_the_sanctioned(Backend::Ipset);
     }
+
+    fn with_nftables_a_sanctioned_customer_keeps_the_call_and_a_stranger_nothing() {
+        a_call_of_the_sanctioned(Backend::Nftables);
+    }
+}
+
+/// Figure 7 of issue 5.
+fn a_call_of_the_sanctioned(backend: Backend) {
+    run("ip link set lo up");
+    for addr in ["192.0.2.1/32", "192.0.2.2/32"] {
+        run(&format!("ip addr add {addr} dev lo"));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut firewall = firewall(backend);
+    let _server = spawn(
+        "sipp -sn uas -i 192.0.2.1 -p 5060 -nostdin -trace_msg -message_file server.log",
+        folder.path(),
+    );
+    let log = folder.path().join("server.log");
+    wait("the server", || {
+        run("ss -Hlun src 192.0.2.1").contains(":5060")
+    });
+    let mut phone = spawn(
+        "sipp -sn uac 192.0.2.1:5060 -i 192.0.2.2 -p 5062 -m 1 -d 4000 -nostdin -timeout 25",
+        folder.path(),
+    );
+    wait("the call", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ACK sip:"))
+    });
+    let mut call = Call::new(PATIENCE);
+    assert!((0..50).all(|_| call.speak()), "before");
+
+    // Somebody behind the same address tries passwords, and the address is sanctioned.
+    let server = bind(("192.0.2.1", 5061), PATIENCE);
+    server.set_nonblocking(true).expect("nonblocking");
+    let cracker = bind(("192.0.2.2", 50_000), PATIENCE);
+    block(&mut firewall, &Set::Throttled, "192.0.2.2");
+    let (start, mut tries, mut heard, mut spoken) = (Instant::now(), 0, 0_u64, 0);
+    while start.elapsed() < Duration::from_secs(3) {
+        cracker
+            .send_to(b"REGISTER sip:192.0.2.1 SIP/2.0\r\n", ("192.0.2.1", 5061))
+            .expect("send");
+        tries += 1;
+        assert!(call.speak(), "lost after {spoken} packets");
+        spoken += 1;
+        while server.recv(&mut [0; 100]).is_ok() {
+            heard += 1;
+        }
+    }
+    let allowed = 2 * start.elapsed().as_secs();
+    assert!(
+        tries > 100 && (1..=allowed).contains(&heard),
+        "{heard} of {tries} tries were heard, {allowed} may be"
+    );
+    println!("{spoken} packets of media, 0 lost; {heard} of {tries} tries heard in 3 s");
+    // The call goes on, and ends as calls do.
+    assert!(call.speak());
+    let ended = phone.0.wait().expect("the phone");
+    assert!(ended.success(), "the call did not end well: {ended}");
+
+    // A stranger: everything stops.
+    block(&mut firewall, &jail(), "192.0.2.2");
+    drop(call);
+    let mut call = Call::new(Duration::from_millis(50));
+    assert!((0..5).all(|_| !call.speak()), "media of a banned stranger");
+    assert!(cracker.send_to(b"REGISTER", ("192.0.2.1", 5061)).is_ok());
+    wait("the drops", || {
+        packets(&mut firewall, &jail(), "192.0.2.2") >= 5
+    });
+    assert!(server.recv(&mut [0; 100]).is_err());
 }
 
 /// Answers whatever comes to UDP port 5060 with the address that it came from.
@@ -216,62 +235,97 @@ fn echo(namespace: &str, at: &str) -> Running {
 }
 
 namespaced! {
-    /// Figure 6 of issue 5: as with Docker, a container stands behind a bridge, and what
-    /// comes to the host's port is forwarded to it.
     fn bans_hold_in_front_of_containers() {
-        run("mount -t tmpfs none /run"); // where namespaces get their names
-        run("ip link set lo up");
-        for (name, ours, own, gateway) in [
-            ("outside", "198.51.100.1/24", "198.51.100.10/24", None),
-            ("container", "172.17.0.1/16", "172.17.0.2/16", Some("172.17.0.1")),
-        ] {
-            run(&format!("ip netns add {name}"));
-            run(&format!("ip link add {name} type veth peer name eth0 netns {name}"));
-            run(&format!("ip netns exec {name} ip addr add {own} dev eth0"));
-            run(&format!("ip netns exec {name} ip link set eth0 up"));
-            run(&format!("ip netns exec {name} ip link set lo up"));
-            if name == "container" {
-                run("ip link add docker0 type bridge");
-                run("ip link set container master docker0");
-                run("ip link set docker0 up");
-                run(&format!("ip addr add {ours} dev docker0"));
-            } else {
-                run(&format!("ip addr add {ours} dev {name}"));
-            }
-            run(&format!("ip link set {name} up"));
-            if let Some(gateway) = gateway {
-                run(&format!("ip netns exec {name} ip route add default via {gateway}"));
-            }
-        }
-        for last in [7, 8, 9] {
-            run(&format!("ip netns exec outside ip addr add 198.51.100.{last}/24 dev eth0"));
-        }
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding");
-        run("iptables -t nat -A PREROUTING -i outside -p udp --dport 5060 -j DNAT --to-destination 172.17.0.2:5060");
-        run("iptables -t nat -A POSTROUTING -s 172.17.0.0/16 -o outside -j MASQUERADE");
-        let mut firewall = firewall();
-        let _phone_server = echo("container", "172.17.0.2");
-        let _trunk = echo("outside", "198.51.100.9");
-
-        // Before: everybody is heard.
-        for addr in ["198.51.100.7", "198.51.100.8", "198.51.100.10"] {
-            assert_eq!(ask("outside", addr, "198.51.100.1", true), addr);
-        }
-        block(&mut firewall, &jail(), "198.51.100.7");
-        for set in [jail(), Set::List, Set::Throttled, Set::Allow] {
-            block(&mut firewall, &set, "198.51.100.8");
-        }
-        assert_eq!(ask("outside", "198.51.100.7", "198.51.100.1", false), "", "a banned one reached the container");
-        assert!(packets(&mut firewall, &jail(), "198.51.100.7") >= 3);
-        for addr in ["198.51.100.8", "198.51.100.10"] {
-            assert_eq!(ask("outside", addr, "198.51.100.1", true), addr, "on every list, but allowed; and an honest one");
-        }
-        // The container opens a flow to its trunk: answers come back through the same rules.
-        assert_eq!(ask("container", "172.17.0.2", "198.51.100.9", true), "198.51.100.1");
-        // It does not reach whom we banned either: answers are dropped as all else.
-        block(&mut firewall, &jail(), "198.51.100.9");
-        assert_eq!(ask("container", "172.17.0.2", "198.51.100.9", false), "");
-        block(&mut firewall, &Set::Allow, "198.51.100.9");
-        assert_eq!(ask("container", "172.17.0.2", "198.51.100.9", true), "198.51.100.1");
+        a_container_behind_bans(Backend::Ipset);
     }
+
+    fn with_nftables_bans_hold_in_front_of_containers() {
+        a_container_behind_bans(Backend::Nftables);
+    }
+}
+
+/// Figure 6 of issue 5: as with Docker, a container stands behind a bridge, and what
+/// comes to the host's port is forwarded to it.
+fn a_container_behind_bans(backend: Backend) {
+    run("mount -t tmpfs none /run"); // where namespaces get their names
+    run("ip link set lo up");
+    for (name, ours, own, gateway) in [
+        ("outside", "198.51.100.1/24", "198.51.100.10/24", None),
+        (
+            "container",
+            "172.17.0.1/16",
+            "172.17.0.2/16",
+            Some("172.17.0.1"),
+        ),
+    ] {
+        run(&format!("ip netns add {name}"));
+        run(&format!(
+            "ip link add {name} type veth peer name eth0 netns {name}"
+        ));
+        run(&format!("ip netns exec {name} ip addr add {own} dev eth0"));
+        run(&format!("ip netns exec {name} ip link set eth0 up"));
+        run(&format!("ip netns exec {name} ip link set lo up"));
+        if name == "container" {
+            run("ip link add docker0 type bridge");
+            run("ip link set container master docker0");
+            run("ip link set docker0 up");
+            run(&format!("ip addr add {ours} dev docker0"));
+        } else {
+            run(&format!("ip addr add {ours} dev {name}"));
+        }
+        run(&format!("ip link set {name} up"));
+        if let Some(gateway) = gateway {
+            run(&format!(
+                "ip netns exec {name} ip route add default via {gateway}"
+            ));
+        }
+    }
+    for last in [7, 8, 9] {
+        run(&format!(
+            "ip netns exec outside ip addr add 198.51.100.{last}/24 dev eth0"
+        ));
+    }
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding");
+    run(
+        "iptables -t nat -A PREROUTING -i outside -p udp --dport 5060 -j DNAT --to-destination 172.17.0.2:5060",
+    );
+    run("iptables -t nat -A POSTROUTING -s 172.17.0.0/16 -o outside -j MASQUERADE");
+    let mut firewall = firewall(backend);
+    let _phone_server = echo("container", "172.17.0.2");
+    let _trunk = echo("outside", "198.51.100.9");
+
+    // Before: everybody is heard.
+    for addr in ["198.51.100.7", "198.51.100.8", "198.51.100.10"] {
+        assert_eq!(ask("outside", addr, "198.51.100.1", true), addr);
+    }
+    block(&mut firewall, &jail(), "198.51.100.7");
+    for set in [jail(), Set::List, Set::Throttled, Set::Allow] {
+        block(&mut firewall, &set, "198.51.100.8");
+    }
+    assert_eq!(
+        ask("outside", "198.51.100.7", "198.51.100.1", false),
+        "",
+        "a banned one reached the container"
+    );
+    assert!(packets(&mut firewall, &jail(), "198.51.100.7") >= 3);
+    for addr in ["198.51.100.8", "198.51.100.10"] {
+        assert_eq!(
+            ask("outside", addr, "198.51.100.1", true),
+            addr,
+            "on every list, but allowed; and an honest one"
+        );
+    }
+    // The container opens a flow to its trunk: answers come back through the same rules.
+    assert_eq!(
+        ask("container", "172.17.0.2", "198.51.100.9", true),
+        "198.51.100.1"
+    );
+    // It does not reach whom we banned either: answers are dropped as all else.
+    block(&mut firewall, &jail(), "198.51.100.9");
+    assert_eq!(ask("container", "172.17.0.2", "198.51.100.9", false), "");
+    block(&mut firewall, &Set::Allow, "198.51.100.9");
+    assert_eq!(
+        ask("container", "172.17.0.2", "198.51.100.9", true),
+        "198.51.100.1"
+    );
 }
