@@ -1,11 +1,12 @@
 //! The keeper: he sees to it that the kernel's firewall stays what the ledger says.
 //!
 //! Others flush it, rebuild it, empty our sets. He hears of it from the kernel where that
-//! tells (nf_tables), and looks for himself twice a second, which costs some microseconds:
-//! do our rules still refer to the sets, and does each set still hold its witnesses, addresses
-//! that must be in it, and as many entries as it should (`counts`)? If not, he waits until it has been quiet for a moment, since whoever
-//! rebuilds a firewall does it in many steps, and puts back what is missing: objects first,
-//! then in bulk, from the ledger, what sets have lost. Nothing that is not ours is touched.
+//! tells (nf_tables), and looks for himself about once a second, which takes half a
+//! millisecond: do our rules still refer to the sets, and does each set still hold its
+//! witnesses, addresses that must be in it, and as many entries as it should (`counts`)? If
+//! not, he waits until it has been quiet for a moment, since whoever rebuilds a firewall does
+//! it in many steps, and puts back what is missing: objects first, then in bulk, from the
+//! ledger, what sets have lost. Nothing that is not ours is touched.
 //!
 //! Jails with stock actions of fail2ban's have chains and sets of their own, which he looks
 //! after in the same way (`stock::kept`).
@@ -41,13 +42,13 @@ use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
 
 /// How often he looks. With [`SETTLED_MAX`] it keeps a repair within two seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(900);
 
 /// It is quiet when nothing has changed for so long.
 const QUIET: Duration = Duration::from_millis(150);
 
 /// He waits for quiet for so long at most.
-const SETTLED_MAX: Duration = Duration::from_millis(1_000);
+const SETTLED_MAX: Duration = Duration::from_millis(700);
 
 /// More repairs than this within [`FIGHT_SPAN`] are a fight.
 const REPAIRS_MAX: usize = 3;

@@ -11,6 +11,7 @@ pub mod bus;
 pub mod clerk;
 pub mod clock;
 pub mod flows;
+pub mod heap;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;

@@ -119,14 +119,21 @@ impl Successor {
     /// Becomes the new program. It returns only if that cannot be done.
     pub fn take_over(self) -> anyhow::Error {
         info!(version = %self.version, "goes on as the new program");
-        let mut arguments = std::env::args_os();
-        let name = arguments
-            .next()
-            .unwrap_or_else(|| OsString::from("ringfence"));
-        let error = Command::new(&self.path).arg0(name).args(arguments).exec();
+        let error = in_our_place(&self.path).exec();
         error!(%error, program = %self.path.display(), "the new program cannot be executed");
         error.into()
     }
+}
+
+/// A program with the arguments that this one was given.
+pub(super) fn in_our_place(program: &Path) -> Command {
+    let mut arguments = std::env::args_os();
+    let name = arguments
+        .next()
+        .unwrap_or_else(|| OsString::from("ringfence"));
+    let mut command = Command::new(program);
+    command.arg0(name).args(arguments);
+    command
 }
 
 /// What `ringfence check --json` answers, as far as it matters here.

@@ -394,17 +394,6 @@ impl Ipset {
         }
     }
 
-    /// The same of all sets, other people's too, in one question.
-    pub fn headers(&mut self, each: &mut dyn FnMut(&str, Header)) -> Result<(), Error> {
-        let fill = |request: &mut Request| request.put_be32(attr::FLAGS, LIST_HEADER);
-        self.ask(Command::List, FLAG_DUMP, "", fill, &mut |reply| {
-            let text = |kind| reply.get(kind).and_then(Attribute::text);
-            if let (Some(name), Some(kind)) = (text(attr::SET), text(attr::TYPE)) {
-                each(name, read_header(kind, reply));
-            }
-        })
-    }
-
     /// The names of all sets, other people's too.
     pub fn names(&mut self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();

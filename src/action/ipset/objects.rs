@@ -410,18 +410,14 @@ impl Objects {
     pub(in crate::action) fn glance(&mut self) -> Result<Glance, Error> {
         let small = [Set::Allow, Set::Throttled];
         let small = names_of(self.sets.intersection(&BTreeSet::from(small)));
-        let names: Vec<&str> = small
-            .iter()
-            .map(|name| &**name)
-            .chain([ROOT, LIFTED])
-            .collect();
-        let mut seen = vec![None; 2 * names.len()];
-        self.ipset.headers(&mut |name, header| {
-            if let Some(place) = names.iter().position(|known| *known == name) {
-                seen[2 * place] = Some(u64::from(header.references));
-                seen[2 * place + 1] = header.is_list().then(|| u64::from(header.entries));
-            }
-        })?;
+        let mut seen = Vec::new();
+        for name in small.iter().map(|name| &**name).chain([ROOT, LIFTED]) {
+            let header = self.ipset.header(name)?;
+            let references = header.as_ref().map(|header| u64::from(header.references));
+            let lists = header.filter(Header::is_list);
+            seen.push(references);
+            seen.push(lists.map(|list| u64::from(list.entries)));
+        }
         Ok(Glance(seen))
     }
 
