@@ -402,27 +402,27 @@ fn long_lines_are_cut() {
          read
          write log c|next|{d*200000}|last|
          read
-         write log {e*60000}
+         write log {e*120000}
          read
-         write log {e*60000}|last|
+         write log {e*120000}|last|
          read",
         expect![[r#"
             ! log: is not there; it will be read once it is
             log@0 before
-            log@7 65536 bytes
-            log@65544 65536 bytes (cut)
-            log@131082 after
+            log@7 131072 bytes
+            log@131080 131072 bytes (cut)
+            log@262154 after
             ! log: is there now
-            ! log: has lines of more than 65536 bytes; they are cut
+            ! log: has lines of more than 131072 bytes; they are cut
             nothing
-            log@131088 65536 bytes (cut)
+            log@262160 131072 bytes (cut)
             nothing
-            log@262163 next
-            log@262168 65536 bytes (cut)
-            log@462169 last
+            log@524307 next
+            log@524312 131072 bytes (cut)
+            log@724313 last
             nothing
-            log@462174 65536 bytes (cut)
-            log@582175 last
+            log@724318 131072 bytes (cut)
+            log@964319 last
         "#]],
     );
 }
@@ -441,11 +441,11 @@ fn a_long_line_is_not_taken_up_in_its_middle() {
          read",
         expect![[r#"
             nothing
-            log@65543 one
-            log@65547 65536 bytes (cut)
-            ! log: has lines of more than 65536 bytes; they are cut
+            log@131079 one
+            log@131083 131072 bytes (cut)
+            ! log: has lines of more than 131072 bytes; they are cut
             nothing
-            log@131090 two
+            log@262162 two
         "#]],
     );
 }
