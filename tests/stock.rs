@@ -528,39 +528,26 @@ namespaced! {
     }
 }
 
-/// What `iptables` and its kin are, with an `iptables-restore` that is refused the lock
-/// whenever it is about a stock action's chain.
-const LOCKED: &str = "#!/bin/bash
-name=$(basename \"$0\")
-if [[ $name == iptables-restore ]]; then
-  input=$(cat)
-  if [[ $input == *f2b-* ]]; then
-    echo 'Another app is currently holding the xtables lock.' >&2
-    exit 4
-  fi
-  exec FOLDER/$name \"$@\" <<<\"$input\"
+/// What `iptables` and its kin are, with some that are refused the lock whenever it is about
+/// a stock action's chain.
+const LOCKED: &str = r#"#!/bin/bash
+name=$(basename "$0")
+input=
+[[ $name == *-restore ]] && input=$(cat)
+if [[ " REFUSED " == *" $name "* && "$name $* $input" == *@(f2b-|-save)* ]]; then
+  echo 'Another app is currently holding the xtables lock.' >&2
+  exit 4
 fi
-exec FOLDER/$name \"$@\"
-";
+[[ $name == *-restore ]] && exec FOLDER/$name "$@" <<<"$input"
+exec FOLDER/$name "$@"
+"#;
 
-namespaced! {
-    fn a_program_that_fails_at_start_costs_no_ban() {
-        run("ip link set lo up");
-        let mut lab = Lab::new(JAILS.split("[all]").next().unwrap());
-        let bans = |lab: &Lab| {
-            let database = rusqlite::Connection::open(lab.path("db.sqlite3")).unwrap();
-            let count = "SELECT count(*) FROM bips WHERE jail = 'multi' AND ip = '192.0.2.1'";
-            database.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap_or(0)
-        };
-        lab.start_ringfence();
-        lab.ringfence(&["ban", "--jail", "multi", "192.0.2.1"]);
-        lab.wait("the ban", || count("192.0.2.1") == 1 && bans(&lab) == 1);
-        lab.terminate();
-        run("iptables -F");
-
-        let real = lab.path("real");
+/// Puts the script in the programs' place while `meanwhile` is done.
+fn with_refused(lab: &mut Lab, refused: &str, meanwhile: impl FnOnce(&mut Lab)) {
+    let real = lab.path("real");
+    let program = fs::canonicalize("/usr/sbin/iptables").unwrap();
+    if !real.exists() {
         fs::create_dir(&real).unwrap();
-        let program = fs::canonicalize("/usr/sbin/iptables").unwrap();
         let copy = real.join("multi");
         fs::copy(&program, &copy).unwrap();
         for name in ["iptables", "ip6tables"] {
@@ -568,18 +555,59 @@ namespaced! {
                 std::os::unix::fs::symlink(&copy, real.join(format!("{name}{kind}"))).unwrap();
             }
         }
-        let locked = lab.path("locked");
-        fs::write(&locked, LOCKED.replace("FOLDER", &real.display().to_string())).unwrap();
-        fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        run(&format!("mount --bind {} {}", locked.display(), program.display()));
-        lab.start_ringfence();
-        lab.wait_for("the refusal", || running::said(lab.folder.path()).contains("xtables lock"));
-        lab.terminate();
-        assert_eq!((bans(&lab), count("192.0.2.1")), (1, 0));
+    }
+    let script = LOCKED.replace("FOLDER", &real.display().to_string());
+    let locked = lab.path("locked");
+    fs::write(&locked, script.replace("REFUSED", refused)).unwrap();
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    run(&format!(
+        "mount --bind {} {}",
+        locked.display(),
+        program.display()
+    ));
+    meanwhile(lab);
+    run(&format!("umount {}", program.display()));
+}
 
-        run(&format!("umount {}", program.display()));
+namespaced! {
+    fn programs_that_fail_at_start_cost_no_ban() {
+        run("ip link set lo up");
+        let mut lab = Lab::new(JAILS.split("[all]").next().unwrap());
+        let bans = |lab: &Lab| {
+            let database = rusqlite::Connection::open(lab.path("db.sqlite3")).unwrap();
+            let count = "SELECT count(*) FROM bips WHERE jail = 'multi' AND ip = '192.0.2.1'";
+            database.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+        };
+        let is_refused = |lab: &Lab| {
+            lab.wait_for("the refusal", || running::said(lab.folder.path()).contains("xtables lock"));
+        };
         lab.start_ringfence();
-        lab.wait("the ban again", || count("192.0.2.1") == 1);
+        lab.ringfence(&["ban", "--jail", "multi", "192.0.2.1"]);
+        lab.wait("the ban", || count("192.0.2.1") == 1 && bans(&lab) == 1);
+        lab.terminate();
+
+        // What stands there cannot be read: it is not made anew over it.
+        with_refused(&mut lab, "iptables iptables-save", |lab| {
+            lab.start_ringfence();
+            is_refused(lab);
+        });
+        lab.ringfence(&["ban", "--jail", "multi", "192.0.2.2"]);
+        lab.wait("the other ban", || count("192.0.2.2") == 1);
+        assert_eq!((bans(&lab), count("192.0.2.1")), (1, 1));
+        let jumps = "-p tcp -m multiport --dports 22,5060:5061 -j f2b-multi";
+        assert_eq!(run("iptables -S INPUT").matches(jumps).count(), 1);
+        lab.terminate();
+
+        // It is gone, and cannot be put back yet.
+        run("iptables -F");
+        with_refused(&mut lab, "iptables-restore", |lab| {
+            lab.start_ringfence();
+            is_refused(lab);
+            lab.terminate();
+            assert_eq!((bans(lab), count("192.0.2.1")), (1, 0));
+        });
+        lab.start_ringfence();
+        lab.wait("the bans again", || count("192.0.2.1") + count("192.0.2.2") == 2);
         lab.ringfence(&["stop"]);
     }
 }

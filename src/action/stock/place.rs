@@ -176,7 +176,13 @@ impl Place {
         laid: bool,
         refused: &mut dyn FnMut(Addr, Error),
     ) -> Result<(), Error> {
-        let done = match self.try_change(changes, laid, &mut |_, _| {}) {
+        // What could not be read before may stand there all the same: it is not made anew.
+        let known = match self.held {
+            Some(_) => Ok(()),
+            None => self.take_over(laid, &mut Rulesets::default()),
+        };
+        let tried = known.and_then(|()| self.try_change(changes, laid, &mut |_, _| {}));
+        let done = match tried {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => self
                 // Whom somebody's rebuilding took away the keeper puts back.
