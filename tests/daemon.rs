@@ -447,6 +447,14 @@ namespaced! {
         assert!(lab.is_blocked("ringfence-kamailio", "198.51.100.1") && !lab.log().contains("unbanned"), "{}", lab.log());
         assert_eq!(lab.json(&["status"])["banned"], 1);
         assert!((3500..=3600).contains(&left(2)), "{}", left(2));
+        // Its row in the database is written anew with the clock's new time.
+        let why = || {
+            let why = lab.says(3, &["why", "198.51.100.1", "--json"]);
+            serde_json::from_str::<serde_json::Value>(&why).unwrap()
+        };
+        let has_lines = || why()["bans"][0]["lines"][0].is_string();
+        wait("the lines of the ban", has_lines, || format!("{} {}", why(), lab.log()));
+        assert_eq!(why()["past"], serde_json::json!([]));
         lab.fail("198.51.100.2", 1); // two tries were made just now, whatever the clock says
         lab.wait_for_ban("198.51.100.2");
         lab.fail("198.51.100.3", 2);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::ban::store::{Reading, Record};
-use crate::engine::{Before, Effect, Event, Tell};
+use crate::engine::{About, Before, Effect, Event, Tell};
 use crate::ticket::{Ban, FormTries, KeptStanding};
 use crate::time::Time;
 
@@ -113,6 +113,17 @@ impl Clock {
             since: self.outward(ban.since),
             until: ban.until.map(|until| self.outward(until)),
             ..ban
+        }
+    }
+
+    /// What the engine knows of an address, on the wall's clock.
+    pub fn about_outward(&self, about: About) -> About {
+        let outward = |time: Time| self.outward(time);
+        About {
+            bans: about.bans.into_iter().map(|ban| self.ban_outward(ban)).collect(),
+            listed_until: about.listed_until.map(outward),
+            known_since: about.known_since.map(outward),
+            ..about
         }
     }
 

@@ -570,6 +570,7 @@ impl Operator {
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
         let about = self.judge.visit(|engine, now, _| engine.about(addr, now));
+        let about = self.judge.clock().about_outward(about);
         let mut addrs: Vec<Addr> = about.bans.iter().map(|ban| ban.addr).collect();
         addrs.extend([addr, about.offender]);
         addrs.sort_unstable();
