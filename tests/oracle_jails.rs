@@ -25,7 +25,7 @@ enabled = true
 [one]
 logpath = @one.log
 maxretry = 2
-bantime = 2
+bantime = 6
 ignorecommand = printf '[%%s] ' \"<ip>\" \"<F-USER>\" \"<ipmatches>\" \"<ipfailures>\" \"<ipjailmatches>\" \"<ipjailfailures>\" <jail.banned> <jail.banned_total> <jail.found> <jail.found_total> <failures> >> @asked-one; echo >> @asked-one; exit 1
 [two]
 logpath = @two-a.log

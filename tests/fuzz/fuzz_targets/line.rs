@@ -26,6 +26,9 @@ use ringfence::time::Time;
 /// 2026-11-22 07:00:00 UTC.
 const NOW: f64 = 1_795_330_800.0;
 
+/// Where our own filter for Asterisk stands among these.
+const ASTERISK: usize = 0;
+
 static FILTERS: LazyLock<Vec<Arc<Filter>>> = LazyLock::new(|| {
     let mut filters = Vec::new();
     for name in ["asterisk", "freeswitch", "kamailio"] {
@@ -97,14 +100,18 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     LazyLock::force(&KEPT);
-    let filter = &FILTERS[usize::from(*first) % FILTERS.len()];
+    let place = usize::from(*first) % FILTERS.len();
+    let filter = &FILTERS[place];
     let mut bytes = bytes.to_vec();
     bytes.push(b'\n');
     let whole = vec![bytes.as_slice()];
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     let found = matches(filter, &whole, false);
     assert_eq!(found, matches(filter, &whole, true), "without the gate");
-    assert_eq!(found, matches(filter, &lines, false), "line by line");
+    // What a line of Asterisk's is worth hangs on the lines around it, if they are there yet.
+    if place != ASTERISK {
+        assert_eq!(found, matches(filter, &lines, false), "line by line");
+    }
     let text = String::from_utf8_lossy(&bytes);
     found.iter().for_each(|found| examine(found, &text));
 });
