@@ -120,6 +120,11 @@ fn what_run_demands_of_a_jail_is_checked() {
         ),
         ("zone", "logtimezone = UTC+99\n", Some("logtimezone: ")),
         (
+            "backend",
+            "backend = inotify\n",
+            Some("backend: `inotify` is not known; write auto"),
+        ),
+        (
             "command",
             "ignorecommand = /bin/ask <nobody>\n",
             Some("ignorecommand: <nobody> is not known"),

@@ -222,6 +222,7 @@ impl Reader {
             true => Filter::nothing(),
             false => self.filter(text, doubts)?,
         };
+        check_backend(&text.backend)?;
         let by_journal =
             text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
         let stock = match self.purpose {
@@ -461,6 +462,19 @@ fn log(log: &fail2ban::LogPath) -> LogConfig {
     LogConfig {
         pattern: log.path.clone(),
         tail: log.tail,
+    }
+}
+
+/// How logs are followed: fail2ban has several ways, ringfence one for files and one for
+/// the journal. What fail2ban refuses is a mistake here, too.
+fn check_backend(backend: &str) -> Result<(), String> {
+    const KNOWN: [&str; 5] = ["auto", "systemd", "polling", "pyinotify", "gamin"];
+    let name = backend.split('[').next().unwrap_or_default().trim();
+    match KNOWN.contains(&name.to_lowercase().as_str()) {
+        true => Ok(()),
+        false => Err(format!(
+            "backend: `{name}` is not known; write auto or systemd (polling, pyinotify and gamin are as auto)"
+        )),
     }
 }
 

@@ -120,7 +120,11 @@ impl Clock {
     pub fn about_outward(&self, about: About) -> About {
         let outward = |time: Time| self.outward(time);
         About {
-            bans: about.bans.into_iter().map(|ban| self.ban_outward(ban)).collect(),
+            bans: about
+                .bans
+                .into_iter()
+                .map(|ban| self.ban_outward(ban))
+                .collect(),
             listed_until: about.listed_until.map(outward),
             known_since: about.known_since.map(outward),
             ..about
