@@ -250,6 +250,8 @@ namespaced! {
         found.sort();
         // 1002 came from loopback, which is nobody's address, so its contact counts.
         assert_eq!(found, ["192.0.2.7 1001", "192.0.2.8 1001", "2001:db8::7 1002"]);
-        running::end(&mut kamailio);
+        // Killed, it would leave its children behind.
+        run(&format!("kill -TERM {}", kamailio.id()));
+        kamailio.wait().unwrap();
     }
 }
