@@ -9,6 +9,7 @@ mod running;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::net::UdpSocket;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -232,6 +233,7 @@ namespaced! {
             .arg("-Y").arg(folder.path())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("said")).unwrap())
+            .process_group(0) // so that its children end with it
             .spawn().expect("kamailio");
         running::wait("Kamailio", folder.path(), || read(&socket).is_ok());
         assert_eq!(read(&socket).unwrap(), [""; 0]);
@@ -250,8 +252,7 @@ namespaced! {
         found.sort();
         // 1002 came from loopback, which is nobody's address, so its contact counts.
         assert_eq!(found, ["192.0.2.7 1001", "192.0.2.8 1001", "2001:db8::7 1002"]);
-        // Killed, it would leave its children behind.
-        run(&format!("kill -TERM {}", kamailio.id()));
+        run(&format!("kill -KILL -- -{}", kamailio.id()));
         kamailio.wait().unwrap();
     }
 }
