@@ -54,9 +54,14 @@ impl Kernel {
         let backend = config.settings.firewall.backend;
         let reaches = config::reaches(&config.jails);
         let (mut firewall, notes) = Firewall::establish(backend, sizes, sets, &reaches)?;
-        let whole = !notes
-            .iter()
-            .any(|note| matches!(note, Note::Made { .. } | Note::Foreign { .. }));
+        // The kernel's listing may leave entries out while it reorders a set, so what was
+        // carried over into a larger one is looked at again.
+        let whole = !notes.iter().any(|note| {
+            matches!(
+                note,
+                Note::Made { .. } | Note::Foreign { .. } | Note::Enlarged { .. }
+            )
+        });
         for note in notes {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
