@@ -1,6 +1,10 @@
 //! The side doors, on one asynchronous thread: the control socket, the feed,
 //! signals, and a look at our own addresses now and then.
 
+mod look_after;
+mod reload;
+mod shown;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,60 +15,36 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::bans;
 use super::bus::Judge;
 use super::clerk::Trouble;
-use super::clock::Clock;
-use super::ignored::{self, Answers};
-use super::intake::{self, Intake, LogStatus};
-use super::keeper::{Condition, Keeper};
-use super::protected::{self, Found, Known, NamesDue};
-use super::recidive::Recidive;
-use super::standing;
+use super::ignored::Answers;
+use super::intake::Intake;
+use super::keeper::Keeper;
+use super::protected::{Found, Known};
 use super::upgrade::Program;
-use super::verbs::{
-    ApibanShown, BanShown, Checked, FirewallShown, JailShown, LogShown, NearMissShown, Pardoned,
-    Paused, Reloaded, Status, Verb,
-};
-use super::why::{self, Evidence, Why};
-use super::{
-    Ending, Options, REQUESTS_FACT, Signals, Told, checks, ignorecommand, kernel, names, pause,
-    running, stock, update_protected,
-};
-use crate::action::stock::{Layouts, describe};
+use super::verbs::{BanShown, Checked, Pardoned, Paused, Reloaded, Verb};
+use super::why;
+use super::{Ending, Options, REQUESTS_FACT, Signals, Told, ignorecommand, names, pause, stock};
 use crate::addr::Addr;
-use crate::config::{self, Config, IgnoreCommand};
+use crate::config::{Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
-use crate::engine::{Engine, Event, Held};
+use crate::engine::{Engine, Event};
 use crate::feed::{self, Command, Report};
 use crate::filter::lines::Named;
-use crate::filter::near::NearMiss;
 use crate::jail::protect::Protected;
-use crate::ticket::{Ban, Failure, JailName, Set, Verdict};
+use crate::ticket::{Ban, Failure, JailName, Verdict};
 use crate::time::{BanTime, Time};
-
-/// Bans that `status` shows of each jail: a screen, and no flood.
-const LATEST_SHOWN: usize = 10;
+use shown::shown;
 
 /// How long `apiban check` waits for an answer; the feed asks for 5 s at most, but
 /// the rate limit may keep the question for longer.
 const CHECK_PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long `why` waits for the database, which may be on a disk that is full or slow.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Times of requests to APIBAN that are kept: as many as a window can hold.
 const REQUESTS_KEPT: usize = 16;
-
-/// How often names that jails ignore are looked up again: as long as fail2ban remembers them.
-const IGNORED_EVERY: Duration = Duration::from_secs(300);
-
-/// How often it is tried while one of them has no answer yet.
-const UNANSWERED_EVERY: Duration = Duration::from_secs(5);
 
 /// What the operator's thread is made of.
 pub struct Parts {
@@ -278,93 +258,6 @@ impl Operator {
         }
     }
 
-    async fn look_after_protected(&self) {
-        let mut turns = tokio::time::interval(super::PROTECTED_EVERY);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            turns.tick().await;
-            let now = self.judge.now();
-            self.changing.borrow_mut().found.look(now);
-            self.renew_protected();
-        }
-    }
-
-    /// Looks up the names of `protect`, each when it is due.
-    async fn look_after_names(&self) {
-        let mut reloaded = self.reloaded.subscribe();
-        let mut due = NamesDue::default();
-        let mut lookups: JoinSet<(String, Option<protected::Answer>)> = JoinSet::new();
-        loop {
-            due.follow(
-                &self.changing.borrow().config.settings.protect_names,
-                Instant::now(),
-            );
-            let next = due.next().filter(|_| lookups.len() < names::LOOKUPS_MAX);
-            let (name, at) = next.unzip();
-            tokio::select! {
-                _ = reloaded.changed() => {}
-                Some(Ok((name, answer))) = lookups.join_next() => {
-                    due.done(&name, answer.as_ref(), Instant::now());
-                    self.learn_name(&name, answer);
-                }
-                () = until(at) => if let Some(name) = name {
-                    due.begin(&name);
-                    lookups.spawn(async move {
-                        let answer = protected::look_up(&name).await;
-                        (name, answer)
-                    });
-                },
-            }
-        }
-    }
-
-    /// Takes over what a name of `protect` stands for now.
-    fn learn_name(&self, name: &str, answer: Option<protected::Answer>) {
-        let Some(answer) = answer else {
-            return info!(
-                name,
-                "protect: no answer; the last one holds, if there was one"
-            );
-        };
-        let mut changing = self.changing.borrow_mut();
-        let Changing { found, config, .. } = &mut *changing;
-        found.names.keep(&config.settings.protect_names);
-        if found.names.learn(name, &answer, self.judge.now()) {
-            let fact = (
-                protected::NAMES_FACT.to_owned(),
-                changing.found.names.to_json(),
-            );
-            drop(changing);
-            self.judge.event(Event::Fact(fact.0, fact.1));
-            self.renew_protected();
-        }
-    }
-
-    /// Looks up the names that jails ignore, and reads their files, again and again.
-    async fn look_after_ignored(&self) {
-        let mut reloaded = self.reloaded.subscribe();
-        let mut pause = Duration::ZERO; // what is known may be of the last run
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = reloaded.changed() => {}
-            }
-            let asked = ignored::names(&self.changing.borrow().config.jails);
-            let answers = ignored::look_up(&asked, IGNORED_EVERY).await;
-            let mut changing = self.changing.borrow_mut();
-            let Changing {
-                answers: known,
-                config,
-                ..
-            } = &mut *changing;
-            ignored::learn(known, &asked, answers, &mut config.jails, &self.judge);
-            pause = match known.missing(&asked).is_empty() {
-                true => IGNORED_EVERY,
-                false => UNANSWERED_EVERY,
-            };
-        }
-    }
-
     fn warns_of_names(&self, jail: &JailName) -> bool {
         let jails = &self.changing.borrow().config.jails;
         let mut jails = jails.iter().filter(|one| one.rules.name == *jail);
@@ -385,15 +278,6 @@ impl Operator {
     fn database(&self) -> Option<PathBuf> {
         let path = why::database(&self.changing.borrow().config);
         path.filter(|path| !self.options.dry_run && path.exists())
-    }
-
-    fn renew_protected(&self) {
-        let mut changing = self.changing.borrow_mut();
-        if let Some(now_known) = protected::everybody(&changing.config, &changing.found) {
-            update_protected(&self.judge, &mut changing.known, now_known, &self.guard);
-        }
-        self.judge
-            .event(Event::Infrastructure(protected::neighbours()));
     }
 
     fn report(&self, report: Report) {
@@ -474,82 +358,6 @@ impl Operator {
         pause::end(self.keeper.as_ref(), &self.judge)
     }
 
-    async fn status(&self) -> Status {
-        let clock = self.judge.clock();
-        let layouts = stock::layouts(&self.changing.borrow().config);
-        let (jails, banned, bans_total) = self.engine(|engine| {
-            (
-                jails(engine, &clock, &layouts, &self.changing.borrow().config),
-                engine.ledger().len(),
-                engine.bans_total(),
-            )
-        });
-        let files = self.intake.files().await.unwrap_or_default();
-        let apiban = self.apiban();
-        let keeper = self.keeper.as_ref();
-        let kept = keeper.map(Keeper::condition).unwrap_or_default();
-        let changing = self.changing.borrow();
-        let known = &changing.known;
-        let now = self.judge.now();
-        let standing = self.engine(|engine| standing::shown(engine, known, now));
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            started: self.started.as_secs(),
-            dry_run: self.options.dry_run,
-            firewall: self.firewall.clone(),
-            paused_until: kept
-                .paused_until
-                .map(|until| clock.outward(until).as_secs()),
-            firewall_missing: kept.missing,
-            firewall_troubles: kept.troubles,
-            firewall_fight: kept.fight,
-            firewall_repairs: kept.repairs,
-            database_trouble: self.trouble.get(),
-            banned,
-            bans_total,
-            jails,
-            standing,
-            logs: files
-                .iter()
-                .map(
-                    |LogStatus {
-                         file,
-                         losses,
-                         missed,
-                     }| LogShown {
-                        path: file.path.display().to_string(),
-                        state: intake::state(&file.state),
-                        followed: intake::is_followed(&file.state),
-                        offset: file.offset,
-                        size: file.size,
-                        lines_cut: file.lines_cut,
-                        loss_reports: losses.reports,
-                        messages_lost: losses.messages(),
-                        near_misses: missed.iter().map(near_miss).collect(),
-                    },
-                )
-                .collect(),
-            apiban,
-            protected: changing.known.clone(),
-            problems: changing.config.problems.clone(),
-        }
-    }
-
-    fn apiban(&self) -> ApibanShown {
-        let listed = self.engine(Engine::listed);
-        let changing = self.changing.borrow();
-        let state = changing.feed_state.as_ref();
-        ApibanShown {
-            on: state.is_some_and(|state| state.condition != feed::Condition::Off),
-            summary: state.map_or_else(|| "starting".to_owned(), summary),
-            listed,
-            feed: state
-                .and_then(|state| serde_json::to_value(state).ok())
-                .unwrap_or_default(),
-        }
-    }
-
     fn ban(&self, addr: &str, jail: Option<String>, secs: Option<u64>) -> Result<BanShown, String> {
         let addr: Addr = addr
             .parse()
@@ -563,56 +371,6 @@ impl Operator {
             .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
         ban.map(|ban| shown(&self.judge.clock(), ban))
             .map_err(|refusal| refusal.to_string())
-    }
-
-    async fn why(&self, addr: &str, for_customer: bool) -> Result<Why, String> {
-        let addr: Addr = addr
-            .parse()
-            .map_err(|error: crate::addr::AddrError| error.to_string())?;
-        let about = self.judge.visit(|engine, now, _| engine.about(addr, now));
-        let about = self.judge.clock().about_outward(about);
-        let mut addrs: Vec<Addr> = about.bans.iter().map(|ban| ban.addr).collect();
-        addrs.extend([addr, about.offender]);
-        addrs.sort_unstable();
-        addrs.dedup();
-        let path = self.database();
-        let look = tokio::task::spawn_blocking(move || why::written(path, &addrs));
-        let written = match tokio::time::timeout(LOOK_PATIENCE, look).await {
-            Ok(Ok(written)) => written,
-            _ => Err("it takes too long".to_owned()),
-        };
-        let changing = self.changing.borrow();
-        let keeper = self.keeper.as_ref();
-        let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
-        let mut trouble = Vec::new();
-        let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
-        let stock = keeper.map_or(Ok(Vec::new()), |keeper| keeper.stock_entries(&addr));
-        let evidence = Evidence {
-            about,
-            stock: stock.unwrap_or_else(|error| {
-                told("the kernel", error.to_string());
-                Vec::new()
-            }),
-            written: written.unwrap_or_else(|error| {
-                told("the database", error);
-                Vec::new()
-            }),
-            kept: kept
-                .unwrap_or_else(|| Ok(Vec::new()))
-                .unwrap_or_else(|error| {
-                    told("the kernel", error.to_string());
-                    Vec::new()
-                }),
-            known: &changing.known,
-            config: &changing.config,
-        };
-        let mut why = why::why(addr, evidence, Time::now());
-        why.trouble = trouble;
-        why.dry_run = self.options.dry_run;
-        Ok(match for_customer {
-            true => why.for_customer(),
-            false => why,
-        })
     }
 
     fn unban(&self, addr: &str) -> Result<Pardoned, String> {
@@ -636,26 +394,6 @@ impl Operator {
         keeper.ok_or_else(|| "this is a dry run: nothing is in the kernel".to_owned())
     }
 
-    fn firewall(&self) -> Result<FirewallShown, String> {
-        let keeper = self.kept()?;
-        let Condition {
-            missing,
-            troubles,
-            paused_until,
-            repairs,
-            fight,
-        } = keeper.condition();
-        Ok(FirewallShown {
-            firewall: self.firewall.clone(),
-            sets: keeper.sets(),
-            paused_until: paused_until.map(|until| self.judge.clock().outward(until).as_secs()),
-            missing,
-            troubles,
-            fight,
-            repairs,
-        })
-    }
-
     /// Ends the daemon. The rules go at once, however long all else takes.
     fn end(&self, purge: bool) -> Result<u32, String> {
         let lifted = self.keeper.as_ref().map_or(Ok(()), |keeper| {
@@ -671,112 +409,6 @@ impl Operator {
         self.stop.notify_one();
         // Nobody keeps anything any more, so it ends whatever was refused.
         lifted.map(|()| std::process::id())
-    }
-
-    /// Goes on as the program that has taken our place, if one has; else reads the
-    /// configuration again.
-    fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
-        let jails: Vec<String> = {
-            let config = &self.changing.borrow().config;
-            let jails = config.jails.iter();
-            jails.map(|jail| jail.rules.name.to_string()).collect()
-        };
-        let program = self.program.as_ref();
-        let Some(successor) = program.and_then(|one| one.successor(&self.options, &jails)) else {
-            return self.reload();
-        };
-        let successor = successor?;
-        let upgrade = Some(successor.version.clone());
-        self.changing.borrow_mut().ending = Ending::Upgrade(successor);
-        self.stop.notify_one();
-        Ok(Reloaded {
-            jails,
-            problems: Vec::new(),
-            upgrade,
-        })
-    }
-
-    /// Reads the configuration again: all of it is taken, or nothing.
-    fn reload(&self) -> Result<Reloaded, String> {
-        let mut config = self.options.config().map_err(|error| error.to_string())?;
-        if config.jails.is_empty() {
-            return Err(format!("no jail could run: {}", config.problems.join("; ")));
-        }
-        let before = self.changing.borrow().config.clone();
-        let is_running =
-            |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
-        if let Some(name) = config.broken.iter().find(is_running) {
-            return Err(format!(
-                "jail {name} runs and could not any more: {}",
-                config.problems.join("; ")
-            ));
-        }
-        let feed_settings = config::feed_settings(&config.settings)?;
-        self.changing.borrow().answers.fill(&mut config.jails);
-        let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
-        let layouts = stock::layouts(&config);
-        let sets = stock::sets_beside(&layouts, &rules);
-        if let Some(keeper) = &self.keeper {
-            keeper.set_sets(sets.clone(), config::reaches(&config.jails))?;
-        }
-        self.door.add(&layouts);
-        let checks = checks(&feed_settings);
-        self.judge
-            .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
-        self.door.retain(&layouts);
-        // Whose bans have another place by now: there they are laid on again.
-        for jail in stock::moved(&stock::layouts(&before), &layouts) {
-            let set = Set::Jail(jail);
-            self.judge.visit(|engine, now, effects| {
-                engine.lay_again(&set, &engine.in_force(&set), now, effects);
-            });
-        }
-        self.judge.keep(running(&config.jails));
-        if let Some(keeper) = &self.keeper {
-            // Nobody orders anything in them any more.
-            keeper.with(|firewall| kernel::remove_strays(firewall, &config));
-        }
-        self.bring_back(&before, &config, &sets);
-        self.judge.watch_bans(Recidive::new(&config));
-        self.intake.set_jails(config.jails.clone());
-        let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
-        let reloaded = Reloaded {
-            jails: config
-                .jails
-                .iter()
-                .map(|jail| jail.rules.name.to_string())
-                .collect(),
-            problems: [only_at_start(&before, &config), config.problems.clone()].concat(),
-            upgrade: None,
-        };
-        for problem in &config.problems {
-            warn!("{problem}");
-        }
-        self.changing.borrow_mut().config = config;
-        self.reloaded.send_replace(());
-        self.renew_protected();
-        Ok(reloaded)
-    }
-
-    /// Jails that did not run before get their bans back, before their logs are read.
-    fn bring_back(&self, before: &Config, config: &Config, sets: &[Set]) {
-        let ran = |name: &JailName| before.jails.iter().any(|jail| jail.rules.name == *name);
-        let names = config.jails.iter().map(|jail| &jail.rules.name);
-        let back: Vec<JailName> = names.filter(|name| !ran(name)).cloned().collect();
-        if back.is_empty() {
-            return;
-        }
-        let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
-        let theirs = sets.iter().filter(is_theirs);
-        let held = self.keeper.as_ref().map_or_else(
-            || Ok(Held::new()),
-            |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
-        );
-        let held = held.unwrap_or_else(|error| {
-            warn!(%error, "what the kernel holds for jails that are back cannot be read");
-            Held::new()
-        });
-        self.judge.bring_back(back, held);
     }
 
     async fn check(&self, addr: &str) -> Result<Checked, String> {
@@ -820,14 +452,6 @@ impl Operator {
     }
 }
 
-/// Waits until then; without a time, for ever.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// A manager that is not there need not be told.
 fn tell_systemd(ending: &Ending) {
     let now = sd_notify::NotifyState::monotonic_usec_now();
@@ -844,91 +468,4 @@ fn reply<T: Serialize>(result: Result<T, String>) -> Reply {
         Ok(answer) => Reply::native(&answer),
         Err(error) => Reply::error(error),
     }
-}
-
-fn summary(state: &feed::State) -> String {
-    let condition = match state.condition {
-        feed::Condition::Off => "off",
-        feed::Condition::Syncing => "on, reading the list",
-        feed::Condition::Current => "on, the list is current",
-        feed::Condition::Trouble => "in trouble",
-        feed::Condition::RateLimited => "waiting, too many requests",
-        feed::Condition::Refused => "the key is refused",
-    };
-    let stale = if state.stale {
-        "; no news for a day"
-    } else {
-        ""
-    };
-    let why = state
-        .why
-        .as_ref()
-        .map_or(String::new(), |why| format!(" ({why})"));
-    format!("{condition}{why}{stale}")
-}
-
-fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
-    NearMissShown {
-        jail: jail.to_string(),
-        shape: miss.shape.to_string(),
-        count: miss.count,
-        sample: miss.sample.to_string(),
-    }
-}
-
-fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts, config: &Config) -> Vec<JailShown> {
-    let shown = engine.jails().map(|jail| {
-        let name = &jail.rules.name;
-        let latest = latest(engine.ledger().of_jail(name));
-        JailShown {
-            name: name.to_string(),
-            ports: config.ports_of(name),
-            failing: jail.failing(),
-            failures_total: jail.failures_total,
-            banned: engine.ledger().len_of(name),
-            places: layouts.get(name).map_or(Vec::new(), |own| describe(own)),
-            latest: latest.into_iter().map(|ban| shown(clock, ban)).collect(),
-        }
-    });
-    shown.collect()
-}
-
-/// A ban of the engine's, with the wall's times.
-fn shown(clock: &Clock, ban: Ban) -> BanShown {
-    BanShown::from(&clock.ban_outward(ban))
-}
-
-/// The latest bans, newest first. There may be very many to choose from.
-fn latest(bans: impl Iterator<Item = Ban>) -> Vec<Ban> {
-    let mut latest: Vec<Ban> = Vec::with_capacity(LATEST_SHOWN + 1);
-    for ban in bans {
-        let place =
-            latest.partition_point(|other| (other.since, other.addr) > (ban.since, ban.addr));
-        if place < LATEST_SHOWN {
-            latest.truncate(LATEST_SHOWN - 1);
-            latest.insert(place, ban);
-        }
-    }
-    latest
-}
-
-/// What has changed in the settings and counts only after a restart.
-fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
-    let database = before.database != after.database;
-    let (before, after) = (&before.settings, &after.settings);
-    let changed = [
-        ("fail2ban.database", database),
-        ("state_dir", before.state_dir != after.state_dir),
-        ("socket", before.socket != after.socket),
-        ("firewall", before.firewall != after.firewall),
-        ("registrars", before.registrars != after.registrars),
-        (
-            "apiban.max_entries",
-            before.apiban.max_entries != after.apiban.max_entries,
-        ),
-    ];
-    let changed = changed.iter().filter(|(_, has_changed)| *has_changed);
-    changed
-        .map(|(key, _)| format!("`{key}` has changed; it counts after a restart"))
-        .collect()
 }

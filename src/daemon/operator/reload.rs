@@ -1,0 +1,142 @@
+//! A reload: the configuration is read again and all of it is taken, or nothing; or, where
+//! a new program has taken our place, the daemon goes on as that.
+
+use tracing::warn;
+
+use super::super::recidive::Recidive;
+use super::super::verbs::Reloaded;
+use super::super::{Ending, checks, kernel, running, stock};
+use super::Operator;
+use crate::config::{self, Config};
+use crate::engine::Held;
+use crate::feed::Command;
+use crate::ticket::{JailName, Set};
+
+impl Operator {
+    /// Goes on as the program that has taken our place, if one has; else reads the
+    /// configuration again.
+    pub(super) fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
+        let jails: Vec<String> = {
+            let config = &self.changing.borrow().config;
+            let jails = config.jails.iter();
+            jails.map(|jail| jail.rules.name.to_string()).collect()
+        };
+        let program = self.program.as_ref();
+        let Some(successor) = program.and_then(|one| one.successor(&self.options, &jails)) else {
+            return self.reload();
+        };
+        let successor = successor?;
+        let upgrade = Some(successor.version.clone());
+        self.changing.borrow_mut().ending = Ending::Upgrade(successor);
+        self.stop.notify_one();
+        Ok(Reloaded {
+            jails,
+            problems: Vec::new(),
+            upgrade,
+        })
+    }
+
+    /// Reads the configuration again: all of it is taken, or nothing.
+    fn reload(&self) -> Result<Reloaded, String> {
+        let mut config = self.options.config().map_err(|error| error.to_string())?;
+        if config.jails.is_empty() {
+            return Err(format!("no jail could run: {}", config.problems.join("; ")));
+        }
+        let before = self.changing.borrow().config.clone();
+        let is_running =
+            |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
+        if let Some(name) = config.broken.iter().find(is_running) {
+            return Err(format!(
+                "jail {name} runs and could not any more: {}",
+                config.problems.join("; ")
+            ));
+        }
+        let feed_settings = config::feed_settings(&config.settings)?;
+        self.changing.borrow().answers.fill(&mut config.jails);
+        let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
+        let layouts = stock::layouts(&config);
+        let sets = stock::sets_beside(&layouts, &rules);
+        if let Some(keeper) = &self.keeper {
+            keeper.set_sets(sets.clone(), config::reaches(&config.jails))?;
+        }
+        self.door.add(&layouts);
+        let checks = checks(&feed_settings);
+        self.judge
+            .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
+        self.door.retain(&layouts);
+        // Whose bans have another place by now: there they are laid on again.
+        for jail in stock::moved(&stock::layouts(&before), &layouts) {
+            let set = Set::Jail(jail);
+            self.judge.visit(|engine, now, effects| {
+                engine.lay_again(&set, &engine.in_force(&set), now, effects);
+            });
+        }
+        self.judge.keep(running(&config.jails));
+        if let Some(keeper) = &self.keeper {
+            // Nobody orders anything in them any more.
+            keeper.with(|firewall| kernel::remove_strays(firewall, &config));
+        }
+        self.bring_back(&before, &config, &sets);
+        self.judge.watch_bans(Recidive::new(&config));
+        self.intake.set_jails(config.jails.clone());
+        let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
+        let reloaded = Reloaded {
+            jails: config
+                .jails
+                .iter()
+                .map(|jail| jail.rules.name.to_string())
+                .collect(),
+            problems: [only_at_start(&before, &config), config.problems.clone()].concat(),
+            upgrade: None,
+        };
+        for problem in &config.problems {
+            warn!("{problem}");
+        }
+        self.changing.borrow_mut().config = config;
+        self.reloaded.send_replace(());
+        self.renew_protected();
+        Ok(reloaded)
+    }
+
+    /// Jails that did not run before get their bans back, before their logs are read.
+    fn bring_back(&self, before: &Config, config: &Config, sets: &[Set]) {
+        let ran = |name: &JailName| before.jails.iter().any(|jail| jail.rules.name == *name);
+        let names = config.jails.iter().map(|jail| &jail.rules.name);
+        let back: Vec<JailName> = names.filter(|name| !ran(name)).cloned().collect();
+        if back.is_empty() {
+            return;
+        }
+        let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
+        let theirs = sets.iter().filter(is_theirs);
+        let held = self.keeper.as_ref().map_or_else(
+            || Ok(Held::new()),
+            |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
+        );
+        let held = held.unwrap_or_else(|error| {
+            warn!(%error, "what the kernel holds for jails that are back cannot be read");
+            Held::new()
+        });
+        self.judge.bring_back(back, held);
+    }
+}
+
+/// What has changed in the settings and counts only after a restart.
+fn only_at_start(before: &Config, after: &Config) -> Vec<String> {
+    let database = before.database != after.database;
+    let (before, after) = (&before.settings, &after.settings);
+    let changed = [
+        ("fail2ban.database", database),
+        ("state_dir", before.state_dir != after.state_dir),
+        ("socket", before.socket != after.socket),
+        ("firewall", before.firewall != after.firewall),
+        ("registrars", before.registrars != after.registrars),
+        (
+            "apiban.max_entries",
+            before.apiban.max_entries != after.apiban.max_entries,
+        ),
+    ];
+    let changed = changed.iter().filter(|(_, has_changed)| *has_changed);
+    changed
+        .map(|(key, _)| format!("`{key}` has changed; it counts after a restart"))
+        .collect()
+}

@@ -1,0 +1,240 @@
+//! What an operator is shown: how all is, what is in the kernel, and why an address is held
+//! off. Nothing here changes anything.
+
+use std::time::Duration;
+
+use super::super::clock::Clock;
+use super::super::intake::{self, LogStatus};
+use super::super::keeper::{Condition, Keeper};
+use super::super::verbs::{
+    ApibanShown, BanShown, FirewallShown, JailShown, LogShown, NearMissShown, Status,
+};
+use super::super::why::{self, Evidence, Why};
+use super::super::{standing, stock};
+use super::Operator;
+use crate::action::stock::{Layouts, describe};
+use crate::addr::Addr;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::feed;
+use crate::filter::near::NearMiss;
+use crate::ticket::{Ban, JailName};
+use crate::time::Time;
+
+/// Bans that `status` shows of each jail: a screen, and no flood.
+const LATEST_SHOWN: usize = 10;
+/// How long `why` waits for the database, which may be on a disk that is full or slow.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+impl Operator {
+    pub(super) async fn status(&self) -> Status {
+        let clock = self.judge.clock();
+        let layouts = stock::layouts(&self.changing.borrow().config);
+        let (jails, banned, bans_total) = self.engine(|engine| {
+            (
+                jails(engine, &clock, &layouts, &self.changing.borrow().config),
+                engine.ledger().len(),
+                engine.bans_total(),
+            )
+        });
+        let files = self.intake.files().await.unwrap_or_default();
+        let apiban = self.apiban();
+        let keeper = self.keeper.as_ref();
+        let kept = keeper.map(Keeper::condition).unwrap_or_default();
+        let changing = self.changing.borrow();
+        let known = &changing.known;
+        let now = self.judge.now();
+        let standing = self.engine(|engine| standing::shown(engine, known, now));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started.as_secs(),
+            dry_run: self.options.dry_run,
+            firewall: self.firewall.clone(),
+            paused_until: kept
+                .paused_until
+                .map(|until| clock.outward(until).as_secs()),
+            firewall_missing: kept.missing,
+            firewall_troubles: kept.troubles,
+            firewall_fight: kept.fight,
+            firewall_repairs: kept.repairs,
+            database_trouble: self.trouble.get(),
+            banned,
+            bans_total,
+            jails,
+            standing,
+            logs: files
+                .iter()
+                .map(
+                    |LogStatus {
+                         file,
+                         losses,
+                         missed,
+                     }| LogShown {
+                        path: file.path.display().to_string(),
+                        state: intake::state(&file.state),
+                        followed: intake::is_followed(&file.state),
+                        offset: file.offset,
+                        size: file.size,
+                        lines_cut: file.lines_cut,
+                        loss_reports: losses.reports,
+                        messages_lost: losses.messages(),
+                        near_misses: missed.iter().map(near_miss).collect(),
+                    },
+                )
+                .collect(),
+            apiban,
+            protected: changing.known.clone(),
+            problems: changing.config.problems.clone(),
+        }
+    }
+
+    pub(super) fn apiban(&self) -> ApibanShown {
+        let listed = self.engine(Engine::listed);
+        let changing = self.changing.borrow();
+        let state = changing.feed_state.as_ref();
+        ApibanShown {
+            on: state.is_some_and(|state| state.condition != feed::Condition::Off),
+            summary: state.map_or_else(|| "starting".to_owned(), summary),
+            listed,
+            feed: state
+                .and_then(|state| serde_json::to_value(state).ok())
+                .unwrap_or_default(),
+        }
+    }
+
+    pub(super) async fn why(&self, addr: &str, for_customer: bool) -> Result<Why, String> {
+        let addr: Addr = addr
+            .parse()
+            .map_err(|error: crate::addr::AddrError| error.to_string())?;
+        let about = self.judge.visit(|engine, now, _| engine.about(addr, now));
+        let about = self.judge.clock().about_outward(about);
+        let mut addrs: Vec<Addr> = about.bans.iter().map(|ban| ban.addr).collect();
+        addrs.extend([addr, about.offender]);
+        addrs.sort_unstable();
+        addrs.dedup();
+        let path = self.database();
+        let look = tokio::task::spawn_blocking(move || why::written(path, &addrs));
+        let written = match tokio::time::timeout(LOOK_PATIENCE, look).await {
+            Ok(Ok(written)) => written,
+            _ => Err("it takes too long".to_owned()),
+        };
+        let changing = self.changing.borrow();
+        let keeper = self.keeper.as_ref();
+        let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
+        let mut trouble = Vec::new();
+        let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
+        let stock = keeper.map_or(Ok(Vec::new()), |keeper| keeper.stock_entries(&addr));
+        let evidence = Evidence {
+            about,
+            stock: stock.unwrap_or_else(|error| {
+                told("the kernel", error.to_string());
+                Vec::new()
+            }),
+            written: written.unwrap_or_else(|error| {
+                told("the database", error);
+                Vec::new()
+            }),
+            kept: kept
+                .unwrap_or_else(|| Ok(Vec::new()))
+                .unwrap_or_else(|error| {
+                    told("the kernel", error.to_string());
+                    Vec::new()
+                }),
+            known: &changing.known,
+            config: &changing.config,
+        };
+        let mut why = why::why(addr, evidence, Time::now());
+        why.trouble = trouble;
+        why.dry_run = self.options.dry_run;
+        Ok(match for_customer {
+            true => why.for_customer(),
+            false => why,
+        })
+    }
+
+    pub(super) fn firewall(&self) -> Result<FirewallShown, String> {
+        let keeper = self.kept()?;
+        let Condition {
+            missing,
+            troubles,
+            paused_until,
+            repairs,
+            fight,
+        } = keeper.condition();
+        Ok(FirewallShown {
+            firewall: self.firewall.clone(),
+            sets: keeper.sets(),
+            paused_until: paused_until.map(|until| self.judge.clock().outward(until).as_secs()),
+            missing,
+            troubles,
+            fight,
+            repairs,
+        })
+    }
+}
+
+fn summary(state: &feed::State) -> String {
+    let condition = match state.condition {
+        feed::Condition::Off => "off",
+        feed::Condition::Syncing => "on, reading the list",
+        feed::Condition::Current => "on, the list is current",
+        feed::Condition::Trouble => "in trouble",
+        feed::Condition::RateLimited => "waiting, too many requests",
+        feed::Condition::Refused => "the key is refused",
+    };
+    let stale = if state.stale {
+        "; no news for a day"
+    } else {
+        ""
+    };
+    let why = state
+        .why
+        .as_ref()
+        .map_or(String::new(), |why| format!(" ({why})"));
+    format!("{condition}{why}{stale}")
+}
+
+fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
+    NearMissShown {
+        jail: jail.to_string(),
+        shape: miss.shape.to_string(),
+        count: miss.count,
+        sample: miss.sample.to_string(),
+    }
+}
+
+fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts, config: &Config) -> Vec<JailShown> {
+    let shown = engine.jails().map(|jail| {
+        let name = &jail.rules.name;
+        let latest = latest(engine.ledger().of_jail(name));
+        JailShown {
+            name: name.to_string(),
+            ports: config.ports_of(name),
+            failing: jail.failing(),
+            failures_total: jail.failures_total,
+            banned: engine.ledger().len_of(name),
+            places: layouts.get(name).map_or(Vec::new(), |own| describe(own)),
+            latest: latest.into_iter().map(|ban| shown(clock, ban)).collect(),
+        }
+    });
+    shown.collect()
+}
+
+/// A ban of the engine's, with the wall's times.
+pub(super) fn shown(clock: &Clock, ban: Ban) -> BanShown {
+    BanShown::from(&clock.ban_outward(ban))
+}
+
+/// The latest bans, newest first. There may be very many to choose from.
+fn latest(bans: impl Iterator<Item = Ban>) -> Vec<Ban> {
+    let mut latest: Vec<Ban> = Vec::with_capacity(LATEST_SHOWN + 1);
+    for ban in bans {
+        let place =
+            latest.partition_point(|other| (other.since, other.addr) > (ban.since, ban.addr));
+        if place < LATEST_SHOWN {
+            latest.truncate(LATEST_SHOWN - 1);
+            latest.insert(place, ban);
+        }
+    }
+    latest
+}
