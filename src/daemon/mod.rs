@@ -299,7 +299,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     intake.begin();
 
     let guard = Arc::new(RwLock::new(guarded(&known)));
-    let operator = Operator::new(operator::Parts {
+    let parts = operator::Parts {
         options: options.clone(),
         started,
         firewall,
@@ -308,15 +308,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         judge: judge.clone(),
         intake,
         feed: feed_sender,
+        guard,
+        trouble,
+        program,
+    };
+    let current = operator::Current {
         config,
         known,
         found,
-        guard: guard.clone(),
         requests: memory.requests.clone(),
-        trouble,
         answers,
-        program,
-    });
+    };
+    let operator = Operator::new(parts, current);
     let side_ways = SideWays {
         names,
         asked,

@@ -46,7 +46,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(8);
 /// Times of requests to APIBAN that are kept: as many as a window can hold.
 const REQUESTS_KEPT: usize = 16;
 
-/// What the operator's thread is made of.
+/// What the operator's thread works with.
 pub struct Parts {
     /// From the command line.
     pub options: Options,
@@ -64,22 +64,26 @@ pub struct Parts {
     pub intake: Intake,
     /// To the feed.
     pub feed: mpsc::UnboundedSender<Command>,
+    /// Who is protected, for the feed.
+    pub guard: Arc<RwLock<Protected>>,
+    /// What is wrong with the database.
+    pub trouble: Trouble,
+    /// The program that we are.
+    pub program: Option<Program>,
+}
+
+/// What is in force and known now; a reload or a look at the world changes it.
+pub struct Current {
     /// The configuration in force.
     pub config: Config,
     /// Who is protected, and why.
     pub known: Vec<Known>,
     /// Those among them who were found by asking.
     pub found: Found,
-    /// The same for the feed.
-    pub guard: Arc<RwLock<Protected>>,
     /// When APIBAN was asked lately.
     pub requests: Vec<Time>,
-    /// What is wrong with the database.
-    pub trouble: Trouble,
     /// What the names stand for that jails ignore.
     pub answers: Answers,
-    /// The program that we are.
-    pub program: Option<Program>,
 }
 
 /// The ways of failures that are not judged at once, and of signals.
@@ -104,31 +108,16 @@ pub struct Stopped {
     pub config: Config,
 }
 
-struct Changing {
-    config: Config,
-    known: Vec<Known>,
-    found: Found,
-    requests: Vec<Time>,
-    answers: Answers,
-    feed_state: Option<feed::State>,
-    waiting: HashMap<IpAddr, Vec<oneshot::Sender<Verdict>>>,
-    ending: Ending,
-}
-
 /// The operator's side of the daemon.
 pub struct Operator {
-    options: Options,
-    started: Time,
-    firewall: String,
-    keeper: Option<Keeper>,
-    door: stock::Door,
-    judge: Judge,
-    intake: Intake,
-    feed: mpsc::UnboundedSender<Command>,
-    guard: Arc<RwLock<Protected>>,
-    trouble: Trouble,
-    program: Option<Program>,
-    changing: RefCell<Changing>,
+    parts: Parts,
+    current: RefCell<Current>,
+    /// How the feed was when it last told.
+    feed_state: RefCell<Option<feed::State>>,
+    /// Those who wait for the feed's answer about an address.
+    waiting: RefCell<HashMap<IpAddr, Vec<oneshot::Sender<Verdict>>>>,
+    /// How the daemon shall end.
+    ending: RefCell<Ending>,
     stop: Notify,
     /// The configuration was read again.
     reloaded: watch::Sender<()>,
@@ -136,49 +125,13 @@ pub struct Operator {
 
 impl Operator {
     /// Takes its parts over.
-    pub fn new(parts: Parts) -> Rc<Operator> {
-        let Parts {
-            options,
-            started,
-            firewall,
-            keeper,
-            door,
-            judge,
-            intake,
-            feed,
-            config,
-            known,
-            found,
-            guard,
-            requests,
-            trouble,
-            answers,
-            program,
-        } = parts;
-        let changing = Changing {
-            config,
-            known,
-            found,
-            requests,
-            answers,
-            feed_state: None,
-            waiting: HashMap::new(),
-            ending: Ending::Leave,
-        };
-        let changing = RefCell::new(changing);
+    pub fn new(parts: Parts, current: Current) -> Rc<Operator> {
         Rc::new(Operator {
-            options,
-            started,
-            firewall,
-            keeper,
-            door,
-            judge,
-            intake,
-            feed,
-            guard,
-            trouble,
-            program,
-            changing,
+            parts,
+            current: RefCell::new(current),
+            feed_state: RefCell::default(),
+            waiting: RefCell::default(),
+            ending: RefCell::default(),
             stop: Notify::new(),
             reloaded: watch::Sender::new(()),
         })
@@ -193,7 +146,7 @@ impl Operator {
         commands: mpsc::UnboundedReceiver<Command>,
         ways: SideWays,
     ) -> anyhow::Result<Stopped> {
-        let guard = self.guard.clone();
+        let guard = self.parts.guard.clone();
         let is_protected =
             move |ip: IpAddr| guard.read().is_ok_and(|guard| guard.covers(&ip.into()));
         let reports = {
@@ -213,7 +166,7 @@ impl Operator {
             move || {
                 Some(ignorecommand::Database {
                     path: operator.database()?,
-                    matches: operator.changing.borrow().config.database.matches,
+                    matches: operator.current.borrow().config.database.matches,
                 })
             }
         };
@@ -225,21 +178,21 @@ impl Operator {
             served = control::serve(listener, handler, self.stop.notified()) => served?,
             () = feed::run(settings, memory, feed::Clock::system(Time::now), Arc::new(is_protected), commands, reports) => {}
             () = names::serve(ways.names, ways.asked, warns) => {}
-            () = ignorecommand::serve(ways.questions, command, database, self.judge.clone()) => {}
+            () = ignorecommand::serve(ways.questions, command, database, self.parts.judge.clone()) => {}
             () = self.look_after_protected() => {}
             () = self.look_after_names() => {}
             () = self.look_after_ignored() => {}
             () = self.obey(ways.signals) => {}
         }
-        let ending = std::mem::take(&mut self.changing.borrow_mut().ending);
+        let ending = self.ending.take();
         tell_systemd(&ending);
         // The other holders of this operator were the futures above.
         let operator = Rc::try_unwrap(self)
             .map_err(|_| anyhow::anyhow!("the operator's thread is still in use"))?;
         Ok(Stopped {
-            intake: operator.intake,
+            intake: operator.parts.intake,
             ending,
-            config: operator.changing.into_inner().config,
+            config: operator.current.into_inner().config,
         })
     }
 
@@ -259,14 +212,14 @@ impl Operator {
     }
 
     fn warns_of_names(&self, jail: &JailName) -> bool {
-        let jails = &self.changing.borrow().config.jails;
+        let jails = &self.current.borrow().config.jails;
         let mut jails = jails.iter().filter(|one| one.rules.name == *jail);
         jails.any(|jail| jail.warns_of_names)
     }
 
     fn ignore_command(&self, jail: &JailName) -> Option<IgnoreCommand> {
-        let changing = self.changing.borrow();
-        let jail = changing
+        let current = self.current.borrow();
+        let jail = current
             .config
             .jails
             .iter()
@@ -276,40 +229,41 @@ impl Operator {
 
     /// Where bans are written down, if they are.
     fn database(&self) -> Option<PathBuf> {
-        let path = why::database(&self.changing.borrow().config);
-        path.filter(|path| !self.options.dry_run && path.exists())
+        let path = why::database(&self.current.borrow().config);
+        path.filter(|path| !self.parts.options.dry_run && path.exists())
     }
 
     fn report(&self, report: Report) {
         match report {
-            Report::Page(page) => self.judge.event(Event::Page(page)),
+            Report::Page(page) => self.parts.judge.event(Event::Page(page)),
             Report::Answer { ip, verdict } => {
-                self.judge.event(Event::Answer(ip, verdict));
-                let waiting = self.changing.borrow_mut().waiting.remove(&ip);
+                self.parts.judge.event(Event::Answer(ip, verdict));
+                let waiting = self.waiting.borrow_mut().remove(&ip);
                 for sender in waiting.into_iter().flatten() {
                     let _gone = sender.send(verdict);
                 }
             }
             Report::Requesting(time) => {
-                let mut changing = self.changing.borrow_mut();
+                let mut current = self.current.borrow_mut();
                 // On the engine's clock, so that one who sets the wall's makes none older.
-                let clock = self.judge.clock();
-                changing.requests.push(clock.inward(time));
-                let surplus = changing.requests.len().saturating_sub(REQUESTS_KEPT);
-                changing.requests.drain(..surplus);
-                let times: Vec<i64> = changing
+                let clock = self.parts.judge.clock();
+                current.requests.push(clock.inward(time));
+                let surplus = current.requests.len().saturating_sub(REQUESTS_KEPT);
+                current.requests.drain(..surplus);
+                let times: Vec<i64> = current
                     .requests
                     .iter()
                     .map(|time| clock.outward(*time).as_micros())
                     .collect();
-                self.judge
+                self.parts
+                    .judge
                     .event(Event::Fact(REQUESTS_FACT.to_owned(), format!("{times:?}")));
             }
             Report::Servers(servers) => {
-                self.changing.borrow_mut().found.servers = servers;
+                self.current.borrow_mut().found.servers = servers;
                 self.renew_protected();
             }
-            Report::State(state) => self.changing.borrow_mut().feed_state = Some(*state),
+            Report::State(state) => *self.feed_state.borrow_mut() = Some(*state),
         }
     }
 
@@ -325,13 +279,13 @@ impl Operator {
     }
 
     async fn carry_out(&self, verb: Verb) -> Reply {
-        if self.changing.borrow().ending != Ending::Leave {
+        if *self.ending.borrow() != Ending::Leave {
             return Reply::error("ringfence is about to end; ask again when it runs".to_owned());
         }
         match verb {
             Verb::Status => reply(Ok(self.status().await)),
             Verb::Ban { addr, jail, secs } => reply(self.ban(&addr, jail, secs)),
-            Verb::Bans { jail, after } => reply(bans::page(&self.judge, jail, after)),
+            Verb::Bans { jail, after } => reply(bans::page(&self.parts.judge, jail, after)),
             Verb::Why { addr, for_customer } => reply(self.why(&addr, for_customer).await),
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade()),
@@ -347,15 +301,15 @@ impl Operator {
 
     /// Looks at the engine; nobody is banned meanwhile, so it is brief.
     fn engine<R>(&self, look: impl FnOnce(&Engine) -> R) -> R {
-        self.judge.visit(|engine, _, _| look(engine))
+        self.parts.judge.visit(|engine, _, _| look(engine))
     }
 
     fn pause(&self, secs: u64) -> Result<Paused, String> {
-        pause::begin(self.keeper.as_ref(), &self.judge, secs)
+        pause::begin(self.parts.keeper.as_ref(), &self.parts.judge, secs)
     }
 
     fn resume(&self) -> Result<Paused, String> {
-        pause::end(self.keeper.as_ref(), &self.judge)
+        pause::end(self.parts.keeper.as_ref(), &self.parts.judge)
     }
 
     fn ban(&self, addr: &str, jail: Option<String>, secs: Option<u64>) -> Result<BanShown, String> {
@@ -367,9 +321,10 @@ impl Operator {
         }
         let bantime = secs.map(|secs| BanTime::For(Duration::from_secs(secs)));
         let ban = self
+            .parts
             .judge
             .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
-        ban.map(|ban| shown(&self.judge.clock(), ban))
+        ban.map(|ban| shown(&self.parts.judge.clock(), ban))
             .map_err(|refusal| refusal.to_string())
     }
 
@@ -378,9 +333,10 @@ impl Operator {
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
         let pardon = self
+            .parts
             .judge
             .visit(|engine, now, effects| engine.unban(addr, now, effects));
-        let clock = self.judge.clock();
+        let clock = self.parts.judge.clock();
         let shown = |bans: &[Ban]| bans.iter().map(|ban| shown(&clock, ban.clone())).collect();
         Ok(Pardoned {
             lifted: shown(&pardon.lifted),
@@ -390,19 +346,19 @@ impl Operator {
     }
 
     fn kept(&self) -> Result<&Keeper, String> {
-        let keeper = self.keeper.as_ref();
+        let keeper = self.parts.keeper.as_ref();
         keeper.ok_or_else(|| "this is a dry run: nothing is in the kernel".to_owned())
     }
 
     /// Ends the daemon. The rules go at once, however long all else takes.
     fn end(&self, purge: bool) -> Result<u32, String> {
-        let lifted = self.keeper.as_ref().map_or(Ok(()), |keeper| {
+        let lifted = self.parts.keeper.as_ref().map_or(Ok(()), |keeper| {
             keeper.lift_for_good().map_err(|error| {
                 format!("ringfence ends, but its rules are not all gone: {error}; `ringfence stop` once more takes them away")
             })
         });
-        self.door.end(true);
-        self.changing.borrow_mut().ending = match purge {
+        self.parts.door.end(true);
+        *self.ending.borrow_mut() = match purge {
             true => Ending::Purge,
             false => Ending::Lift,
         };
@@ -434,13 +390,12 @@ impl Operator {
             return Ok(shown(Verdict::NoAnswer, &apiban.summary));
         }
         let (sender, receiver) = oneshot::channel();
-        self.changing
+        self.waiting
             .borrow_mut()
-            .waiting
             .entry(ip)
             .or_default()
             .push(sender);
-        let _ended = self.feed.send(Command::Check(ip));
+        let _ended = self.parts.feed.send(Command::Check(ip));
         let answer = tokio::time::timeout(CHECK_PATIENCE, receiver).await;
         Ok(match answer {
             Ok(Ok(verdict)) => shown(verdict, "asked just now"),

@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::super::protected::{self, NamesDue};
 use super::super::{PROTECTED_EVERY, ignored, names, update_protected};
-use super::{Changing, Operator};
+use super::{Current, Operator};
 use crate::engine::Event;
 
 /// How often names that jails ignore are looked up again: as long as fail2ban remembers them.
@@ -23,8 +23,8 @@ impl Operator {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let now = self.judge.now();
-            self.changing.borrow_mut().found.look(now);
+            let now = self.parts.judge.now();
+            self.current.borrow_mut().found.look(now);
             self.renew_protected();
         }
     }
@@ -36,7 +36,7 @@ impl Operator {
         let mut lookups: JoinSet<(String, Option<protected::Answer>)> = JoinSet::new();
         loop {
             due.follow(
-                &self.changing.borrow().config.settings.protect_names,
+                &self.current.borrow().config.settings.protect_names,
                 Instant::now(),
             );
             let next = due.next().filter(|_| lookups.len() < names::LOOKUPS_MAX);
@@ -66,16 +66,16 @@ impl Operator {
                 "protect: no answer; the last one holds, if there was one"
             );
         };
-        let mut changing = self.changing.borrow_mut();
-        let Changing { found, config, .. } = &mut *changing;
+        let mut current = self.current.borrow_mut();
+        let Current { found, config, .. } = &mut *current;
         found.names.keep(&config.settings.protect_names);
-        if found.names.learn(name, &answer, self.judge.now()) {
+        if found.names.learn(name, &answer, self.parts.judge.now()) {
             let fact = (
                 protected::NAMES_FACT.to_owned(),
-                changing.found.names.to_json(),
+                current.found.names.to_json(),
             );
-            drop(changing);
-            self.judge.event(Event::Fact(fact.0, fact.1));
+            drop(current);
+            self.parts.judge.event(Event::Fact(fact.0, fact.1));
             self.renew_protected();
         }
     }
@@ -89,15 +89,15 @@ impl Operator {
                 () = tokio::time::sleep(pause) => {}
                 _ = reloaded.changed() => {}
             }
-            let asked = ignored::names(&self.changing.borrow().config.jails);
+            let asked = ignored::names(&self.current.borrow().config.jails);
             let answers = ignored::look_up(&asked, IGNORED_EVERY).await;
-            let mut changing = self.changing.borrow_mut();
-            let Changing {
+            let mut current = self.current.borrow_mut();
+            let Current {
                 answers: known,
                 config,
                 ..
-            } = &mut *changing;
-            ignored::learn(known, &asked, answers, &mut config.jails, &self.judge);
+            } = &mut *current;
+            ignored::learn(known, &asked, answers, &mut config.jails, &self.parts.judge);
             pause = match known.missing(&asked).is_empty() {
                 true => IGNORED_EVERY,
                 false => UNANSWERED_EVERY,
@@ -106,11 +106,17 @@ impl Operator {
     }
 
     pub(super) fn renew_protected(&self) {
-        let mut changing = self.changing.borrow_mut();
-        if let Some(now_known) = protected::everybody(&changing.config, &changing.found) {
-            update_protected(&self.judge, &mut changing.known, now_known, &self.guard);
+        let mut current = self.current.borrow_mut();
+        if let Some(now_known) = protected::everybody(&current.config, &current.found) {
+            update_protected(
+                &self.parts.judge,
+                &mut current.known,
+                now_known,
+                &self.parts.guard,
+            );
         }
-        self.judge
+        self.parts
+            .judge
             .event(Event::Infrastructure(protected::neighbours()));
     }
 }

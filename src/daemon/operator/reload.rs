@@ -17,17 +17,18 @@ impl Operator {
     /// configuration again.
     pub(super) fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
         let jails: Vec<String> = {
-            let config = &self.changing.borrow().config;
+            let config = &self.current.borrow().config;
             let jails = config.jails.iter();
             jails.map(|jail| jail.rules.name.to_string()).collect()
         };
-        let program = self.program.as_ref();
-        let Some(successor) = program.and_then(|one| one.successor(&self.options, &jails)) else {
+        let program = self.parts.program.as_ref();
+        let Some(successor) = program.and_then(|one| one.successor(&self.parts.options, &jails))
+        else {
             return self.reload();
         };
         let successor = successor?;
         let upgrade = Some(successor.version.clone());
-        self.changing.borrow_mut().ending = Ending::Upgrade(successor);
+        *self.ending.borrow_mut() = Ending::Upgrade(successor);
         self.stop.notify_one();
         Ok(Reloaded {
             jails,
@@ -38,11 +39,15 @@ impl Operator {
 
     /// Reads the configuration again: all of it is taken, or nothing.
     fn reload(&self) -> Result<Reloaded, String> {
-        let mut config = self.options.config().map_err(|error| error.to_string())?;
+        let mut config = self
+            .parts
+            .options
+            .config()
+            .map_err(|error| error.to_string())?;
         if config.jails.is_empty() {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
         }
-        let before = self.changing.borrow().config.clone();
+        let before = self.current.borrow().config.clone();
         let is_running =
             |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
         if let Some(name) = config.broken.iter().find(is_running) {
@@ -52,34 +57,38 @@ impl Operator {
             ));
         }
         let feed_settings = config::feed_settings(&config.settings)?;
-        self.changing.borrow().answers.fill(&mut config.jails);
+        self.current.borrow().answers.fill(&mut config.jails);
         let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         let layouts = stock::layouts(&config);
         let sets = stock::sets_beside(&layouts, &rules);
-        if let Some(keeper) = &self.keeper {
+        if let Some(keeper) = &self.parts.keeper {
             keeper.set_sets(sets.clone(), config::reaches(&config.jails))?;
         }
-        self.door.add(&layouts);
+        self.parts.door.add(&layouts);
         let checks = checks(&feed_settings);
-        self.judge
+        self.parts
+            .judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
-        self.door.retain(&layouts);
+        self.parts.door.retain(&layouts);
         // Whose bans have another place by now: there they are laid on again.
         for jail in stock::moved(&stock::layouts(&before), &layouts) {
             let set = Set::Jail(jail);
-            self.judge.visit(|engine, now, effects| {
+            self.parts.judge.visit(|engine, now, effects| {
                 engine.lay_again(&set, &engine.in_force(&set), now, effects);
             });
         }
-        self.judge.keep(running(&config.jails));
-        if let Some(keeper) = &self.keeper {
+        self.parts.judge.keep(running(&config.jails));
+        if let Some(keeper) = &self.parts.keeper {
             // Nobody orders anything in them any more.
             keeper.with(|firewall| kernel::remove_strays(firewall, &config));
         }
         self.bring_back(&before, &config, &sets);
-        self.judge.watch_bans(Recidive::new(&config));
-        self.intake.set_jails(config.jails.clone());
-        let _ended = self.feed.send(Command::Settings(Box::new(feed_settings)));
+        self.parts.judge.watch_bans(Recidive::new(&config));
+        self.parts.intake.set_jails(config.jails.clone());
+        let _ended = self
+            .parts
+            .feed
+            .send(Command::Settings(Box::new(feed_settings)));
         let reloaded = Reloaded {
             jails: config
                 .jails
@@ -92,7 +101,7 @@ impl Operator {
         for problem in &config.problems {
             warn!("{problem}");
         }
-        self.changing.borrow_mut().config = config;
+        self.current.borrow_mut().config = config;
         self.reloaded.send_replace(());
         self.renew_protected();
         Ok(reloaded)
@@ -108,7 +117,7 @@ impl Operator {
         }
         let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
         let theirs = sets.iter().filter(is_theirs);
-        let held = self.keeper.as_ref().map_or_else(
+        let held = self.parts.keeper.as_ref().map_or_else(
             || Ok(Held::new()),
             |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
         );
@@ -116,7 +125,7 @@ impl Operator {
             warn!(%error, "what the kernel holds for jails that are back cannot be read");
             Held::new()
         });
-        self.judge.bring_back(back, held);
+        self.parts.judge.bring_back(back, held);
     }
 }
 

@@ -27,29 +27,29 @@ const LATEST_SHOWN: usize = 10;
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 impl Operator {
     pub(super) async fn status(&self) -> Status {
-        let clock = self.judge.clock();
-        let layouts = stock::layouts(&self.changing.borrow().config);
+        let clock = self.parts.judge.clock();
+        let layouts = stock::layouts(&self.current.borrow().config);
         let (jails, banned, bans_total) = self.engine(|engine| {
             (
-                jails(engine, &clock, &layouts, &self.changing.borrow().config),
+                jails(engine, &clock, &layouts, &self.current.borrow().config),
                 engine.ledger().len(),
                 engine.bans_total(),
             )
         });
-        let files = self.intake.files().await.unwrap_or_default();
+        let files = self.parts.intake.files().await.unwrap_or_default();
         let apiban = self.apiban();
-        let keeper = self.keeper.as_ref();
+        let keeper = self.parts.keeper.as_ref();
         let kept = keeper.map(Keeper::condition).unwrap_or_default();
-        let changing = self.changing.borrow();
-        let known = &changing.known;
-        let now = self.judge.now();
+        let current = self.current.borrow();
+        let known = &current.known;
+        let now = self.parts.judge.now();
         let standing = self.engine(|engine| standing::shown(engine, known, now));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started: self.started.as_secs(),
-            dry_run: self.options.dry_run,
-            firewall: self.firewall.clone(),
+            started: self.parts.started.as_secs(),
+            dry_run: self.parts.options.dry_run,
+            firewall: self.parts.firewall.clone(),
             paused_until: kept
                 .paused_until
                 .map(|until| clock.outward(until).as_secs()),
@@ -57,7 +57,7 @@ impl Operator {
             firewall_troubles: kept.troubles,
             firewall_fight: kept.fight,
             firewall_repairs: kept.repairs,
-            database_trouble: self.trouble.get(),
+            database_trouble: self.parts.trouble.get(),
             banned,
             bans_total,
             jails,
@@ -83,15 +83,15 @@ impl Operator {
                 )
                 .collect(),
             apiban,
-            protected: changing.known.clone(),
-            problems: changing.config.problems.clone(),
+            protected: current.known.clone(),
+            problems: current.config.problems.clone(),
         }
     }
 
     pub(super) fn apiban(&self) -> ApibanShown {
         let listed = self.engine(Engine::listed);
-        let changing = self.changing.borrow();
-        let state = changing.feed_state.as_ref();
+        let state = self.feed_state.borrow();
+        let state = state.as_ref();
         ApibanShown {
             on: state.is_some_and(|state| state.condition != feed::Condition::Off),
             summary: state.map_or_else(|| "starting".to_owned(), summary),
@@ -106,8 +106,11 @@ impl Operator {
         let addr: Addr = addr
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
-        let about = self.judge.visit(|engine, now, _| engine.about(addr, now));
-        let about = self.judge.clock().about_outward(about);
+        let about = self
+            .parts
+            .judge
+            .visit(|engine, now, _| engine.about(addr, now));
+        let about = self.parts.judge.clock().about_outward(about);
         let mut addrs: Vec<Addr> = about.bans.iter().map(|ban| ban.addr).collect();
         addrs.extend([addr, about.offender]);
         addrs.sort_unstable();
@@ -118,8 +121,8 @@ impl Operator {
             Ok(Ok(written)) => written,
             _ => Err("it takes too long".to_owned()),
         };
-        let changing = self.changing.borrow();
-        let keeper = self.keeper.as_ref();
+        let current = self.current.borrow();
+        let keeper = self.parts.keeper.as_ref();
         let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
         let mut trouble = Vec::new();
         let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
@@ -140,12 +143,12 @@ impl Operator {
                     told("the kernel", error.to_string());
                     Vec::new()
                 }),
-            known: &changing.known,
-            config: &changing.config,
+            known: &current.known,
+            config: &current.config,
         };
         let mut why = why::why(addr, evidence, Time::now());
         why.trouble = trouble;
-        why.dry_run = self.options.dry_run;
+        why.dry_run = self.parts.options.dry_run;
         Ok(match for_customer {
             true => why.for_customer(),
             false => why,
@@ -162,9 +165,10 @@ impl Operator {
             fight,
         } = keeper.condition();
         Ok(FirewallShown {
-            firewall: self.firewall.clone(),
+            firewall: self.parts.firewall.clone(),
             sets: keeper.sets(),
-            paused_until: paused_until.map(|until| self.judge.clock().outward(until).as_secs()),
+            paused_until: paused_until
+                .map(|until| self.parts.judge.clock().outward(until).as_secs()),
             missing,
             troubles,
             fight,
