@@ -8,6 +8,7 @@ mod namespace;
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 
 use lab::{Lab, may_send_from, reaches, wait};
 use namespace::run;
@@ -35,6 +36,18 @@ namespaced! {
         let text = lab.says(1, &["reload"]);
         assert!(text.contains("the one that runs goes on"), "{text}");
         assert_eq!(lab.json(&["status"])["banned"], 1);
+
+        // One that hangs makes nobody wait but those who asked for it.
+        let asked = lab.path("asked");
+        fs::write(&next, format!("#!/bin/sh\ntouch {}\nexec sleep 1000\n", asked.display())).unwrap();
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&next, &program).unwrap();
+        let mut reload = lab.ringfence(&["reload"]).spawn().unwrap();
+        wait("its start", || asked.exists(), || lab.log());
+        assert_eq!(lab.json(&["status"])["banned"], 1);
+        assert!(reload.try_wait().unwrap().is_none(), "it waits");
+        reload.kill().unwrap();
+        reload.wait().unwrap();
 
         fs::copy(env!("CARGO_BIN_EXE_ringfence"), &next).unwrap();
         fs::rename(&next, &program).unwrap();

@@ -10,17 +10,17 @@ mod values;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use lru::LruCache;
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::bus::Judge;
+use super::programs;
 use super::tags::{self, Filled};
 use crate::config::IgnoreCommand;
 use crate::engine::Event;
@@ -119,29 +119,11 @@ async fn ask(command: &IgnoreCommand, jail: &JailName, values: &Values<'_>) -> b
     }
 }
 
-/// Runs a command by the shell in a process group of its own; `None` if it was ended
-/// because it took too long.
+/// Runs a command by the shell; `None` if it was ended because it took too long.
 async fn run(filled: &Filled) -> std::io::Result<Option<ExitStatus>> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", &filled.command])
-        .args(&filled.values)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    match tokio::time::timeout(PATIENCE, child.wait()).await {
-        Ok(status) => status.map(Some),
-        Err(_) => {
-            if let Some(group) = group {
-                // It fails only if all of it has just ended.
-                let _ended = kill_process_group(group, Signal::KILL);
-            }
-            child.wait().await.map(|_| None)
-        }
-    }
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &filled.command]).args(&filled.values);
+    programs::run(&mut command, Instant::now() + PATIENCE).await
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod marks;
 pub mod names;
 pub mod operator;
 pub mod pause;
+mod programs;
 pub mod protected;
 pub mod recidive;
 pub mod registrars;
@@ -575,6 +576,14 @@ impl Signals {
             _ = self.terminate.recv() => Told::Stop,
             _ = self.interrupt.recv() => Told::Stop,
             _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits until the daemon shall end, whatever else it is told.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

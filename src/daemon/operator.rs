@@ -197,16 +197,17 @@ impl Operator {
     }
 
     async fn obey(&self, mut signals: Signals) {
-        loop {
-            match signals.next().await {
-                Told::Stop => return,
-                Told::Reload => match self.reload_or_upgrade() {
-                    Ok(Reloaded { upgrade: None, .. }) => info!("configuration read again"),
-                    Ok(_) => {}
-                    Err(error) => {
-                        error!(%error, "the configuration cannot be used; the one before stays")
-                    }
-                },
+        while let Told::Reload = signals.next().await {
+            let reloaded = tokio::select! {
+                reloaded = self.reload_or_upgrade() => reloaded,
+                () = signals.stop() => return,
+            };
+            match reloaded {
+                Ok(Reloaded { upgrade: None, .. }) => info!("configuration read again"),
+                Ok(_) => {}
+                Err(error) => {
+                    error!(%error, "the configuration cannot be used; the one before stays")
+                }
             }
         }
     }
@@ -279,8 +280,8 @@ impl Operator {
     }
 
     async fn carry_out(&self, verb: Verb) -> Reply {
-        if *self.ending.borrow() != Ending::Leave {
-            return Reply::error("ringfence is about to end; ask again when it runs".to_owned());
+        if let Err(ends) = self.goes_on() {
+            return Reply::error(ends);
         }
         match verb {
             Verb::Status => reply(Ok(self.status().await)),
@@ -288,7 +289,7 @@ impl Operator {
             Verb::Bans { jail, after } => reply(bans::page(&self.parts.judge, jail, after)),
             Verb::Why { addr, for_customer } => reply(self.why(&addr, for_customer).await),
             Verb::Unban { addr } => reply(self.unban(&addr)),
-            Verb::Reload => reply(self.reload_or_upgrade()),
+            Verb::Reload => reply(self.reload_or_upgrade().await),
             Verb::Stop { purge } => reply(self.end(purge)),
             Verb::Pause { secs } => reply(self.pause(secs)),
             Verb::Firewall => reply(self.firewall()),
@@ -296,6 +297,14 @@ impl Operator {
             Verb::Resume => reply(self.resume()),
             Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
+        }
+    }
+
+    /// Who asks while the daemon ends must ask another one.
+    fn goes_on(&self) -> Result<(), String> {
+        match *self.ending.borrow() {
+            Ending::Leave => Ok(()),
+            _ => Err("ringfence is about to end; ask again when it runs".to_owned()),
         }
     }
 

@@ -12,12 +12,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+use tokio::process::Command;
+use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::Options;
+use super::{Options, programs};
+
+/// What a check of a configuration says at most: findings of some thousand jails.
+const SAID_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What is kept of a program's words.
 const SAID_CHARS_MAX: usize = 300;
@@ -69,25 +73,29 @@ impl Program {
         Some(Program { path, file })
     }
 
-    /// The program that has taken this one's place: `None` if none has, or the reason
-    /// why it cannot go on for us. It must be able to run the `jails` that run now.
-    pub fn successor(
+    /// Has another program taken this one's place?
+    pub fn is_replaced(&self) -> bool {
+        // While it is being replaced there may be none.
+        FileId::of(&self.path).is_some_and(|there| there != self.file)
+    }
+
+    /// The program that has taken this one's place, or the reason why it cannot go on for
+    /// us. It must be able to run the `jails` that run now, and say so before the deadline.
+    pub async fn successor(
         &self,
         options: &Options,
         jails: &[String],
-    ) -> Option<Result<Successor, String>> {
-        let there = FileId::of(&self.path)?; // while it is being replaced there may be none
-        (there != self.file).then(|| self.examine(options, jails))
-    }
-
-    fn examine(&self, options: &Options, jails: &[String]) -> Result<Successor, String> {
+        deadline: Instant,
+    ) -> Result<Successor, String> {
         let refuse = |why: String| {
             format!(
                 "the program {} was replaced, and the new one cannot go on ({why}); the one that runs goes on",
                 self.path.display()
             )
         };
-        let (version, is_well) = said(Command::new(&self.path).arg("--version")).map_err(refuse)?;
+        let mut version = Command::new(&self.path);
+        version.arg("--version");
+        let (version, is_well) = said(&mut version, deadline).await.map_err(refuse)?;
         if !is_well {
             return Err(refuse(brief(&version)));
         }
@@ -101,7 +109,7 @@ impl Program {
             check.arg("--dry-run");
         }
         // Problems that one has to live with are no reason; a jail that is lost is one.
-        let (answer, _) = said(&mut check).map_err(refuse)?;
+        let (answer, _) = said(&mut check, deadline).await.map_err(refuse)?;
         let checked: Checked = serde_json::from_str(&answer).map_err(|_| refuse(brief(&answer)))?;
         let is_lost = |jail: &&String| !checked.jails.contains(jail);
         if let Some(jail) = jails.iter().find(is_lost) {
@@ -126,12 +134,12 @@ impl Successor {
 }
 
 /// A program with the arguments that this one was given.
-pub(super) fn in_our_place(program: &Path) -> Command {
+pub(super) fn in_our_place(program: &Path) -> std::process::Command {
     let mut arguments = std::env::args_os();
     let name = arguments
         .next()
         .unwrap_or_else(|| OsString::from("ringfence"));
-    let mut command = Command::new(program);
+    let mut command = std::process::Command::new(program);
     command.arg0(name).args(arguments);
     command
 }
@@ -144,16 +152,22 @@ struct Checked {
 }
 
 /// What a program prints, or what it complains of; and whether all was well.
-fn said(command: &mut Command) -> Result<(String, bool), String> {
+async fn said(command: &mut Command, deadline: Instant) -> Result<(String, bool), String> {
     // It must not take itself for the service.
-    command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
-    let output = command.output().map_err(|error| error.to_string())?;
-    let words = match output.stdout.is_empty() {
-        true => output.stderr,
-        false => output.stdout,
+    command.env_remove("NOTIFY_SOCKET");
+    let said = programs::ask(command, SAID_BYTES_MAX, deadline).await;
+    let Some(said) = said.map_err(|error| error.to_string())? else {
+        return Err("it does not answer; it was waited for and ended".to_owned());
     };
+    let words = match said.output.is_empty() {
+        true => said.complaints,
+        false => said.output,
+    };
+    if words.len() as u64 == SAID_BYTES_MAX {
+        return Err(format!("it says {SAID_BYTES_MAX} bytes and more"));
+    }
     let words = String::from_utf8_lossy(&words).trim().to_owned();
-    Ok((words, output.status.success()))
+    Ok((words, said.status.success()))
 }
 
 fn brief(words: &str) -> String {
@@ -163,6 +177,7 @@ fn brief(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::Location;
@@ -174,8 +189,8 @@ mod tests {
         fs::rename(new, path).unwrap();
     }
 
-    #[test]
-    fn only_a_program_that_can_go_on_takes_over() {
+    #[tokio::test]
+    async fn only_a_program_that_can_go_on_takes_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ringfence");
         let options = Options {
@@ -189,11 +204,8 @@ mod tests {
         let jails = ["kamailio".to_owned()];
         put(&path, "#!/bin/sh\n");
         let program = Program::at(path.clone()).unwrap();
-        assert_eq!(
-            program.successor(&options, &jails),
-            None,
-            "nothing has changed"
-        );
+        assert!(!program.is_replaced(), "nothing has changed");
+        let deadline = Instant::now() + Duration::from_secs(60);
 
         let answers = |jails: &str, code: u8| {
             format!(
@@ -204,7 +216,8 @@ mod tests {
             )
         };
         put(&path, &answers(r#""kamailio","sshd""#, 1));
-        let successor = program.successor(&options, &jails).unwrap().unwrap();
+        assert!(program.is_replaced());
+        let successor = program.successor(&options, &jails, deadline).await.unwrap();
         assert_eq!(successor.version, "ringfence 9.9.9");
 
         for (script, why) in [
@@ -215,11 +228,25 @@ mod tests {
             ),
             ("#!/bin/sh\necho what", "(what)"),
             ("not a program", "format"),
+            ("#!/bin/sh\nexec cat /dev/zero", "4194304 bytes and more"),
         ] {
             put(&path, script);
-            let refusal = program.successor(&options, &jails).unwrap().unwrap_err();
+            let refusal = program
+                .successor(&options, &jails, deadline)
+                .await
+                .unwrap_err();
             assert!(refusal.contains(why), "{refusal}");
             assert!(refusal.contains("the one that runs goes on"), "{refusal}");
+        }
+        for hangs in [
+            "#!/bin/sh\nexec sleep 1000",
+            "#!/bin/sh\nsleep 1000 &",
+            "#!/bin/sh\n[ $1 = check ] || { echo 9; exit; }\nexec sleep 1000",
+        ] {
+            put(&path, hangs);
+            let soon = Instant::now() + Duration::from_millis(50);
+            let refusal = program.successor(&options, &jails, soon).await.unwrap_err();
+            assert!(refusal.contains("does not answer"), "{hangs}: {refusal}");
         }
         // It is asked about the tree and the purpose with which this one was started.
         let options = Options {
@@ -240,13 +267,16 @@ mod tests {
             folder.path().display()
         );
         put(&path, &asked);
-        let successor = program.successor(&options, &jails).unwrap();
+        let successor = program.successor(&options, &jails, deadline).await;
         assert_eq!(successor.unwrap().version, "ringfence 9.9.9");
         put(&path, &answers(r#""sshd""#, 1));
-        let refusal = program.successor(&options, &jails).unwrap().unwrap_err();
+        let refusal = program
+            .successor(&options, &jails, deadline)
+            .await
+            .unwrap_err();
         assert!(refusal.contains("jail kamailio could not run"), "{refusal}");
 
         fs::remove_file(&path).unwrap();
-        assert_eq!(program.successor(&options, &jails), None);
+        assert!(!program.is_replaced(), "while it is being replaced");
     }
 }

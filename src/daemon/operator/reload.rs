@@ -1,6 +1,9 @@
 //! A reload: the configuration is read again and all of it is taken, or nothing; or, where
 //! a new program has taken our place, the daemon goes on as that.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::super::recidive::Recidive;
@@ -8,25 +11,34 @@ use super::super::verbs::Reloaded;
 use super::super::{Ending, checks, kernel, running, stock};
 use super::Operator;
 use crate::config::{self, Config};
+use crate::control::client::SILENCE_MAX;
 use crate::engine::Held;
 use crate::feed::Command;
 use crate::ticket::{JailName, Set};
 
+/// How long a new program may take to show that it can go on. Whoever asked for the reload
+/// waits for longer.
+const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(45);
+
+const _: () = assert!(SUCCESSOR_PATIENCE.as_secs() < SILENCE_MAX.as_secs());
+
 impl Operator {
     /// Goes on as the program that has taken our place, if one has; else reads the
     /// configuration again.
-    pub(super) fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
+    pub(super) async fn reload_or_upgrade(&self) -> Result<Reloaded, String> {
         let jails: Vec<String> = {
             let config = &self.current.borrow().config;
             let jails = config.jails.iter();
             jails.map(|jail| jail.rules.name.to_string()).collect()
         };
-        let program = self.parts.program.as_ref();
-        let Some(successor) = program.and_then(|one| one.successor(&self.parts.options, &jails))
-        else {
+        let replaced = self.parts.program.as_ref().filter(|one| one.is_replaced());
+        let Some(program) = replaced else {
             return self.reload();
         };
-        let successor = successor?;
+        let deadline = Instant::now() + SUCCESSOR_PATIENCE;
+        let successor = program.successor(&self.parts.options, &jails, deadline);
+        let successor = successor.await?;
+        self.goes_on()?; // it may have been stopped meanwhile
         let upgrade = Some(successor.version.clone());
         *self.ending.borrow_mut() = Ending::Upgrade(successor);
         self.stop.notify_one();
