@@ -147,9 +147,14 @@ pub const IGNORE_TAGS: [&str; 23] = [
 
 impl IgnoreCommand {
     /// All its texts with tags.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    fn texts(&self) -> impl Iterator<Item = &str> {
         let key = self.cache.iter().map(|cache| cache.key.as_str());
         key.chain([self.command.as_str()])
+    }
+
+    /// Does this stand in it, as in `<ip-host>`? What is not wanted need not be found out.
+    pub fn wants(&self, part: &str) -> bool {
+        self.texts().any(|text| text.contains(part))
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Commands run one at a time, as under fail2ban's lock, and away from the judge:
 //! failures of jails that have one wait here in their order, and when too many wait,
-//! the next are dropped and counted: a slow command must not hold up other jails. It is
-//! not asked about whom nothing depends on: the banned and the protected. Text of a log line
-//! goes to it as an argument of the shell's, see [`tags`].
+//! the next are dropped and counted: a slow command must not hold up jails that have none.
+//! It is not asked about whom nothing depends on: the banned and the protected. Text of a log
+//! line goes to it as an argument of the shell's, see [`tags`].
 
+mod hosts;
 mod values;
 
 use std::collections::HashMap;
@@ -20,11 +21,12 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::bus::Judge;
-use super::programs;
 use super::tags::{self, Filled};
+use super::{names, programs};
 use crate::config::IgnoreCommand;
 use crate::engine::Event;
 use crate::ticket::{Failure, JailName};
+use hosts::Hosted;
 use values::{Counts, Sources, Values};
 
 pub use values::Database;
@@ -45,36 +47,49 @@ type Answers = LruCache<String, (Instant, bool)>;
 /// Asks for each failure, and has the judge judge those that are not ignored. `command`
 /// tells a jail's command as it is now, `database` where earlier bans are written down.
 pub async fn serve(
-    mut failures: mpsc::Receiver<Failure>,
+    failures: mpsc::Receiver<Failure>,
     command: impl Fn(&JailName) -> Option<IgnoreCommand>,
     database: impl Fn() -> Option<Database>,
     judge: Judge,
 ) {
-    let sources = Sources {
-        counts: |jail: &JailName| judge.visit(|engine, _, _| Counts::of(engine, jail)),
-        database,
+    let is_settled = |failure: &Failure| judge.visit(|engine, _, _| engine.is_settled(failure));
+    let wants_host = |failure: &Failure| {
+        let command = command(&failure.jail);
+        command.is_some_and(|command| command.wants("<ip-host>")) && !is_settled(failure)
     };
-    let mut known: HashMap<JailName, Answers> = HashMap::new();
-    while let Some(failure) = failures.recv().await {
-        let is_ignored = match command(&failure.jail) {
-            Some(_) if judge.visit(|engine, _, _| engine.is_settled(&failure)) => false,
-            Some(command) => is_ignored(&command, &failure, &sources, &mut known).await,
-            None => false,
+    let (hosted, mut next) = mpsc::channel::<Hosted>(1);
+    let ask_all = async {
+        let sources = Sources {
+            counts: |jail: &JailName| judge.visit(|engine, _, _| Counts::of(engine, jail)),
+            database,
         };
-        match is_ignored {
-            true => debug!(jail = %failure.jail, addr = %failure.addr, "ignored by ignorecommand"),
-            false => judge.event(Event::Failure(failure)),
+        let mut known: HashMap<JailName, Answers> = HashMap::new();
+        while let Some((failure, host)) = next.recv().await {
+            let is_ignored = match command(&failure.jail) {
+                Some(_) if is_settled(&failure) => false,
+                Some(command) => is_ignored(&command, &failure, host, &sources, &mut known).await,
+                None => false,
+            };
+            match is_ignored {
+                true => {
+                    debug!(jail = %failure.jail, addr = %failure.addr, "ignored by ignorecommand")
+                }
+                false => judge.event(Event::Failure(failure)),
+            }
         }
-    }
+    };
+    let hosts = hosts::serve(failures, hosted, wants_host, names::name_of);
+    tokio::join!(hosts, ask_all);
 }
 
 async fn is_ignored(
     command: &IgnoreCommand,
     failure: &Failure,
+    host: Option<String>,
     sources: &Sources<impl Fn(&JailName) -> Counts, impl Fn() -> Option<Database>>,
     known: &mut HashMap<JailName, Answers>,
 ) -> bool {
-    let values = Values::of(command, failure, sources).await;
+    let values = Values::of(command, failure, host, sources).await;
     let Some(cache) = &command.cache else {
         return ask(command, &failure.jail, &values).await;
     };
@@ -133,7 +148,8 @@ mod tests {
     use crate::ticket::{Captured, Group, Trust};
     use crate::time::Time;
 
-    fn failure(ip: &str) -> Failure {
+    /// A failed try from there.
+    pub(super) fn failure(ip: &str) -> Failure {
         Failure {
             jail: "sshd".into(),
             addr: ip.parse().unwrap(),
@@ -171,7 +187,8 @@ mod tests {
             ("192.0.2.8", false),
             ("192.0.2.7", true), // two are remembered, and this was the first
         ] {
-            let is_ignored = is_ignored(&command, &failure(ip), &values::NONE, &mut known).await;
+            let is_ignored =
+                is_ignored(&command, &failure(ip), None, &values::NONE, &mut known).await;
             assert_eq!(is_ignored, expected, "{ip}");
         }
         let asked = std::fs::read_to_string(asked).unwrap();
@@ -188,7 +205,7 @@ mod tests {
     }
 
     async fn answer(command: &IgnoreCommand, failure: &Failure) -> bool {
-        is_ignored(command, failure, &values::NONE, &mut HashMap::new()).await
+        is_ignored(command, failure, None, &values::NONE, &mut HashMap::new()).await
     }
 
     fn plain(command: &str) -> IgnoreCommand {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::super::names;
 use crate::ban::look::{self, Written};
 use crate::config::IgnoreCommand;
 use crate::config::fail2ban::PyValue;
@@ -64,7 +63,7 @@ impl Counts {
 pub(super) struct Values<'f> {
     command: &'f IgnoreCommand,
     failure: &'f Failure,
-    /// The host's name, if it is wanted.
+    /// The host's name, if it is wanted and there is one.
     host: Option<String>,
     counts: Counts,
     /// Earlier bans of the address, the oldest first, if they are wanted.
@@ -77,13 +76,10 @@ impl<'f> Values<'f> {
     pub(super) async fn of(
         command: &'f IgnoreCommand,
         failure: &'f Failure,
+        host: Option<String>,
         sources: &Sources<impl Fn(&JailName) -> Counts, impl Fn() -> Option<Database>>,
     ) -> Values<'f> {
-        let is_wanted = |part: &str| command.texts().any(|text| text.contains(part));
-        let host = match is_wanted("<ip-host>") {
-            true => names::name_of(failure.addr.ip()).await,
-            false => None,
-        };
+        let is_wanted = |part: &str| command.wants(part);
         let counts = match is_wanted("<jail.") {
             true => (sources.counts)(&failure.jail),
             false => Counts::default(),
@@ -257,10 +253,10 @@ pub(super) const NONE: Nothing = Sources {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::failure;
     use super::*;
     use crate::config::IGNORE_TAGS;
-    use crate::ticket::{Captured, Trust};
-    use crate::time::Time;
+    use crate::ticket::Captured;
 
     #[tokio::test]
     async fn tags_say_what_fail2ban_says() {
@@ -299,16 +295,10 @@ mod tests {
                 ],
             }));
             let failure = Failure {
-                jail: "sshd".into(),
-                addr: ip.parse().unwrap(),
-                time: Time::from_secs(1_000),
-                form: 0,
-                trust: Trust::Hint,
-                user: None,
-                line: "Failed password for `reboot`".into(),
                 captured,
+                ..failure(ip)
             };
-            let values = Values::of(&command, &failure, &NONE).await;
+            let values = Values::of(&command, &failure, None, &NONE).await;
             assert_eq!(values.get(tag).as_deref(), Some(expected), "{tag}");
             for tag in IGNORE_TAGS {
                 assert!(values.get(tag).is_some(), "{tag}");
@@ -320,14 +310,8 @@ mod tests {
     #[test]
     fn earlier_lines_are_bounded_and_the_last_are_kept() {
         let failure = Failure {
-            jail: "sshd".into(),
-            addr: "192.0.2.7".parse().unwrap(),
-            time: Time::from_secs(1_000),
-            form: 0,
-            trust: Trust::Hint,
-            user: None,
             line: "own".into(),
-            captured: None,
+            ..failure("192.0.2.7")
         };
         let command = IgnoreCommand {
             command: String::new(),
