@@ -19,6 +19,7 @@ figures:
     tests/lab/kills
     tests/lab/no-gap
     tests/lab/firewall-kills
+    tests/lab/keeper
     tests/lab/systemd
     tests/lab/first-start
     cargo bench --bench latency

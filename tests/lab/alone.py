@@ -12,12 +12,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # A hang becomes a failure after this long.
 PATIENCE_SECONDS = 60
+# The feed asks for news so often, and not more often.
+POLL_SECONDS = 60
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
+KEY = "0123456789abcdef0123456789abcdef"
 
 
 def inside(script):
@@ -35,15 +40,51 @@ def failed_login(address):
             f"Auth error for 1001@192.0.2.10 from {address} cause -2\n")
 
 
+def cause(address):
+    """What is written with a ban: the lines that convicted."""
+    return json.dumps({"matches": [failed_login(address).strip()] * 5, "failures": 5, "ringfence": "maxretry"})
+
+
+class Apiban:
+    """A stand-in for APIBAN, whose list is empty at first."""
+
+    def __init__(self, folder):
+        self.list, key = folder / "apiban", folder / "key"
+        self.list.touch()
+        key.write_text(KEY)
+        key.chmod(0o600)
+        program = os.environ.get("APIBAN_STANDIN", TARGET / "release" / "examples" / "apiban-standin")
+        self.process = subprocess.Popen([program, "--listen", "127.0.0.1:0", "--key", KEY, "--preload", self.list],
+                                        stdout=subprocess.PIPE, text=True)
+        where = self.process.stdout.readline().split()[-1]
+        # What it says of requests nobody reads.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        self.settings = (f"apiban.url = 'http://{where}/'\napiban.insecure_http = true\napiban.accept_reserved = true\n"
+                         f"apiban.key_file = '{key}'\napiban.poll = '{POLL_SECONDS}s'\n")
+
+    def add(self, addresses):
+        """They are new on it, also those that it has already."""
+        with self.list.open("a") as file:
+            file.write("".join(f"{address}\n" for address in addresses))
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
 class Daemon:
-    def __init__(self, folder, log, jail, settings=""):
+    """With one jail of ours, and one for each of `stock`, names with a stock action of fail2ban's."""
+
+    def __init__(self, folder, log, jail, settings="", stock=()):
         self.folder = folder
-        target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
-        self.binary = os.environ.get("RINGFENCE", target / "release" / "ringfence")
+        self.binary = os.environ.get("RINGFENCE", TARGET / "release" / "ringfence")
         (folder / "jail.d").mkdir()
         (folder / "ringfence.toml").write_text(f'state_dir = "{folder}/state"\nsocket = "{folder}/socket"\n{settings}')
         (folder / "jail.d" / "lab.conf").write_text(
-            f"[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nenabled = true\nlogpath = {log}\n{jail}")
+            f"[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nenabled = true\nlogpath = {log}\n{jail}"
+            + "".join(f"[{name}]\nenabled = true\nfilter = kamailio\nlogpath = {log}\naction = {action}\n{jail}" for name, action in stock))
+        if stock:
+            (folder / "action.d").symlink_to("/etc/fail2ban/action.d")
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(folder / "notify"))
         self.notify.setblocking(False)
@@ -109,9 +150,27 @@ class Daemon:
         self.process.terminate()
         self.process.wait(PATIENCE_SECONDS)
 
+    def write_bans(self, jail, addresses):
+        """Bans in the database, as if they had been laid on before."""
+        now = int(time.time())
+        with self._database() as database, database:
+            database.execute("INSERT OR IGNORE INTO jails(name) VALUES(?)", [jail])
+            for table in ["bips", "bans"]:
+                database.executemany(f"INSERT INTO {table}(jail, ip, timeofban, bantime, bancount, data) "
+                                     "VALUES(?, ?, ?, 86400, 1, ?)", [(jail, one, now, cause(one)) for one in addresses])
+
+    def write_list(self, addresses):
+        """APIBAN's list, as if it had been asked for before."""
+        expires = int(time.time()) + 86_400
+        with self._database() as database, database:
+            database.executemany("INSERT OR IGNORE INTO ringfence_list VALUES(?, ?)", [(one, expires) for one in addresses])
+
+    def _database(self):
+        (path,) = (self.folder / "state").glob("*.sqlite3")
+        return contextlib.closing(sqlite3.connect(path))
+
     def recorded(self):
         """Everybody in the database's history of bans: how many rows, and the highest count."""
-        (path,) = (self.folder / "state").glob("*.sqlite3")
-        with contextlib.closing(sqlite3.connect(path)) as database:
+        with self._database() as database:
             rows = database.execute("SELECT ip, count(*), max(bancount) FROM bans GROUP BY ip").fetchall()
         return {ip: (times, count) for ip, times, count in rows}
