@@ -32,7 +32,7 @@ pub enum Note {
         name: String,
         /// What it can hold now.
         maxelem: u32,
-        /// How many were carried over.
+        /// How many it holds.
         entries: usize,
     },
     /// A rule was put in place.
@@ -88,6 +88,9 @@ pub enum Note {
         name: String,
     },
 }
+
+/// Hands over everybody who should be in a set.
+pub type Everybody<'a> = dyn Fn(&Set, &mut dyn FnMut(Entry)) + 'a;
 
 /// Why IPv6 is not guarded where there is none.
 pub(super) const UNSPOKEN: &str = "this kernel does not speak it, so nothing comes that way";
@@ -257,10 +260,11 @@ impl Firewall {
     }
 
     /// Makes what is missing for these sets (and the allow set): sets first, rules last.
-    /// What is there already keeps its entries. A set that is too small is replaced by a
+    /// What is there already keeps its entries. An ipset that is too small is replaced by a
     /// larger one without a gap; let no other thread apply orders meanwhile, since what it
-    /// adds in this moment can be lost. Drops that are lifted stay so. A set of our name that
-    /// is not ours is let be and said, and the others are made all the same.
+    /// adds in this moment can be lost. For nftables see [`Firewall::enlarge`]. Drops that
+    /// are lifted stay so. A set of our name that is not ours is let be and said, and the
+    /// others are made all the same.
     pub fn ensure(&mut self, sets: &[Set]) -> Result<Vec<Note>, Error> {
         let sets: BTreeSet<Set> = sets.iter().cloned().chain([Set::Allow]).collect();
         let notes = of_any_kind!(&mut self.objects, kind => kind.ensure(sets))?;
@@ -269,6 +273,16 @@ impl Firewall {
         self.troubles
             .extend(notes.iter().filter(|note| note.is_trouble()).cloned());
         Ok(notes)
+    }
+
+    /// Replaces sets that are smaller than they should be, without a gap, where `ensure` could
+    /// not: `everybody` is asked who should be in them. Let no other thread apply orders
+    /// meanwhile.
+    pub fn enlarge(&mut self, everybody: &Everybody<'_>) -> Result<Vec<Note>, Error> {
+        match &mut self.objects {
+            Objects::Ipset(_) => Ok(Vec::new()),
+            Objects::Nftables(nftables) => nftables.enlarge(everybody),
+        }
     }
 
     /// What is wrong with it as it is in place: protection stands, and something is lacking.

@@ -38,7 +38,7 @@ use std::fmt;
 pub use choice::Backend;
 pub use error::Error;
 pub use family::{Family, Kept};
-pub use firewall::{Firewall, Glance, Missing, Note};
+pub use firewall::{Everybody, Firewall, Glance, Missing, Note};
 pub use monitor::Monitor;
 pub use reach::{Ports, Reach, Reaches, Transport};
 

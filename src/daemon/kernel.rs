@@ -8,7 +8,7 @@ use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::Ledger;
 use crate::config::{self, Config};
-use crate::engine::{Effect, Held, Listed};
+use crate::engine::{Effect, Engine, Held, Listed};
 use crate::ticket::{JailName, Order, Set};
 use crate::time::Time;
 use tracing::{debug, error, info, warn};
@@ -54,14 +54,9 @@ impl Kernel {
         let backend = config.settings.firewall.backend;
         let reaches = config::reaches(&config.jails);
         let (mut firewall, notes) = Firewall::establish(backend, sizes, sets, &reaches)?;
-        // The kernel's listing may leave entries out while it reorders a set, so what was
-        // carried over into a larger one is looked at again.
-        let whole = !notes.iter().any(|note| {
-            matches!(
-                note,
-                Note::Made { .. } | Note::Foreign { .. } | Note::Enlarged { .. }
-            )
-        });
+        let whole = !notes
+            .iter()
+            .any(|note| matches!(note, Note::Made { .. } | Note::Foreign { .. }));
         for note in notes {
             match note {
                 Note::Made { .. } | Note::Ruled { .. } => debug!("{note}"),
@@ -130,6 +125,15 @@ impl Kernel {
         };
         let sets = sets.iter().filter(is_wanted);
         entries(firewall, sets.chain([&Set::Allow]))
+    }
+
+    /// Gives sets their size that have less, now that the engine knows who is in them.
+    pub fn enlarge(&mut self, engine: &Engine, now: Time) -> anyhow::Result<()> {
+        if let Kernel::Firewall { firewall, .. } = self {
+            let notes = firewall.enlarge(&|set, each| engine.entries(set, now).for_each(each))?;
+            notes.iter().for_each(|note| info!("{note}"));
+        }
+        Ok(())
     }
 
     /// Carries out the orders among `effects` now, and takes them out; says which bans the

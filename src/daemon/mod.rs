@@ -206,6 +206,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let restored = engine.ledger().len();
     let memory = memory(&archive, engine.listed());
     let cursors = archive.facts(journals::CURSOR_FACTS);
+    kernel.enlarge(&engine, started)?;
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }

@@ -22,6 +22,12 @@ impl Engine {
         self.all_of(set).map(|(addr, _)| addr).collect()
     }
 
+    /// What the kernel should hold of them.
+    pub fn entries(&self, set: &Set, now: Time) -> impl Iterator<Item = Entry> {
+        self.all_of(set)
+            .filter_map(move |(addr, end)| lasting(addr, end, now))
+    }
+
     /// No more than so many are in force in this set. This is known without counting.
     pub fn in_force_max(&self, set: &Set) -> usize {
         match set {
@@ -34,15 +40,9 @@ impl Engine {
 
     /// Orders those of `addrs` again that are in force in this set.
     pub fn lay_again(&self, set: &Set, addrs: &[Addr], now: Time, effects: &mut Vec<Effect>) {
-        let still = addrs.iter().filter_map(|addr| {
-            let end = self.end_of(set, addr)?;
-            let span = match end {
-                Some(end) if end <= now => return None,
-                Some(end) => end.since(now),
-                None => Duration::MAX,
-            };
-            Some(Entry::lasting(*addr, span))
-        });
+        let still = addrs
+            .iter()
+            .filter_map(|addr| lasting(*addr, self.end_of(set, addr)?, now));
         let set = set.clone();
         match set {
             Set::List => effects.push(Effect::Order(Order::Load {
@@ -110,4 +110,14 @@ impl Engine {
 /// Does what ends then last for long enough to be a witness?
 fn lasts(end: Option<Time>, now: Time) -> bool {
     end.is_none_or(|end| end > now + WITNESS_LASTS)
+}
+
+/// The entry of one whose time ends then, unless it is over.
+fn lasting(addr: Addr, end: Option<Time>, now: Time) -> Option<Entry> {
+    let span = match end {
+        Some(end) if end <= now => return None,
+        Some(end) => end.since(now),
+        None => Duration::MAX,
+    };
+    Some(Entry::lasting(addr, span))
 }

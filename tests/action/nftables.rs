@@ -3,8 +3,8 @@
 use crate::bed::{Bed, nft_rules};
 use crate::namespace::run;
 use crate::{SIZES, addr, apply, block, check_heard, entry, jail, names, settle, unblock};
-use ringfence::action::{Error, Family, Missing, Note, Outcome};
-use ringfence::ticket::{Order, Set};
+use ringfence::action::{Error, Family, Missing, Note, Outcome, Sizes};
+use ringfence::ticket::{Entry, Order, Set};
 
 const BED: Bed = Bed::Nftables;
 
@@ -194,16 +194,34 @@ crate::namespaced! {
     }
 
     fn a_crash_while_a_set_was_enlarged_loses_nobody() {
-        let mut firewall = BED.firewall(SIZES);
-        apply(&mut firewall, &[block(&jail(), "192.0.2.7", 600)]);
-        // As it is left between the two ways: the copy has all, the larger set is empty.
-        run("nft add set inet ringfence ringfence-asterisk/new { type ipv4_addr ; size 20000 ; flags timeout ; counter ; }");
-        run("nft add element inet ringfence ringfence-asterisk/new { 192.0.2.8 timeout 10m }");
-        run("nft add rule inet ringfence prerouting ip saddr @ringfence-asterisk/new drop");
-        firewall.ensure(&[jail(), Set::List]).expect("ensure");
-        assert_eq!(BED.addresses("ringfence-asterisk"), ["192.0.2.7", "192.0.2.8"]);
-        assert!(BED.sets().iter().all(|name| !name.ends_with("new")));
-        assert_eq!(firewall.check(), Ok(vec![]));
+        run("ip link set lo up");
+        run("ip addr add 192.0.2.1/32 dev lo");
+        run("ip addr add 192.0.2.8/32 dev lo");
+        let everybody = |set: &Set, each: &mut dyn FnMut(Entry)| {
+            if *set == jail() {
+                each(entry("192.0.2.7", 600));
+                each(entry("192.0.2.8", 600));
+            }
+        };
+        // It left a copy of any size: with all when the set is made anew, and without some
+        // before.
+        for (in_set, in_copy, size) in [("192.0.2.7", "192.0.2.8", 20_000), ("192.0.2.8", "192.0.2.7", 5)] {
+            let mut small = BED.firewall(Sizes { jail: 10, ..SIZES });
+            apply(&mut small, &[block(&jail(), in_set, 600)]);
+            run(&format!("nft add set inet ringfence ringfence-asterisk/new {{ type ipv4_addr ; size {size} ; flags timeout ; counter ; }}"));
+            run(&format!("nft add element inet ringfence ringfence-asterisk/new {{ {in_copy} timeout 10m }}"));
+            run("nft add rule inet ringfence prerouting ip saddr @ringfence-asterisk/new drop");
+            let mut firewall = BED.open(SIZES);
+            firewall.ensure(&[jail(), Set::List]).expect("ensure");
+            check_heard("192.0.2.1", &["192.0.2.8"], &[]);
+            let notes = firewall.enlarge(&everybody).expect("enlarge");
+            assert_eq!(names(&notes)[0], "enlarged the set ringfence-asterisk to 20000 entries and kept its 2");
+            assert_eq!(BED.addresses("ringfence-asterisk"), ["192.0.2.7", "192.0.2.8"]);
+            assert!(BED.sets().iter().all(|name| !name.ends_with("new")));
+            assert_eq!(firewall.check(), Ok(vec![]));
+            check_heard("192.0.2.1", &["192.0.2.8"], &[]);
+            run("nft flush ruleset");
+        }
     }
 
     fn before_linux_6_12_entries_are_renewed_by_making_them_anew() {

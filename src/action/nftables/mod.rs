@@ -563,47 +563,39 @@ impl Steps<'_> {
         });
     }
 
-    /// Puts in, or takes out, entries of a set.
-    fn change<T>(
-        &mut self,
-        command: Command,
-        name: &str,
-        entries: &[T],
-        fill: impl Fn(&mut Request, &T),
-    ) {
-        let flags = if command == Command::NewElements {
-            FLAG_CREATE
-        } else {
-            0
-        };
-        self.0.put(command.kind(), flags, |request| {
-            put_place(request, name);
-            request.nest(element::ELEMENTS, |list| {
-                for entry in entries {
-                    list.nest(LIST_ELEMENT, |element| fill(element, entry));
-                }
+    /// Puts entries into a set; those that are there stay.
+    fn put_in<'a>(&mut self, name: &str, entries: impl Iterator<Item = &'a Entry>, timeouts: bool) {
+        self.0
+            .put(Command::NewElements.kind(), FLAG_CREATE, |request| {
+                put_entries(request, name, entries, timeouts);
             });
+    }
+
+    /// Takes entries out of a set; all must be there.
+    fn take_out<'a>(&mut self, name: &str, entries: impl Iterator<Item = &'a Entry>) {
+        self.0.put(Command::DelElements.kind(), 0, |request| {
+            put_entries(request, name, entries, false);
         });
     }
 }
 
-/// An entry with its time-out, if the set has any.
-fn put_entry(element: &mut Request, entry: &Entry, timeouts: bool) {
-    put_key(element, &entry.addr);
-    if timeouts {
-        put_timeout(element, entry.timeout_secs);
-    }
-}
-
-/// An entry with the time-out and the counters that it had elsewhere.
-fn put_kept(element: &mut Request, kept: &Kept, timeouts: bool) {
-    put_key(element, &kept.addr);
-    if timeouts {
-        put_timeout(element, kept.timeout_secs);
-    }
-    rule::put_expression(element, element::EXPRESSION, "counter", |counter| {
-        counter.put(element::COUNTER_BYTES, &kept.bytes.to_be_bytes());
-        counter.put(element::COUNTER_PACKETS, &kept.packets.to_be_bytes());
+/// Entries of a set, with their time-outs if it has any.
+fn put_entries<'a>(
+    request: &mut Request,
+    name: &str,
+    entries: impl Iterator<Item = &'a Entry>,
+    timeouts: bool,
+) {
+    put_place(request, name);
+    request.nest(element::ELEMENTS, |list| {
+        for entry in entries {
+            list.nest(LIST_ELEMENT, |element| {
+                put_key(element, &entry.addr);
+                if timeouts {
+                    put_timeout(element, entry.timeout_secs);
+                }
+            });
+        }
     });
 }
 

@@ -9,10 +9,9 @@
 //! **Lifted** drops leave all rules alone: one that lets every packet pass stands before
 //! them. It is one step of the kernel's, and whoever comes next finds it.
 //!
-//! **A set is enlarged** by way of a copy, since nf_tables cannot rename: entries are
-//! carried into the copy, then back into the larger set. Each step is a transaction, and
-//! at every moment a set that holds them all has its rule. A crash leaves a copy; the next
-//! `ensure` carries it back.
+//! A set that has less than its size stays as it is until `enlarge`.
+
+mod enlarge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +19,7 @@ use super::order::{changes, handles_of, rules_of, rules_there};
 use super::rule::{Fate, Found, Rule, Seen};
 use super::signalling;
 use super::{
-    CHAIN, Chain, Command, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code,
-    explain, put_entry, put_kept,
+    CHAIN, Chain, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code, explain,
 };
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
@@ -146,14 +144,6 @@ impl Objects {
                 family,
                 reason: error.to_string(),
             })),
-        }
-        for name in present.sets.iter().map(|set| &set.name) {
-            if name::parts(name).2 {
-                self.carry_back(name)?; // left by a crash
-            }
-        }
-        for (name, shape, reach) in self.small(&present) {
-            notes.push(self.enlarge(&name, shape, &reach)?);
         }
         notes.extend(self.strays()?.into_iter().map(|name| Note::Stray { name }));
         if present.lifted().is_some() {
@@ -359,93 +349,6 @@ impl Objects {
             }
         }
         foreign
-    }
-
-    /// The kernel sets of our sets that have less than their size, and how they must be.
-    fn small(&self, present: &Present) -> Vec<(Name, Shape, Reach)> {
-        let mut small = Vec::new();
-        for set in &self.sets {
-            for family in Family::BOTH {
-                let shape = self.shape(set, family);
-                for length in lengths_in(&present.sets, set, family) {
-                    let name = Name::in_nftables(set, family, length);
-                    let header = present.set(&name);
-                    if header.is_some_and(|header| !is_large_enough(header, &shape)) {
-                        small.push((name, shape, self.narrowed.of(set)));
-                    }
-                }
-            }
-        }
-        small
-    }
-
-    /// Gives a set its size, which is more than it has.
-    fn enlarge(&mut self, name: &Name, shape: Shape, reach: &Reach) -> Result<Note, Error> {
-        let present = self.look()?;
-        let spare = name.spare();
-        // From here on either is looked up.
-        self.change(name, &make_set(&spare, shape, reach))?;
-        let entries = self.carry(name, &spare, shape)?;
-        let rules = handles_of(name, &present.rules).into_iter();
-        let mut steps: Vec<Step> = rules.map(Step::RemoveRule).collect();
-        steps.push(Step::RemoveSet(name.to_string()));
-        steps.extend(make_set(name, shape, reach));
-        self.change(name, &steps)?;
-        self.carry_back(&spare)?;
-        Ok(Note::Enlarged {
-            name: name.to_string(),
-            maxelem: shape.size,
-            entries,
-        })
-    }
-
-    /// Ends the enlarging of a set whose copy is there.
-    fn carry_back(&mut self, spare: &str) -> Result<(), Error> {
-        let present = self.look()?;
-        let target = spare.strip_suffix(name::SPARE_SUFFIX).unwrap_or(spare);
-        let Some((header, family)) = present
-            .set(spare)
-            .and_then(|header| Some((header, header.family()?)))
-        else {
-            return Ok(());
-        };
-        let shape = Shape {
-            family,
-            size: header.size,
-            timeouts: header.has_timeouts(),
-        };
-        if present.set(target).is_some() {
-            self.carry(spare, target, shape)?;
-        }
-        self.change(spare, &remove_set(spare, &present))
-    }
-
-    /// Puts a set's entries into another, with what is left of their time-outs and with
-    /// their counters.
-    fn carry(&mut self, from: &str, to: &str, shape: Shape) -> Result<usize, Error> {
-        let mut copy = Nftables::open()?;
-        let length = name::parts(from).1.unwrap_or(shape.family.bits());
-        let mut lane: Vec<Kept> = Vec::with_capacity(BATCH_MAX);
-        let (mut entries, mut carried) = (0, Ok(()));
-        let mut carry = |lane: &mut Vec<Kept>| {
-            entries += lane.len();
-            let done = copy.transact(|steps| {
-                let fill = |element: &mut _, kept: &Kept| put_kept(element, kept, shape.timeouts);
-                steps.change(Command::NewElements, to, lane, fill);
-            });
-            if let Err(trouble) = done {
-                carried = Err(explain(trouble, "add to", to));
-            }
-            lane.clear();
-        };
-        self.nftables.each(from, length, &mut |kept| {
-            lane.push(kept);
-            if lane.len() == BATCH_MAX {
-                carry(&mut lane);
-            }
-        })?;
-        carry(&mut lane);
-        carried.map(|()| entries)
     }
 
     fn change(&mut self, name: &str, steps: &[Step]) -> Result<(), Error> {
@@ -720,24 +623,24 @@ impl Objects {
         target: &Target<'_>,
         entries: &[(usize, Entry)],
     ) -> Result<(), Trouble> {
-        let (name, timeouts) = (target.name(), has_timeouts(target.set));
+        let entries = entries.iter().map(|(_, entry)| entry);
+        self.put(&target.name(), has_timeouts(target.set), entries)
+    }
+
+    /// Puts entries into a kernel set, or renews their time-outs.
+    fn put<'a>(
+        &mut self,
+        name: &str,
+        timeouts: bool,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+    ) -> Result<(), Trouble> {
         let renews = self.nftables.renews || !timeouts;
-        let add = |steps: &mut Steps<'_>| {
-            steps.change(
-                Command::NewElements,
-                &name,
-                entries,
-                |element, (_, entry)| {
-                    put_entry(element, entry, timeouts);
-                },
-            );
-        };
         self.nftables.transact(|steps| {
-            add(steps);
+            steps.put_in(name, entries.clone(), timeouts);
             if !renews {
                 // What is there keeps its time-out, so all are there now, and made anew.
-                take_out(steps, &name, entries);
-                add(steps);
+                steps.take_out(name, entries.clone());
+                steps.put_in(name, entries.clone(), timeouts);
             }
         })
     }
@@ -788,7 +691,7 @@ impl Objects {
         let name = target.name();
         let done = self
             .nftables
-            .transact(|steps| take_out(steps, &name, entries));
+            .transact(|steps| steps.take_out(&name, entries.iter().map(|(_, entry)| entry)));
         match done {
             Ok(()) => {}
             // One is not there, or the set is not.
@@ -926,17 +829,6 @@ fn by_length(entries: &[Entry], each: &mut EachLength<'_>) {
     }
 }
 
-fn take_out(steps: &mut Steps<'_>, name: &str, entries: &[(usize, Entry)]) {
-    steps.change(
-        Command::DelElements,
-        name,
-        entries,
-        |element, (_, entry)| {
-            put_entry(element, entry, false);
-        },
-    );
-}
-
 /// What makes a set and its rules.
 fn make_set(name: &str, shape: Shape, reach: &Reach) -> Vec<Step> {
     let rules = rules_of(name, shape.family, reach).into_iter();
@@ -985,10 +877,6 @@ fn remove_chains(steps: &mut Steps<'_>, chains: &[Chain]) {
         steps.clear_chain(&chain.name);
         steps.remove_chain(&chain.name);
     }
-}
-
-fn is_large_enough(header: &Header, shape: &Shape) -> bool {
-    header.size == 0 || header.size >= shape.size
 }
 
 /// A set that is not as ours are is somebody else's.
