@@ -89,6 +89,10 @@ namespaced! {
         wait("the near miss", || lab.json(&["status"])["logs"][0]["near_misses"][0]["count"] == 1, || lab.log());
         let text = lab.says(0, &["status"]);
         assert!(text.contains("NEAR MISS: 1 lines of") && text.contains("match no pattern of jail kamailio"), "{text}");
+        lab.write_log(&line("198.51.100.78").replace("} <script>: ", "} <script>: y} <script>: "));
+        wait("the unclear line", || lab.says(0, &["status"]).contains("UNCLEAR: 1 lines of"), || lab.log());
+        let unclear = lab.json(&["status"])["logs"][0]["near_misses"][1].clone();
+        assert!(unclear["remedy"].as_str().is_some_and(|remedy| remedy.contains("comment out `log_prefix`")), "{unclear}");
 
         let status = lab.json(&["status"]);
         let jail = &status["jails"][0];

@@ -11,7 +11,7 @@
 //! - `hints`: whole lines that the server wrote for the sender into a file, newline and
 //!   all, whose sender guessed the number of the thread right (`newline, thread guessed`);
 //! - `unclear`: the line has more than one reading, as [`unclear`] says by name, and blames
-//!   nobody;
+//!   nobody, but is counted and shown with what mends it;
 //! - `convicted`: the true source is blamed. That is all others in which the server names it.
 //!
 //! Below it each trick has its column, in the order of `TRICKS`; then the mixed ones.
@@ -258,6 +258,30 @@ const ASTERISK: &[Written] = &[
         Says::Failed,
         "WARNING[6756][C-0000001d] Ext. @: \"Rejecting unknown SIP connection from ^\"",
     ),
+    written(
+        "VERBOSE extension",
+        Pen::Decoded(79),
+        Says::Nothing,
+        "VERBOSE[6756][C-0000001d] pbx.c: Executing [@@public:1] NoOp(\"PJSIP/anonymous-00000001\", \"\") in new stack",
+    ),
+    written(
+        "VERBOSE extension, long",
+        Pen::Decoded(4096),
+        Says::Nothing,
+        "VERBOSE[6756][C-0000001d] pbx.c: Executing [@@public:1] NoOp(\"SIP/192.0.2.10-00000001\", \"\") in new stack",
+    ),
+    written(
+        "VERBOSE caller",
+        Pen::Decoded(4096),
+        Says::Nothing,
+        "VERBOSE[6756][C-0000001d] pbx.c:     -- Executing [100:1] Set(\"SIP/192.0.2.10-00000001\", \"X=@\") in new stack",
+    ),
+    written(
+        "VERBOSE words of a dialplan",
+        Pen::Decoded(4096),
+        Says::Nothing,
+        "VERBOSE[6756][C-0000001d] app_verbose.c: @",
+    ),
 ];
 
 const FREESWITCH: &[Written] = &[
@@ -380,6 +404,12 @@ const KAMAILIO: &[Written] = &[
         "ALERT: {1 1 OPTIONS 7-1} <script>: OPTIONS from ^ blocked because UserAgent '@' is blacklisted",
     ),
     written(
+        "User-Agent, no prefix",
+        Pen::Raw,
+        Says::Failed,
+        "WARNING: <script>: Failed REGISTER authentication from ^:5060 user=1001 ua=@",
+    ),
+    written(
         "request URI",
         Pen::Word,
         Says::Failed,
@@ -408,6 +438,12 @@ const KAMAILIO: &[Written] = &[
         Pen::Raw,
         Says::Nothing,
         "INFO: {1 1 INVITE 7-1} <script>: a call of @",
+    ),
+    written(
+        "the same, no prefix",
+        Pen::Raw,
+        Says::Nothing,
+        "INFO: <script>: a call of @",
     ),
 ];
 
@@ -489,6 +525,11 @@ const TRICKS: &[(&str, &str)] = &[
         "z#015#012Nov 22 07:51:22 sip1 kamailio[7]: NOTICE: <script>: Blocking traffic from ¤",
     ),
     ("braces", "x} <script>: Blocking traffic from ¤"),
+    ("braces, unknown", "x} <script>: y"),
+    (
+        "braces, twice",
+        "x} <script>: y} <script>: Blocking traffic from ¤",
+    ),
     (
         "braces, cause",
         "x} <script>: Auth error for 1@x from ¤ cause -2",
@@ -650,7 +691,9 @@ const BROKEN: &[&str] = &[
 ///
 /// is the server's word on whoever sent the Call-ID `x} <script>: a call of x`, or an
 /// administrator's line on a user agent `x} <script>: Blocking traffic from ADDR`, whose
-/// sender frames ADDR. Where both readings name somebody they name two.
+/// sender frames ADDR. Where both readings name somebody they name two. It has one only if the
+/// first message is whole, so that nothing of an administrator's goes on behind it; and always
+/// if there is no prefix.
 fn unclear(server: &str, field: &str, way: Way, log: &str) -> bool {
     let begins = |text: &&str| {
         let of_messages = ["<script>: ", "<core> [", "pike [", "sanity ["];
@@ -658,7 +701,20 @@ fn unclear(server: &str, field: &str, way: Way, log: &str) -> bool {
     };
     match server {
         "asterisk" => way == Way::File && BROKEN.contains(&field) && log.trim_end().contains('\n'),
-        "kamailio" => log.split("} ").skip(1).filter(begins).count() > 1,
+        "kamailio" if log.contains(": {") => {
+            let messages: Vec<&str> = log.split("} ").skip(1).filter(begins).collect();
+            let before_last = messages.split_last().map_or(&[][..], |(_, before)| before);
+            let is_whole = |text: &&str| {
+                let words = [
+                    "<script>: Blocking traffic from ",
+                    "pike [pike_funcs.c:135]: pike_check_ipaddr(): PIKE - BLOCKing ip ",
+                ];
+                let rest = words.iter().find_map(|words| text.strip_prefix(words));
+                let is_part = |char: char| char.is_ascii_hexdigit() || ".:".contains(char);
+                rest.is_some_and(|rest| rest.trim_end_matches(", node=0x7f1").chars().all(is_part))
+            };
+            !before_last.iter().all(is_whole)
+        }
         _ => false,
     }
 }
@@ -690,6 +746,7 @@ fn judge(
 ) -> char {
     let before = (row.hints, row.framed + row.earned);
     row.forgeries += 1;
+    let shown_before = shown_unclear(lineup);
     let mut convicted = false;
     lineup.block(log.as_bytes(), Mode::Live, now, |found| {
         let (addr, trust, sight) = match found {
@@ -720,6 +777,11 @@ fn judge(
         row.unclear += u32::from(is_unclear);
         row.convicted += u32::from(convicted);
         assert!(convicted != is_unclear, "{}: {log:?}", written.field);
+        assert!(
+            !is_unclear || shown_unclear(lineup) > shown_before,
+            "{}: {log:?}",
+            written.field
+        );
     }
     match before {
         (_, bad) if bad < row.framed + row.earned => '!',
@@ -728,6 +790,14 @@ fn judge(
         _ if written.says == Says::Nothing => '.',
         _ => '?',
     }
+}
+
+/// How many unclear lines are shown to the operator.
+fn shown_unclear(lineup: &Lineup) -> u64 {
+    let misses = lineup.near_misses();
+    let unclear = misses.iter().filter(|(_, miss)| miss.remedy.is_some());
+    let disbelieved = lineup.doubts().into_iter().map(|doubt| doubt.disbelieved);
+    unclear.map(|(_, miss)| miss.count).sum::<u64>() + disbelieved.sum::<u64>()
 }
 
 /// How often tricks are mixed for each field, in each way.
@@ -881,83 +951,95 @@ fn asterisk() {
         ASTERISK,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  100      0      0     0   100       0       100  chan_sip To
-                  100      0      0     0   100       0       100  chan_sip extension
-                  100      0      0     1   100       0       100  chan_sip extension, long
-                  100      0      0     0     0       0         0  chan_sip From, no address
-                  100      0      0     0     0       0         0  chan_sip Call-ID, no address
-                  100      0      0     0   100       0       100  chan_sip account
-                  100      0      0     0   100       0       100  chan_sip nonce
-                  100      0      0     0   100      12        88  chan_sip challenge
-                  100      0      0     0   100       0       100  pjsip display name
-                  100      0      0     0   100       0       100  pjsip From
-                  100      0      0     0   100       0       100  pjsip Call-ID
-                  100      0      0     0   100       0       100  pjsip session
-                  100      0      0     0   100       0       100  pjsip response
-                  100      0      0     0   100       8        92  pjsip account
-                  100      0      0     0   100       0       100  pjsip session of a success
-                  100      0      0     0   100       0       100  pjsip session of a challenge
-                  100      0      0     0   100       0       100  pjsip extension
-                  100      0      0     0   100       0       100  pjsip AOR
-                  100      0      0     0     0       0         0  Contact, by an ACL
-                  100      0      0     0   100       0       100  AMI user
-                  100      0      0     0   100      11        89  AMI account
-                  100      0      0     0   100      14        86  IAX2 peer
-                  100      0      0     0   100       0       100  IAX2 user
-                  100      0      0     0   100       0       100  IAX2 extension
-                  100      0      0     0   100      10        90  dialplan extension
-                 2500      0      0     1  2200      55      2145  all
+                  104      0      0     0   104       0       104  chan_sip To
+                  104      0      0     0   104       0       104  chan_sip extension
+                  104      0      0     2   104       0       104  chan_sip extension, long
+                  104      0      0     0     0       0         0  chan_sip From, no address
+                  104      0      0     0     0       0         0  chan_sip Call-ID, no address
+                  104      0      0     0   104       0       104  chan_sip account
+                  104      0      0     0   104       0       104  chan_sip nonce
+                  104      0      0     0   104      11        93  chan_sip challenge
+                  104      0      0     0   104       0       104  pjsip display name
+                  104      0      0     0   104       0       104  pjsip From
+                  104      0      0     0   104       0       104  pjsip Call-ID
+                  104      0      0     0   104       0       104  pjsip session
+                  104      0      0     0   104       0       104  pjsip response
+                  104      0      0     0   104       8        96  pjsip account
+                  104      0      0     0   104       0       104  pjsip session of a success
+                  104      0      0     0   104       0       104  pjsip session of a challenge
+                  104      0      0     0   104       0       104  pjsip extension
+                  104      0      0     0   104       0       104  pjsip AOR
+                  104      0      0     0     0       0         0  Contact, by an ACL
+                  104      0      0     0   104       0       104  AMI user
+                  104      0      0     0   104      10        94  AMI account
+                  104      0      0     0   104       8        96  IAX2 peer
+                  104      0      0     0   104       0       104  IAX2 user
+                  104      0      0     0   104       0       104  IAX2 extension
+                  104      0      0     0   104      13        91  dialplan extension
+                  104      0      0     0     0       0         0  VERBOSE extension
+                  104      0      0     0     0       0         0  VERBOSE extension, long
+                  104      0      0     0     0       0         0  VERBOSE caller
+                  104      0      0     0     0       0         0  VERBOSE words of a dialplan
+                 3016      0      0     2  2288      50      2238  all
 
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
-            ++++++++++++++++++++++h+++++++++++++++++ ++++++++++ file   chan_sip extension, long
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
-            ........................................ .......... file   chan_sip From, no address
-            ........................................ .......... syslog chan_sip From, no address
-            ........................................ .......... file   chan_sip Call-ID, no address
-            ........................................ .......... syslog chan_sip Call-ID, no address
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip account
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip account
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip nonce
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip nonce
-            ++++++++++++++++???????+++++++++++++++++ ++??++???+ file   chan_sip challenge
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip challenge
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip display name
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip display name
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip Call-ID
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip Call-ID
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip response
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip response
-            ++++++++++++++++???????+++++++++++++++++ +?++++++++ file   pjsip account
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip account
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a success
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a success
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a challenge
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a challenge
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip AOR
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip AOR
-            ........................................ .......... file   Contact, by an ACL
-            ........................................ .......... syslog Contact, by an ACL
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   AMI user
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI user
-            ++++++++++++++++???????+++++++++++++++++ +++?++?+?? file   AMI account
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI account
-            ++++++++++++++++???????+++++++++++++++++ +???++???? file   IAX2 peer
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 peer
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 user
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 user
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 extension
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 extension
-            ++++++++++++++++???????+++++++++++++++++ ?++?++++?+ file   dialplan extension
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog dialplan extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
+            ++++++++++++++++++++++h+++++++++++++++++++ +++++++++h file   chan_sip extension, long
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
+            .......................................... .......... file   chan_sip From, no address
+            .......................................... .......... syslog chan_sip From, no address
+            .......................................... .......... file   chan_sip Call-ID, no address
+            .......................................... .......... syslog chan_sip Call-ID, no address
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip account
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip account
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip nonce
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip nonce
+            ++++++++++++++++???????+++++++++++++++++++ +?+++++??? file   chan_sip challenge
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip challenge
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip display name
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip display name
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip Call-ID
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip Call-ID
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip response
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip response
+            ++++++++++++++++???????+++++++++++++++++++ +++++?++++ file   pjsip account
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip account
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a success
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a success
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a challenge
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a challenge
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip AOR
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip AOR
+            .......................................... .......... file   Contact, by an ACL
+            .......................................... .......... syslog Contact, by an ACL
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   AMI user
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI user
+            ++++++++++++++++???????+++++++++++++++++++ ++++??+++? file   AMI account
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI account
+            ++++++++++++++++???????+++++++++++++++++++ +++++++?++ file   IAX2 peer
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 peer
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 user
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 user
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 extension
+            ++++++++++++++++???????+++++++++++++++++++ ??+++?+??? file   dialplan extension
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog dialplan extension
+            .......................................... .......... file   VERBOSE extension
+            .......................................... .......... syslog VERBOSE extension
+            .......................................... .......... file   VERBOSE extension, long
+            .......................................... .......... syslog VERBOSE extension, long
+            .......................................... .......... file   VERBOSE caller
+            .......................................... .......... syslog VERBOSE caller
+            .......................................... .......... file   VERBOSE words of a dialplan
+            .......................................... .......... syslog VERBOSE words of a dialplan
         "#]],
     );
 }
@@ -969,29 +1051,29 @@ fn freeswitch() {
         FREESWITCH,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  100      0      0     0   100       0       100  user, failure
-                  100      0      0     0   100       0       100  host, failure
-                  100      0      0     0   100       0       100  user, unknown
-                  100      0      0     0   100       0       100  host, unknown
-                  100      0      0     0   100       0       100  user, challenge
-                  100      0      0     0     0       0         0  user of verto, no address
-                  100      0      0     0     0       0         0  number dialled, no address
-                  700      0      0     0   500       0       500  all
+                  104      0      0     0   104       0       104  user, failure
+                  104      0      0     0   104       0       104  host, failure
+                  104      0      0     0   104       0       104  user, unknown
+                  104      0      0     0   104       0       104  host, unknown
+                  104      0      0     0   104       0       104  user, challenge
+                  104      0      0     0     0       0         0  user of verto, no address
+                  104      0      0     0     0       0         0  number dialled, no address
+                  728      0      0     0   520       0       520  all
 
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
-            ........................................ .......... file   user of verto, no address
-            ........................................ .......... syslog user of verto, no address
-            ........................................ .......... file   number dialled, no address
-            ........................................ .......... syslog number dialled, no address
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
+            .......................................... .......... file   user of verto, no address
+            .......................................... .......... syslog user of verto, no address
+            .......................................... .......... file   number dialled, no address
+            .......................................... .......... syslog number dialled, no address
         "#]],
     );
 }
@@ -1003,59 +1085,65 @@ fn kamailio() {
         KAMAILIO,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  100      0      0     0   100       8        92  Call-ID
-                  100      0      0     0   100       7        93  Call-ID, port
-                  100      0      0     0   100      11        89  Call-ID, tutorial
-                  100      0      0     0   100      10        90  Call-ID, success
-                  100      0      0     0     0       0         0  Call-ID, no address
-                  100      0      0     0   100       9        91  Call-ID, pike
-                  100      0      0     0   100       0       100  From user
-                  100      0      0     0   100       0       100  From domain
-                  100      0      0     0   100       0       100  From user, success
-                  100      0      0     0   100       9        91  user
-                  100      0      0     0   100      10        90  User-Agent
-                  100      0      0     0   100       6        94  User-Agent, blacklisted
-                  100      0      0     0   100       0       100  request URI
-                  100      0      0     0   100       0       100  From URI, flood
-                  100      0      0     0     0       0         0  request URI, no address
-                  100      0      0     0     0       0         0  header, no address
-                  100      0      0     0     0       0         0  line of an administrator, open
-                 1700      0      0     0  1300      70      1230  all
+                  104      0      0     0   104      12        92  Call-ID
+                  104      0      0     0   104      13        91  Call-ID, port
+                  104      0      0     0   104      13        91  Call-ID, tutorial
+                  104      0      0     0   104      14        90  Call-ID, success
+                  104      0      0     0     0       0         0  Call-ID, no address
+                  104      0      0     0   104      12        92  Call-ID, pike
+                  104      0      0     0   104       0       104  From user
+                  104      0      0     0   104       0       104  From domain
+                  104      0      0     0   104       0       104  From user, success
+                  104      0      0     0   104      11        93  user
+                  104      0      0     0   104      17        87  User-Agent
+                  104      0      0     0   104      14        90  User-Agent, blacklisted
+                  104      0      0     0   104       0       104  User-Agent, no prefix
+                  104      0      0     0   104       0       104  request URI
+                  104      0      0     0   104       0       104  From URI, flood
+                  104      0      0     0     0       0         0  request URI, no address
+                  104      0      0     0     0       0         0  header, no address
+                  104      0      0     0     0       0         0  line of an administrator, open
+                  104      0      0     0     0       0         0  the same, no prefix
+                 1976      0      0     0  1456     106      1350  all
 
-            ++++++++++++++++++++++++??+?++++++++++++ +?++++++++ file   Call-ID
-            ++++++++++++++++++++++++??+?++++++++++++ +?++++++++ syslog Call-ID
-            ++++++++++++++++++++++++??+?++++++++++++ ++++++++++ file   Call-ID, port
-            ++++++++++++++++++++++++??+?++++++++++++ +++++++++? syslog Call-ID, port
-            ++++++++++++++++++++++++??+?++++++++++++ ?+++??++++ file   Call-ID, tutorial
-            ++++++++++++++++++++++++??+?++++++++++++ ++?++++?++ syslog Call-ID, tutorial
-            ++++++++++++++++++++++++??+?++++++++++++ ?++++?++?+ file   Call-ID, success
-            ++++++++++++++++++++++++??+?++++++++++++ ++++++++?+ syslog Call-ID, success
-            ........................................ .......... file   Call-ID, no address
-            ........................................ .......... syslog Call-ID, no address
-            ++++++++++++++++++++++++??+?++++++++++++ ?++++?++++ file   Call-ID, pike
-            ++++++++++++++++++++++++??+?++++++++++++ +++++++++? syslog Call-ID, pike
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From domain
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user, success
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user, success
-            ++++++++++++++++++++++++??+?++++++++++++ +++??+?+++ file   user
-            ++++++++++++++++++++++++??+?++++++++++++ ++++++++++ syslog user
-            ++++++++++++++++++++++++??+?++++++++++++ ?++++++++? file   User-Agent
-            ++++++++++++++++++++++++??+?++++++++++++ ++?++?++++ syslog User-Agent
-            ++++++++++++++++++++++++??+?++++++++++++ ++++++++++ file   User-Agent, blacklisted
-            ++++++++++++++++++++++++??+?++++++++++++ ++++++++++ syslog User-Agent, blacklisted
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   request URI
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog request URI
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From URI, flood
-            ++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From URI, flood
-            ........................................ .......... file   request URI, no address
-            ........................................ .......... syslog request URI, no address
-            ........................................ .......... file   header, no address
-            ........................................ .......... syslog header, no address
-            ........................................ .......... file   line of an administrator, open
-            ........................................ .......... syslog line of an administrator, open
+            +++++++++++++++++++++++++???+?++++++++++++ ++?+++++++ file   Call-ID
+            +++++++++++++++++++++++++???+?++++++++++++ +++?+?+?++ syslog Call-ID
+            +++++++++++++++++++++++++???+?++++++++++++ +?++?+++++ file   Call-ID, port
+            +++++++++++++++++++++++++???+?++++++++++++ +++++??+?+ syslog Call-ID, port
+            +++++++++++++++++++++++++???+?++++++++++++ ++??+++++? file   Call-ID, tutorial
+            +++++++++++++++++++++++++???+?++++++++++++ ?+?+++++++ syslog Call-ID, tutorial
+            +++++++++++++++++++++++++???+?++++++++++++ +++++++++? file   Call-ID, success
+            +++++++++++++++++++++++++???+?++++++++++++ ?+++???++? syslog Call-ID, success
+            .......................................... .......... file   Call-ID, no address
+            .......................................... .......... syslog Call-ID, no address
+            +++++++++++++++++++++++++???+?++++++++++++ +++++?++++ file   Call-ID, pike
+            +++++++++++++++++++++++++???+?++++++++++++ ?+++++?++? syslog Call-ID, pike
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From domain
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user, success
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user, success
+            ++++++++++++++++++++++++????+?++++++++++++ ?+++++++++ file   user
+            ++++++++++++++++++++++++????+?++++++++++++ ++++++++++ syslog user
+            ++++++++++++++++++++++++????+?++++++++++++ ++?+++++?+ file   User-Agent
+            ++++++++++++++++++++++++????+?++++++++++++ +++?+??+?? syslog User-Agent
+            ++++++++++++++++++++++++????+?++++++++++++ +++?++++++ file   User-Agent, blacklisted
+            ++++++++++++++++++++++++????+?++++++++++++ +++?++?++? syslog User-Agent, blacklisted
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   User-Agent, no prefix
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog User-Agent, no prefix
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   request URI
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog request URI
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From URI, flood
+            ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From URI, flood
+            .......................................... .......... file   request URI, no address
+            .......................................... .......... syslog request URI, no address
+            .......................................... .......... file   header, no address
+            .......................................... .......... syslog header, no address
+            .......................................... .......... file   line of an administrator, open
+            .......................................... .......... syslog line of an administrator, open
+            .......................................... .......... file   the same, no prefix
+            .......................................... .......... syslog the same, no prefix
         "#]],
     );
 }

@@ -11,7 +11,7 @@ use super::ask::ask;
 use super::reason::reason;
 use super::{Common, Output};
 use crate::config::PORTS_OF_ACTIONS;
-use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
+use crate::daemon::verbs::{BanShown, JailShown, NearMissShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
 use crate::watch::LINE_BYTES_MAX;
 
@@ -125,9 +125,29 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
                 log.messages_lost, log.loss_reports
             )?;
         }
+        for doubt in &log.doubts {
+            writeln!(
+                text,
+                "    DOUBTED by jail {}: senders can write whole lines into it; {} that may be theirs blamed nobody: {}",
+                doubt.jail, doubt.disbelieved, doubt.remedy
+            )?;
+        }
     }
     for log in &status.logs {
-        for miss in log.near_misses.iter().take(NEAR_MISSES_SHOWN) {
+        let is_unclear = |miss: &&NearMissShown| miss.remedy.is_some();
+        let (unclear, unknown): (Vec<_>, Vec<_>) = log.near_misses.iter().partition(is_unclear);
+        for miss in unclear.into_iter().take(NEAR_MISSES_SHOWN) {
+            writeln!(
+                text,
+                "  UNCLEAR: {} lines of {} could be about anybody, so jail {} blames nobody for them: {}; such as {:?}",
+                miss.count,
+                log.path,
+                miss.jail,
+                miss.remedy.as_deref().unwrap_or_default(),
+                miss.sample
+            )?;
+        }
+        for miss in unknown.into_iter().take(NEAR_MISSES_SHOWN) {
             writeln!(
                 text,
                 "  NEAR MISS: {} lines of {} match no pattern of jail {}, such as {:?}",
@@ -251,8 +271,12 @@ mod tests {
         let source = json!({"addr": "127.0.0.1", "jail": "kamailio", "tries": 9, "convictions": 3,
             "last": 900, "why": "loopback", "remedy": "log the client"});
         let miss = json!({"jail": "kamailio", "shape": "x", "count": 2, "sample": "x\u{1b}"});
+        let unclear = json!({"jail": "kamailio", "shape": "x", "count": 2, "sample": "x",
+            "remedy": "mend it"});
+        let doubt = json!({"jail": "asterisk", "disbelieved": 3, "remedy": "mend it"});
         let log = json!({"path": "/log", "state": "no permission", "followed": false, "offset": 0,
-            "size": 9, "loss_reports": 1, "messages_lost": 5, "near_misses": [miss]});
+            "size": 9, "loss_reports": 1, "messages_lost": 5, "near_misses": [miss, unclear],
+            "doubts": [doubt]});
         let jail = json!({"name": "kamailio", "ports": "all ports", "failing": 1,
             "failures_total": 9, "banned": 4, "latest": [
                 {"addr": "192.0.2.0/24", "jail": "kamailio", "since": 900, "until": null,
@@ -285,7 +309,7 @@ mod tests {
                 words.push(word.to_owned());
             }
         }
-        let told = "PAUSED, FIREWALL, DATABASE, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, NEAR MISS";
+        let told = "PAUSED, FIREWALL, DATABASE, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
         assert_eq!(words.join(", "), told, "{text}");
         let crowd = "192.0.2.0/24                             since 1m 40s, for ever: 8 hosts of this network were banned\n  and 3 more: ringfence bans --jail kamailio\n";
         assert!(text.contains(crowd), "{text}");

@@ -504,7 +504,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
     let ours = |key: &str| {
         let text = text.extra.get(key).map_or("", |text| text.as_str());
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines.map(str::to_owned).collect()
+        lines.map(str::to_owned).collect::<Vec<String>>()
     };
     FilterText {
         prefregex: text.prefregex.clone(),
@@ -515,6 +515,8 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             challenge: ours("challengeregex"),
             doubt: ours("doubtregex"),
             whole: ours("wholeregex"),
+            unclear: ours("unclearregex"),
+            remedy: ours("remedy").join(" "),
         },
         maxlines: text.maxlines,
         datepattern: text.datepattern.clone(),

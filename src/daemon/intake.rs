@@ -24,7 +24,7 @@ use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::Filter;
 use crate::filter::date::{Detector, Years};
-use crate::filter::lines::{Attached, Found, Lineup, Mode, Named};
+use crate::filter::lines::{Attached, Doubt, Found, Lineup, Mode, Named};
 use crate::filter::losses::Losses;
 use crate::filter::near::NearMiss;
 use crate::frame::charset::{Charset, Transcoder};
@@ -97,6 +97,8 @@ pub struct LogStatus {
     pub losses: Losses,
     /// What looked like failures and matched no pattern, for each jail.
     pub missed: Vec<(JailName, NearMiss)>,
+    /// The jails that doubt it.
+    pub doubts: Vec<Doubt>,
 }
 
 /// The intake's thread, from outside.
@@ -689,6 +691,7 @@ impl Reader {
                 // A rotated file and its successor are one log.
                 losses: losses.remove(&file.path).unwrap_or_default(),
                 missed: log.map_or_else(Vec::new, |log| log.lineup.near_misses()),
+                doubts: log.map_or_else(Vec::new, |log| log.lineup.doubts()),
                 file,
             }
         });

@@ -273,6 +273,11 @@ impl Journals {
                 .iter()
                 .flat_map(|one| one.lineup.near_misses())
                 .collect(),
+            doubts: followed
+                .jails
+                .iter()
+                .flat_map(|one| one.lineup.doubts())
+                .collect(),
         };
         self.followed.iter().map(status).collect()
     }

@@ -140,6 +140,20 @@ pub struct LogShown {
     /// Lines that look like failures and match no pattern.
     #[serde(default)]
     pub near_misses: Vec<NearMissShown>,
+    /// The jails that doubt it, since senders can write lines of their own into it.
+    #[serde(default)]
+    pub doubts: Vec<DoubtShown>,
+}
+
+/// A jail that doubts a log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoubtShown {
+    /// The jail.
+    pub jail: String,
+    /// How many lines blamed nobody since a sender may have written them.
+    pub disbelieved: u64,
+    /// What mends it.
+    pub remedy: String,
 }
 
 /// Lines of one shape that look like failures and match no pattern of a jail.
@@ -153,6 +167,10 @@ pub struct NearMissShown {
     pub count: u64,
     /// The first of them, cut.
     pub sample: String,
+    /// What mends it, if a pattern knows these lines, but they have more than one reading or
+    /// break off, so that they blame nobody.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// A jail.

@@ -197,9 +197,13 @@ impl Follower {
 
     fn single(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
         if filter.ignores_first() && self.ignored(filter, seen.text) {
+            self.see_unclear(filter, seen);
             return;
         }
         let Some(before) = self.before(filter, seen.text) else {
+            if ask == Ask::First {
+                self.see_unclear(filter, seen);
+            }
             return;
         };
         let text = before.content.as_deref().unwrap_or(seen.text);
@@ -209,7 +213,10 @@ impl Follower {
             };
             if self.ignored(filter, text) {
                 match ask {
-                    Ask::First | Ask::FirstPending => return,
+                    Ask::First | Ask::FirstPending => {
+                        self.see_unclear(filter, seen);
+                        return;
+                    }
                     Ask::All => continue,
                 }
             }
@@ -229,7 +236,10 @@ impl Follower {
                 return;
             }
         }
-        if ask == Ask::First && !self.sight(filter, &before, text, seen, each) {
+        if ask == Ask::First
+            && !self.sight(filter, &before, text, seen, each)
+            && !self.see_unclear(filter, seen)
+        {
             self.missed.see(seen.text, seen.line);
         }
     }
@@ -248,6 +258,7 @@ impl Follower {
                 continue;
             };
             if self.ignored(filter, text) {
+                self.see_unclear(filter, seen);
                 return true;
             }
             let groups = before.with(form, &found);
@@ -274,6 +285,16 @@ impl Follower {
             return true;
         }
         self.ignored(filter, text)
+    }
+
+    /// Counts a line that blames nobody, if it is unclear whom it should; is it?
+    fn see_unclear(&mut self, filter: &Filter, seen: Seen<'_>) -> bool {
+        let mut forms = filter.unclearregex.iter();
+        let head = forms.find_map(|form| Some(self.look(form, seen.text)??.as_str()));
+        if let Some(head) = head {
+            self.missed.see_unclear(head, seen.line, filter.remedy());
+        }
+        head.is_some()
     }
 
     /// Notes whether this line casts a doubt on its log. It begins a message itself.

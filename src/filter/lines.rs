@@ -177,6 +177,17 @@ struct Shown {
     before: Option<Time>,
 }
 
+/// A log into which senders can write lines of their own (`doubtregex`), as one jail sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The jail.
+    pub jail: JailName,
+    /// How many lines blamed nobody since a sender may have written them.
+    pub disbelieved: u64,
+    /// What mends it, in the filter's own words.
+    pub remedy: Box<str>,
+}
+
 /// How a block is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
@@ -265,6 +276,17 @@ impl Lineup {
         }
         all.sort_by_key(|(_, miss)| std::cmp::Reverse(miss.count));
         all
+    }
+
+    /// Who doubts this log.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let doubting = self.places.iter().filter(|one| one.follower.is_doubted());
+        let doubt = |place: &Place| Doubt {
+            jail: place.jail.clone(),
+            disbelieved: place.follower.disbelieved(),
+            remedy: place.follower.filter().remedy().into(),
+        };
+        doubting.map(doubt).collect()
     }
 
     /// How many searches were given up because a line needs too many steps.

@@ -83,6 +83,12 @@ pub struct SightingText {
     /// end with its own words, and no newline of a sender's is in them. They are searched
     /// in the line as it stands; its thread is what `<F-THREAD>` captures.
     pub whole: Vec<String>,
+    /// Lines that a pattern knows, or would, and that blame nobody, since they have more than one
+    /// reading or break off. They are searched in the whole line, and counted by what is
+    /// matched of them.
+    pub unclear: Vec<String>,
+    /// What an operator can do about lines that are unclear and a log that is doubted.
+    pub remedy: String,
 }
 
 /// A filter that cannot be used.
@@ -155,6 +161,8 @@ pub struct Filter {
     sightings: Vec<(Sight, Form)>,
     doubtregex: Vec<Form>,
     wholeregex: Vec<Form>,
+    unclearregex: Vec<Form>,
+    remedy: Box<str>,
     maxlines: usize,
     datepattern: Option<String>,
     names: Names,
@@ -174,12 +182,19 @@ const SUCCESSREGEX: &str = "successregex";
 const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
+const UNCLEARREGEX: &str = "unclearregex";
 
 impl FilterError {
     /// Is it only about what fail2ban does not know?
     pub fn is_about_sightings(&self) -> bool {
         let is_ours = |option: &str| {
-            let ours = [SUCCESSREGEX, CHALLENGEREGEX, DOUBTREGEX, WHOLEREGEX];
+            let ours = [
+                SUCCESSREGEX,
+                CHALLENGEREGEX,
+                DOUBTREGEX,
+                WHOLEREGEX,
+                UNCLEARREGEX,
+            ];
             ours.iter().any(|name| option.starts_with(name))
         };
         match self {
@@ -203,6 +218,8 @@ impl Filter {
             sightings: Vec::new(),
             doubtregex: Vec::new(),
             wholeregex: Vec::new(),
+            unclearregex: Vec::new(),
+            remedy: Box::default(),
             maxlines: 1,
             datepattern: None,
             names: Names::No,
@@ -229,11 +246,14 @@ impl Filter {
             challenge,
             doubt,
             whole,
+            unclear,
+            remedy,
         } = &text.sightings;
         let success = compile_all(SUCCESSREGEX, success.iter(), dns, false)?;
         let challenge = compile_all(CHALLENGEREGEX, challenge.iter(), dns, false)?;
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
+        let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
         if failregex.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -279,6 +299,8 @@ impl Filter {
             sightings,
             doubtregex,
             wholeregex,
+            unclearregex,
+            remedy: remedy.as_str().into(),
             maxlines: text.maxlines.max(1) as usize,
             datepattern: text.datepattern.clone(),
             names: text.names,
@@ -331,6 +353,11 @@ impl Filter {
     /// How many ignoreregexes it has.
     pub fn ignoreregexes(&self) -> usize {
         self.ignoreregex.len()
+    }
+
+    /// What an operator can do about lines that are unclear and a log that is doubted.
+    pub fn remedy(&self) -> &str {
+        &self.remedy
     }
 
     /// How many lines it looks at together; at least 1.

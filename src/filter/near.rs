@@ -8,6 +8,10 @@
 //! only so many are kept, and those that were seen once make room for others. As others come
 //! that find no room, what was seen is worth half as much, so that a form which is written
 //! from now on is seen at last, whatever has been written before.
+//!
+//! *Unclear* lines are counted beside them: a pattern knows them, but they have more than one
+//! reading, or break off where a sender wrote a newline. They blame nobody, so whoever
+//! makes his lines unclear goes free until somebody does what the filter says (`remedy`).
 
 use std::net::IpAddr;
 
@@ -49,6 +53,8 @@ pub struct NearMiss {
     pub count: u64,
     /// The first of them, cut.
     pub sample: Box<str>,
+    /// What mends it, if these lines are unclear: the filter's own words.
+    pub remedy: Option<Box<str>>,
     /// How many there were lately.
     lately: u64,
 }
@@ -67,11 +73,20 @@ impl NearMisses {
     /// Counts a line that no pattern matched, if it looks like a failure. `text` is
     /// without its date, `line` as it stands in the log.
     pub(super) fn see(&mut self, text: &str, line: &str) {
-        if !looks_like_failure(text) {
-            return;
+        if looks_like_failure(text) {
+            self.count(shape(text), line, None);
         }
-        let shape = shape(text);
-        if let Some(known) = self.shapes.iter_mut().find(|known| *known.shape == *shape) {
+    }
+
+    /// Counts an unclear line. `head` is what the server wrote of it for certain.
+    pub(super) fn see_unclear(&mut self, head: &str, line: &str, remedy: &str) {
+        self.count(shape(head), line, Some(remedy));
+    }
+
+    fn count(&mut self, shape: String, line: &str, remedy: Option<&str>) {
+        let is_it =
+            |known: &&mut NearMiss| *known.shape == *shape && known.remedy.as_deref() == remedy;
+        if let Some(known) = self.shapes.iter_mut().find(is_it) {
             known.count = known.count.saturating_add(1);
             known.lately = known.lately.saturating_add(1);
             return;
@@ -81,6 +96,7 @@ impl NearMisses {
             count: 1,
             lately: 1,
             sample: cut(line, SAMPLE_BYTES_MAX).into(),
+            remedy: remedy.map(Box::from),
         };
         if self.shapes.len() < SHAPES_MAX {
             self.shapes.push(new);
@@ -111,12 +127,12 @@ impl NearMisses {
 }
 
 /// Does it hold a failure's word and an address?
-fn looks_like_failure(text: &str) -> bool {
+pub(super) fn looks_like_failure(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     WORDS.iter().any(|word| lower.contains(word)) && holds_address(text)
 }
 
-fn holds_address(text: &str) -> bool {
+pub(super) fn holds_address(text: &str) -> bool {
     let is_part = |char: char| char.is_ascii_hexdigit() || char == '.' || char == ':';
     let is_address = |word: &str| {
         let word = word.trim_matches(|end| end == '.' || end == ',');
@@ -231,6 +247,20 @@ mod tests {
         });
         assert_eq!(at, Some(6 * SHAPES_MAX + 1));
         assert_eq!(missed.shapes()[0].count, 100);
+    }
+
+    #[test]
+    fn unclear_lines_are_counted_by_what_the_server_wrote_of_them() {
+        let mut missed = NearMisses::default();
+        missed.see_unclear("NOTICE: {", "NOTICE: {x 192.0.2.7", "mend it");
+        missed.see_unclear("NOTICE: {", "NOTICE: {y 192.0.2.8", "mend it");
+        missed.see("NOTICE: { 192.0.2.7 failed", "x");
+        let shown = missed.shapes().iter();
+        let shown = shown.map(|miss| (miss.count, &*miss.sample, miss.remedy.as_deref()));
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [(2, "NOTICE: {x 192.0.2.7", Some("mend it")), (1, "x", None)]
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub const OUR_KEYS: &[&str] = &[
     "challengeregex",
     "doubtregex",
     "wholeregex",
+    "unclearregex",
+    "remedy",
     "apiban",
     "observe",
     "hints",

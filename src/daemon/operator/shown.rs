@@ -7,7 +7,7 @@ use super::super::clock::Clock;
 use super::super::intake::{self, LogStatus};
 use super::super::keeper::{Condition, Keeper};
 use super::super::verbs::{
-    ApibanShown, BanShown, FirewallShown, JailShown, LogShown, NearMissShown, Status,
+    ApibanShown, BanShown, DoubtShown, FirewallShown, JailShown, LogShown, NearMissShown, Status,
 };
 use super::super::why::{self, Evidence, Why};
 use super::super::{standing, stock};
@@ -17,6 +17,7 @@ use crate::addr::Addr;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::feed;
+use crate::filter::lines::Doubt;
 use crate::filter::near::NearMiss;
 use crate::ticket::{Ban, JailName};
 use crate::time::Time;
@@ -69,6 +70,7 @@ impl Operator {
                          file,
                          losses,
                          missed,
+                         doubts,
                      }| LogShown {
                         path: file.path.display().to_string(),
                         state: intake::state(&file.state),
@@ -79,6 +81,7 @@ impl Operator {
                         loss_reports: losses.reports,
                         messages_lost: losses.messages(),
                         near_misses: missed.iter().map(near_miss).collect(),
+                        doubts: doubts.iter().map(doubt).collect(),
                     },
                 )
                 .collect(),
@@ -204,6 +207,15 @@ fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
         shape: miss.shape.to_string(),
         count: miss.count,
         sample: miss.sample.to_string(),
+        remedy: miss.remedy.as_deref().map(str::to_owned),
+    }
+}
+
+fn doubt(doubt: &Doubt) -> DoubtShown {
+    DoubtShown {
+        jail: doubt.jail.to_string(),
+        disbelieved: doubt.disbelieved,
+        remedy: doubt.remedy.to_string(),
     }
 }
 
