@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -87,8 +87,8 @@ fn file_id(path: &Path) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-/// Puts the socket at `path`, for the own user only (mode 0600, whatever the
-/// umask is). The folder must exist. A socket that a crash left behind is
+/// Puts the socket at `path`, for the own user only (mode 0600, however wide
+/// the umask is). The folder must exist. A socket that a crash left behind is
 /// replaced, one that answers is not.
 pub fn bind(path: &Path) -> Result<Listener, BindError> {
     let failed = |what| {
@@ -104,14 +104,15 @@ pub fn bind(path: &Path) -> Result<Listener, BindError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|e| failed("make a socket for")(e.into()))?;
+    // Binding gives this mode to the file, less what the umask takes away. A path is not asked
+    // for that: by then it might lead elsewhere.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
+        .map_err(|e| failed("set the mode of")(e.into()))?;
     rustix::net::bind(&socket, &address).map_err(|e| failed("bind")(e.into()))?;
     let file = SocketFile {
         path: path.to_owned(),
         id: file_id(path),
     };
-    // Nobody can connect before `listen`, so the umask opens no gap.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .map_err(failed("set the mode of"))?;
     rustix::net::listen(&socket, BACKLOG).map_err(|e| failed("listen at")(e.into()))?;
     Ok(Listener {
         socket: socket.into(),

@@ -20,12 +20,13 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
 
 use super::file::{Identity, READ_BYTES, identity};
 use super::lines::{Lines, Piece};
@@ -39,7 +40,14 @@ const SOCKET: &str = "unix:";
 
 /// Who may send lines: whoever can have anybody banned by that. Its folder says by its
 /// group (`chmod g+s`) who else does.
-const SOCKET_MODE: u32 = 0o660;
+const SOCKET_MODE: Mode = Mode::RUSR
+    .union(Mode::WUSR)
+    .union(Mode::RGRP)
+    .union(Mode::WGRP);
+
+/// Datagrams of one reading: empty ones fill no buffer, and whoever sends them without end
+/// must not hold up the other logs.
+const DATAGRAMS_MAX: usize = 1_024;
 
 /// Is this the name of an inlet, and not of a file? (A pipe is named as a file.)
 pub fn is_inlet(name: &str) -> bool {
@@ -157,6 +165,7 @@ impl Inlet {
             };
             match got? {
                 None => return Ok(Turn::Read),
+                Some(0) if self.is_socket() => return Ok(Turn::More),
                 Some(0) => return self.left(),
                 Some(got) => {
                     bytes += got;
@@ -165,6 +174,10 @@ impl Inlet {
             }
         }
         Ok(Turn::More)
+    }
+
+    fn is_socket(&self) -> bool {
+        matches!(self.mouth, Mouth::Socket(_))
     }
 
     /// The writer has gone. A pipe waits for the next one.
@@ -241,6 +254,8 @@ struct Socket {
     socket: UnixDatagram,
     path: PathBuf,
     place: Identity,
+    /// Datagrams that one reading takes.
+    datagrams_max: usize,
 }
 
 impl Socket {
@@ -250,15 +265,12 @@ impl Socket {
         let mut hidden = path.as_os_str().to_owned();
         hidden.push(".new");
         let hidden = PathBuf::from(hidden);
-        if SocketAddr::from_pathname(&hidden).is_err() {
-            return Err(io::Error::other("the path is too long for a socket"));
-        }
+        let address = SocketAddrUnix::new(&hidden)
+            .map_err(|_| io::Error::other("the path is too long for a socket"))?;
         let _none_before = fs::remove_file(&hidden);
-        let socket = UnixDatagram::bind(&hidden)?;
-        let placed = fs::set_permissions(&hidden, Permissions::from_mode(SOCKET_MODE))
-            .and_then(|()| socket.set_nonblocking(true))
-            .and_then(|()| fs::symlink_metadata(&hidden))
-            .and_then(|meta| fs::rename(&hidden, path).map(|()| identity(&meta)));
+        let socket = closed_socket(&address)?;
+        let placed =
+            open_to_group(&hidden).and_then(|place| fs::rename(&hidden, path).map(|()| place));
         if placed.is_err() {
             let _left_behind = fs::remove_file(&hidden);
         }
@@ -266,6 +278,7 @@ impl Socket {
             socket,
             path: path.to_owned(),
             place: placed?,
+            datagrams_max: DATAGRAMS_MAX,
         })
     }
 
@@ -273,11 +286,15 @@ impl Socket {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.place)
     }
 
-    /// Reads as many datagrams as there are and the buffer holds, a line each.
+    /// Reads as many datagrams as there are, the buffer holds, and one reading may take, a
+    /// line each; 0 bytes if all that came was empty.
     fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut used = 0;
-        // One byte more than a line may have tells that it is too long.
-        while let Some(room) = buffer.get_mut(used..used + LINE_BYTES_MAX + 2) {
+        let (mut used, mut is_read) = (0, false);
+        for _ in 0..self.datagrams_max {
+            // One byte more than a line may have tells that it is too long.
+            let Some(room) = buffer.get_mut(used..used + LINE_BYTES_MAX + 2) else {
+                break;
+            };
             let (room, _newline) = room.split_at_mut(LINE_BYTES_MAX + 1);
             match self.socket.recv(room) {
                 Ok(bytes) => {
@@ -288,12 +305,15 @@ impl Socket {
                         used += 1;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_read = true;
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Some(used).filter(|used| *used > 0))
+        Ok(Some(used).filter(|used| *used > 0 || !is_read))
     }
 }
 
@@ -304,6 +324,34 @@ impl Drop for Socket {
             let _left_behind = fs::remove_file(&self.path);
         }
     }
+}
+
+/// A socket that nobody else but its group may send to, from its first moment and whatever
+/// the umask is.
+fn closed_socket(address: &SocketAddrUnix) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    // Binding gives this mode to its file, less what the umask takes away.
+    rustix::fs::fchmod(&socket, SOCKET_MODE)?;
+    rustix::net::bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// Gives the socket at this path its whole mode, and says which file it is. If somebody has
+/// put anything else there meanwhile, that stays as it is.
+fn open_to_group(path: &Path) -> io::Result<Identity> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if !meta.file_type().is_socket() {
+        return Err(io::Error::other(
+            "somebody took its place while it was made",
+        ));
+    }
+    // This path is the very file, wherever its name leads by now.
+    let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::set_permissions(same, Permissions::from_mode(SOCKET_MODE.as_raw_mode()))?;
+    Ok(identity(&meta))
 }
 
 /// Makes one line of a datagram in place, and says how long it is: no newline at its end,
@@ -347,3 +395,52 @@ fn free(path: &Path) -> io::Result<()> {
 }
 
 const _: () = assert!(READ_BYTES > LINE_BYTES_MAX + 2, "a datagram fits");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_socket_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, socket] = ["file", "link", "socket"].map(|name| folder.path().join(name));
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for other in [&link, &file] {
+            let error = open_to_group(other).unwrap_err().to_string();
+            assert!(error.contains("took its place"), "{error}");
+        }
+        assert_eq!(mode_of(&file), 0o600);
+
+        let _socket = closed_socket(&SocketAddrUnix::new(&socket).unwrap()).unwrap();
+        assert_eq!(mode_of(&socket) & !0o660, 0, "from its first moment");
+        open_to_group(&socket).unwrap();
+        assert_eq!(mode_of(&socket), 0o660);
+    }
+
+    #[test]
+    fn empty_datagrams_end_a_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let name = format!("unix:{}", path.display());
+        let mut inlet = Inlet::open(FileId(0), Path::new(&name)).unwrap();
+        let Mouth::Socket(socket) = &mut inlet.mouth else {
+            panic!("a socket");
+        };
+        socket.datagrams_max = 3;
+        let sender = UnixDatagram::unbound().unwrap();
+        for datagram in [b"" as &[u8], b"\n", b"", b"", b"one", b"two"] {
+            sender.send_to(datagram, &path).unwrap();
+        }
+        let (mut buffer, mut lines) = (vec![0; READ_BYTES], Vec::<u8>::new());
+        let mut read = || inlet.read(&mut buffer, &mut |block| lines.extend(block.bytes));
+        let turns = [(); 3].map(|()| read().unwrap());
+        assert_eq!(turns, [Turn::More, Turn::Read, Turn::Read]);
+        assert_eq!(lines, b"one\ntwo\n");
+    }
+}
