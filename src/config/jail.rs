@@ -231,7 +231,7 @@ impl Reader {
         let by_journal =
             text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
         let stock = match self.purpose {
-            Purpose::Ban => self.can_act(&text.actions, doubts)?,
+            Purpose::Ban => self.can_act(&text.actions, text.bantime, doubts)?,
             Purpose::Judge => Vec::new(),
         };
         let reach = match self.is_tree {
@@ -382,6 +382,7 @@ impl Reader {
     fn can_act(
         self,
         actions: &[ActionText],
+        bantime: BanTime,
         doubts: &mut Vec<String>,
     ) -> Result<Vec<Layout>, String> {
         let advice = "write `action = ringfence` (or `banaction = ringfence`) to ban in ringfence's own sets, \
@@ -393,7 +394,7 @@ impl Reader {
         let mut layouts = Vec::new();
         for action in actions.iter().filter(|action| !is_ours(action)) {
             let file = action.file.display();
-            let recognised = stock::recognise(action).map_err(|why| {
+            let recognised = stock::recognise(action, bantime).map_err(|why| {
                 let (path, line) = &action.origin;
                 format!(
                     "action {file} ({}:{line}) cannot be run by this version yet, since it is no stock action of \

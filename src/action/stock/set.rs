@@ -9,14 +9,14 @@ use crate::action::{Family, Kept};
 use crate::addr::Addr;
 use crate::ticket::Entry;
 
-/// The table that the rules stand in.
-const TABLE: &str = "filter";
-
 impl SetLayout {
+    /// The table that the rules stand in.
+    pub const TABLE: &str = "filter";
+
     pub(super) fn jumps(&self, family: Family) -> Jumps<'_> {
         Jumps {
             family,
-            table: TABLE,
+            table: Self::TABLE,
             rules: &self.jumps,
             target: vec!["--match-set", &self.name, "src"],
             name: &self.name,

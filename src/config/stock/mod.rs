@@ -2,8 +2,10 @@
 //!
 //! An action's commands are played in a model of the firewall: start, ban, unban, check,
 //! flush and stop. If the ban is one entry more, the unban takes exactly it away, and
-//! the stop leaves nothing, then what stood there is a [`Layout`], and ringfence makes the
-//! same by its own means. Names of files do not count, nor does how it is written: any
+//! the stop leaves nothing, then what stood there is a [`Layout`], if that is all of it:
+//! what ringfence makes of the layout is laid into a model too, and the two must be equal,
+//! without bans and with one, however long it lasts. Then ringfence does the same by its own
+//! means. Names of files do not count, nor does how it is written: any
 //! release's text passes that does the same, and an edited one that does not is refused
 //! with the command that differs.
 //!
@@ -11,14 +13,17 @@
 
 mod model;
 mod places;
+mod read;
 mod shell;
 
 use crate::action::Family;
-use crate::action::stock::{ChainLayout, Kind, Layout, Rule, SetLayout, TableLayout, Timeouts};
+use crate::action::stock::{Kind, Layout};
 use crate::addr::Addr;
+use crate::ticket::KERNEL_TIMEOUT_SECS_MAX;
+use crate::time::BanTime;
 
 use super::fail2ban::ActionText;
-use model::Model;
+use model::{Ban, Model};
 pub(super) use places::Places;
 use shell::Strange;
 
@@ -37,7 +42,11 @@ const TAG_DEPTH_MAX: u32 = 16;
 const COMMAND_BYTES_MAX: usize = 16 * 1024;
 
 /// The ban time that commands are played with; no stock action has it as its own.
-const BANTIME_PLAYED: u32 = 86_399;
+const BANTIME_PLAYED: i64 = 86_399;
+
+/// Other times, for which they must do the same: a short one, one that is too long for the
+/// kernel, and for ever.
+const BANTIMES_PLAYED: [i64; 3] = [60, 3_000_000, -1];
 
 /// Whom the played commands ban: documentation's addresses, which nobody has.
 fn played(family: Family) -> Addr {
@@ -57,11 +66,11 @@ pub(super) struct Recognised {
     pub(super) doubt: Option<String>,
 }
 
-/// Is this a stock action, by what it does?
+/// Is this a stock action of a jail with this ban time, by what it does?
 ///
 /// # Errors
 /// It is not: where, and what it has that a stock action has not.
-pub(super) fn recognise(action: &ActionText) -> Result<Recognised, String> {
+pub(super) fn recognise(action: &ActionText, bantime: BanTime) -> Result<Recognised, String> {
     if action.python {
         return Err("it is a program in Python".to_owned());
     }
@@ -72,8 +81,17 @@ pub(super) fn recognise(action: &ActionText) -> Result<Recognised, String> {
     if get("norestored") == "true" {
         return Err("it has norestored = true, and no stock ban action has".to_owned());
     }
-    let four = layout(action, Family::V4)?;
-    let (six, doubt) = match layout(action, Family::V6) {
+    // As far as a set's own time-out goes, which is all that depends on it.
+    let bantime = match bantime {
+        BanTime::For(span) => i64::try_from(span.as_secs()).unwrap_or_default(),
+        BanTime::Forever => 0,
+    };
+    let bantime = match bantime <= KERNEL_TIMEOUT_SECS_MAX.into() {
+        true => bantime,
+        false => 0,
+    };
+    let four = layout(action, Family::V4, bantime)?;
+    let (six, doubt) = match layout(action, Family::V6, bantime) {
         Ok(layout) => (Some(layout), None),
         Err(why) => (None, Some(why)),
     };
@@ -83,36 +101,74 @@ pub(super) fn recognise(action: &ActionText) -> Result<Recognised, String> {
     })
 }
 
-fn layout(action: &ActionText, family: Family) -> Result<Layout, String> {
+fn layout(action: &ActionText, family: Family, bantime: i64) -> Result<Layout, String> {
     let played = Played { action, family };
     let none = Model::new(family);
-    let started = played.after(&none, "actionstart")?;
-    let banned = played.after(&started, "actionban")?;
-    let unbanned = played.after(&banned, "actionunban")?;
-    if unbanned != started {
-        return Err("its actionunban does not undo its actionban".to_owned());
+    // The jail's own time is what fail2ban tells all commands but those about a ban.
+    let after = |before: &Model, name| played.after(before, name, bantime);
+    let started = after(&none, "actionstart")?;
+    let addr = self::played(family);
+    let secs = BANTIME_PLAYED;
+    let banned = played.ban(&started, secs)?;
+    let kind = read::kind(&started, &banned, addr, secs);
+    let kind = kind.ok_or("it bans in another way than stock actions do")?;
+    let layout = Layout { family, kind };
+    is_all(&layout, &started)?;
+    for secs in [secs, bantime].into_iter().chain(BANTIMES_PLAYED) {
+        let banned = played.ban(&started, secs)?;
+        let laid = |secs| Model::laid(&layout, Some(Ban { addr, secs }));
+        // The kernel keeps no time-out beyond its limit; we clamp, or have it stay for ever.
+        let is_beyond = !(0..=KERNEL_TIMEOUT_SECS_MAX.into()).contains(&secs);
+        if banned != laid(secs) && !(is_beyond && banned == laid(0)) {
+            let place = layout.kind.place();
+            return Err(match secs {
+                BANTIME_PLAYED => {
+                    format!("its actionban bans in more places than {place}, or in another way")
+                }
+                _ => format!(
+                    "what its actionban does depends on the ban's time: for {secs} s it is not \
+                     what it is for {BANTIME_PLAYED} s"
+                ),
+            });
+        }
     }
-    if played.after(&started, "actioncheck")? != started {
+    if after(&started, "actioncheck")? != started {
         return Err("its actioncheck changes something".to_owned());
     }
-    let mut flushed = unbanned;
-    if !played.command("actionflush")?.is_empty() {
-        flushed = played.after(&banned, "actionflush")?;
+    let mut flushed = started.clone();
+    if !played.command("actionflush", bantime)?.is_empty() {
+        flushed = after(&banned, "actionflush")?;
         // It may take more than the bans away: all that follows is the stop.
-        if flushed != played.after(&started, "actionflush")? {
+        if flushed != after(&started, "actionflush")? {
             return Err("its actionflush does not undo its actionban".to_owned());
         }
     }
-    if played.after(&flushed, "actionstop")? != none {
+    if after(&flushed, "actionstop")? != none {
         return Err("its actionstop leaves something behind".to_owned());
     }
-    let addr = self::played(family);
-    let kind = read_chain(&started, &banned, addr)
-        .or_else(|| read_set(&started, &banned, addr))
-        .or_else(|| read_table(&started, &banned, addr));
-    match kind {
-        Some(kind) => Ok(Layout { family, kind }),
-        None => Err("it bans in another way than stock actions do".to_owned()),
+    Ok(layout)
+}
+
+/// Is the layout all that the action makes at its start?
+fn is_all(layout: &Layout, started: &Model) -> Result<(), String> {
+    let (jumps, rules) = match &layout.kind {
+        Kind::Chain(chain) => (chain.jumps.len(), chain.rules.as_slice()),
+        Kind::Set(set) => (set.jumps.len(), [].as_slice()),
+        Kind::Table(table) => (table.rules.len(), [].as_slice()),
+    };
+    if jumps == 0 {
+        return Err(format!("no rule of it leads to {}", layout.kind.place()));
+    }
+    // It would be taken for a ban.
+    if rules.iter().flatten().any(|word| word == "-s") {
+        return Err("its actionstart puts an address of its own into its chain".to_owned());
+    }
+    match Model::laid(layout, None) == *started {
+        true => Ok(()),
+        false => Err(format!(
+            "its actionstart does more than to make {} and the rules that lead there",
+            layout.kind.place()
+        )),
     }
 }
 
@@ -124,20 +180,42 @@ struct Played<'a> {
 
 impl Played<'_> {
     /// What stands there after a command.
-    fn after(&self, before: &Model, command: &str) -> Result<Model, String> {
+    fn after(&self, before: &Model, command: &str, bantime: i64) -> Result<Model, String> {
         let mut model = before.clone();
-        let text = self.command(command)?;
-        match shell::play(&text, &mut model) {
+        let text = self.command(command, bantime)?;
+        let ended = shell::play(&text, &mut model);
+        if let Some(chain) = model.iptables.take_asked() {
+            return Err(format!(
+                "what its {command} does depends on what others have in {chain}"
+            ));
+        }
+        match ended {
             Ok(true) => Ok(model),
             Ok(false) => Err(format!("its {command} would fail")),
             Err(Strange(why)) => Err(format!("in its {command}: {why}")),
         }
     }
 
+    /// What stands there after a ban; its unban must take it away again.
+    fn ban(&self, started: &Model, secs: i64) -> Result<Model, String> {
+        let blind = |before: &Model, command| {
+            let mut before = before.clone();
+            before.blind = true;
+            let mut after = self.after(&before, command, secs)?;
+            after.blind = false;
+            Ok::<_, String>(after)
+        };
+        let banned = blind(started, "actionban")?;
+        match blind(&banned, "actionunban")? == *started {
+            true => Ok(banned),
+            false => Err("its actionunban does not undo its actionban".to_owned()),
+        }
+    }
+
     /// A command with its tags replaced.
-    fn command(&self, name: &str) -> Result<String, String> {
+    fn command(&self, name: &str, bantime: i64) -> Result<String, String> {
         let text = self.property(name).unwrap_or_default();
-        let text = self.expand(text, 0);
+        let text = self.expand(text, bantime, 0);
         text.map(|text| text.trim().to_owned())
             .map_err(|why| format!("in its {name}: {why}"))
     }
@@ -152,7 +230,7 @@ impl Played<'_> {
         own.or_else(|| properties.get(name)).map(String::as_str)
     }
 
-    fn expand(&self, text: &str, depth: u32) -> Result<String, String> {
+    fn expand(&self, text: &str, bantime: i64, depth: u32) -> Result<String, String> {
         if depth > TAG_DEPTH_MAX {
             return Err("its tags lead in a circle".to_owned());
         }
@@ -165,11 +243,11 @@ impl Played<'_> {
             };
             expanded += &match name {
                 "ip" => played(self.family).to_string(),
-                "bantime" => BANTIME_PLAYED.to_string(),
+                "bantime" => bantime.to_string(),
                 "sp" => " ".to_owned(),
                 "br" => "\n".to_owned(),
                 _ => match self.property(name) {
-                    Some(text) => self.expand(text, depth + 1)?,
+                    Some(text) => self.expand(text, bantime, depth + 1)?,
                     None => return Err(format!("the tag <{name}> is not in stock actions")),
                 },
             };
@@ -180,124 +258,6 @@ impl Played<'_> {
         }
         Ok(expanded + rest)
     }
-}
-
-/// A rule for each address, in a chain of its own.
-fn read_chain(started: &Model, banned: &Model, addr: Addr) -> Option<Kind> {
-    if banned.ipset != started.ipset || banned.nft != started.nft {
-        return None;
-    }
-    let is_bare = started.ipset.sets.is_empty() && started.nft.tables.is_empty();
-    let chains = &started.iptables.chains;
-    let mut own = chains.iter().filter(|(_, chain)| chain.own);
-    let ((table, name), chain) = own.next().filter(|_| is_bare)?;
-    let jumps = jumps(started, table, &["-j", name])?;
-    if own.next().is_some() || jumps.is_empty() {
-        return None;
-    }
-    let (rule, rest) = match &banned
-        .iptables
-        .chains
-        .get(&(table.clone(), name.clone()))?
-        .rules[..]
-    {
-        [rule, rest @ ..] => (rule, rest),
-        [] => return None,
-    };
-    let target = match &rule[..] {
-        [flag, source, target @ ..] if flag == "-s" && *source == addr.to_string() => target,
-        _ => return None,
-    };
-    (rest == chain.rules).then(|| {
-        Kind::Chain(ChainLayout {
-            table: table.clone(),
-            chain: name.clone(),
-            rules: chain.rules.clone(),
-            jumps,
-            target: target.to_vec(),
-        })
-    })
-}
-
-/// A set, and rules that look into it.
-fn read_set(started: &Model, banned: &Model, addr: Addr) -> Option<Kind> {
-    if banned.iptables != started.iptables || banned.nft != started.nft {
-        return None;
-    }
-    let mut sets = started.ipset.sets.iter();
-    let (name, set) = sets.next().filter(|_| started.nft.tables.is_empty())?;
-    let timeout = *banned.ipset.sets.get(name)?.entries.get(&addr)?;
-    let timeouts = match timeout {
-        None => Timeouts::None,
-        Some(BANTIME_PLAYED) => Timeouts::Ban,
-        Some(secs) => Timeouts::Always(secs),
-    };
-    let jumps = jumps(started, "filter", &["--match-set", name, "src"])?;
-    let is_alone = sets.next().is_none() && !jumps.is_empty();
-    is_alone.then(|| {
-        Kind::Set(SetLayout {
-            name: name.clone(),
-            made: set.made.clone(),
-            timeouts,
-            jumps,
-        })
-    })
-}
-
-/// Rules in chains of others, in the order in which they are put on top; `None` if there
-/// are any without `wanted`.
-fn jumps(model: &Model, table: &str, wanted: &[&str]) -> Option<Vec<Rule>> {
-    let mut jumps = Vec::new();
-    for ((of, chain), content) in &model.iptables.chains {
-        if content.own {
-            continue;
-        }
-        for words in content.rules.iter().rev() {
-            let has = |window: &[String]| window.iter().eq(wanted.iter());
-            if of != table || !words.windows(wanted.len()).any(has) {
-                return None;
-            }
-            jumps.push(Rule {
-                chain: chain.clone(),
-                words: words.clone(),
-            });
-        }
-    }
-    Some(jumps)
-}
-
-/// A set in a table of nftables', and rules that look into it.
-fn read_table(started: &Model, banned: &Model, addr: Addr) -> Option<Kind> {
-    let is_bare = started.iptables.chains.is_empty() && started.ipset.sets.is_empty();
-    let mut tables = started.nft.tables.iter();
-    let (key, table) = tables.next().filter(|_| is_bare)?;
-    let (mut chains, mut sets) = (table.chains.iter(), table.sets.iter());
-    let ((chain, content), (set, made)) = (chains.next()?, sets.next()?);
-    let reference = format!("@{set}");
-    let is_ours = |rule: &String| rule.split(' ').any(|word| word == reference);
-    let is_alone = tables.next().is_none()
-        && chains.next().is_none()
-        && sets.next().is_none()
-        && !content.rules.is_empty()
-        && content.rules.values().all(is_ours);
-    let is_banned = banned
-        .nft
-        .tables
-        .get(key)?
-        .sets
-        .get(set)?
-        .entries
-        .contains(&addr);
-    (is_alone && is_banned).then(|| {
-        Kind::Table(TableLayout {
-            table: format!("{} {}", key.0, key.1),
-            chain: chain.clone(),
-            chain_made: content.made.clone(),
-            set: set.clone(),
-            set_made: made.made.clone(),
-            rules: content.rules.values().cloned().collect(),
-        })
-    })
 }
 
 #[cfg(test)]

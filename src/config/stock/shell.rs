@@ -19,6 +19,9 @@ const STEPS_MAX: u32 = 2_000;
 /// How deep groups, loops and `$(…)` may lie in each other.
 const DEPTH_MAX: u32 = 16;
 
+/// What a loop's body is played with when there is nothing to play it with.
+const ANY: &str = "1";
+
 /// Something in a script that is not understood, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -45,6 +48,9 @@ impl Done {
 pub(super) trait Programs {
     /// Runs a program: its name, and its arguments.
     fn run(&mut self, words: &[String]) -> Result<Done, Strange>;
+
+    /// The same programs with a copy of all that they change.
+    fn aside(&self) -> Box<dyn Programs>;
 }
 
 /// Plays a script; says whether it ended well.
@@ -516,13 +522,32 @@ impl Player<'_> {
                 Link::And => all.success,
                 Link::Or => !all.success,
             };
-            if is_due {
-                let done = self.pipeline(pipeline, input)?;
-                all.success = done.success;
-                all.output += &done.output;
+            if !is_due {
+                self.aside(|player| player.pipeline(pipeline, input))?;
+                continue;
             }
+            let done = self.pipeline(pipeline, input)?;
+            all.success = done.success;
+            all.output += &done.output;
         }
         Ok(all)
+    }
+
+    /// Plays what is not due here, for nothing but to see whether it is understood: on a real
+    /// machine it may be due.
+    fn aside(
+        &mut self,
+        play: impl FnOnce(&mut Player) -> Result<Done, Strange>,
+    ) -> Result<(), Strange> {
+        let mut programs = self.programs.aside();
+        let mut player = Player {
+            programs: programs.as_mut(),
+            variables: self.variables.clone(),
+            steps: self.steps,
+        };
+        play(&mut player)?;
+        self.steps = player.steps;
+        Ok(())
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, input: &str) -> Result<Done, Strange> {
@@ -566,6 +591,13 @@ impl Player<'_> {
         body: &List,
     ) -> Result<Done, Strange> {
         let mut all = Done::quietly(true);
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            self.aside(|player| {
+                player.variables.insert(name.to_owned(), ANY.to_owned());
+                player.list(body, "")
+            })?;
+        }
         for value in values {
             self.variables.insert(name.to_owned(), value.to_owned());
             let done = self.list(body, "")?;
@@ -730,6 +762,10 @@ mod tests {
                 success: words[0] != "no",
                 output: format!("{} handle 7\n", words.join(" ")),
             })
+        }
+
+        fn aside(&self) -> Box<dyn Programs> {
+            Box::new(Recorder::default())
         }
     }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::super::fail2ban::{Roots, load, testing};
 use super::*;
+use crate::action::stock::Rule;
 use expect_test::{Expect, expect};
 
 /// Plays the action of each jail of a tree, and shows what it would keep in the kernel.
@@ -16,7 +17,7 @@ fn show(tree: &Path) -> String {
     for jail in &loaded.jails {
         for action in &jail.actions {
             shown += &format!("{} {}\n", jail.name, action.name);
-            match recognise(action) {
+            match recognise(action, jail.bantime) {
                 Err(why) => shown += &format!("  no: {why}\n"),
                 Ok(recognised) => {
                     for layout in &recognised.layouts {
@@ -185,9 +186,10 @@ fn sets_and_their_time_outs() {
         ),
     ] {
         let action = SET.replace("@timeout", timeout);
-        let jail = "[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw\n";
-        let tree = testing::write_tree(&[("jail.conf", jail), ("action.d/fw.conf", &action)]);
-        let shown = show(tree.path());
+        // Older releases make the set with the jail's own time.
+        let older = action.replace("timeout 600", "timeout <bantime>");
+        let shown = show(tree_of(&action).path());
+        assert_eq!(show(tree_of(&older).path()), shown);
         for line in [
             format!("inet set f2b-pbx hash:ip timeout 600 {expected}"),
             format!("inet6 set f2b-pbx6 hash:ip timeout 600 family inet6 {expected}"),
@@ -245,7 +247,7 @@ fn edited_actions_are_told() {
         (
             "<sip> -j <own>\nactionstop",
             "<sip> -j <own>\n <fw> -I FORWARD -p udp -j DROP\nactionstop",
-            "its actionstop leaves",
+            "its actionstart does more",
         ),
         (
             "<fw> -n -L",
@@ -277,6 +279,172 @@ fn edited_actions_are_told() {
             "{old} -> {new}: {shown}"
         );
     }
+}
+
+/// In the way of today's: a table that jails share.
+const TABLE: &str = "[Definition]
+actionstart = nft add table inet t
+ nft -- add chain inet t c \\{ type filter hook input priority -1 \\; \\}
+ nft add set inet t <set> \\{ type ipv4_addr\\; \\}
+ nft add rule inet t c udp dport 5060 ip saddr @<set> drop
+actionstop = { nft -a list chain inet t c | grep -oP '@<set>\\s+.*\\s+\\Khandle\\s+(\\d+)$'; } | while read -r h; do nft delete rule inet t c $h; done
+ nft delete set inet t <set>
+ nft delete table inet t
+actionban = nft add element inet t <set> \\{ <ip> \\}
+actionunban = nft delete element inet t <set> \\{ <ip> \\}
+[Init]
+set = addr-set-<name>
+";
+
+/// Whatever an action does besides, it does for a reason; so it is no stock action, and the
+/// error says what differs.
+#[test]
+fn what_does_more_than_stock_actions_is_told() {
+    let set = SET.replace("@timeout", "<bantime>");
+    for base in [PLAIN, &set, TABLE] {
+        let tree = tree_of(base);
+        assert!(!show(tree.path()).contains("no:"), "{}", show(tree.path()));
+    }
+    for (base, old, new, why) in [
+        // Bans in a second place.
+        (
+            PLAIN,
+            "actionban = <fw> -I <own> 1 -s <ip> -j <what>
+actionunban = ",
+            "actionban = <fw> -I <own> 1 -s <ip> -j <what>
+ <fw> -I FORWARD -s <ip> -j DROP
+actionunban = <fw> -D FORWARD -s <ip> -j DROP
+ ",
+            "bans in more places",
+        ),
+        (
+            TABLE,
+            "\\}
+actionunban = ",
+            "\\}
+ iptables -I INPUT -s <ip> -j DROP
+actionunban = iptables -D INPUT -s <ip> -j DROP
+ ",
+            "bans in more places",
+        ),
+        (
+            TABLE,
+            "\\}
+actionunban = ",
+            "\\}
+ ipset add other <ip>
+actionunban = ipset del other <ip>
+ ",
+            "in its actionban",
+        ),
+        // More at its start: a chain, an entry, a rule.
+        (
+            &set,
+            " <fw> -I INPUT -m set --match-set <set> src -j DROP
+actionstop = <fw> -D INPUT -m set --match-set <set> src -j DROP
+",
+            " <fw> -N LOGDROP
+ <fw> -A LOGDROP -j DROP
+ <fw> -I INPUT -m set --match-set <set> src -j LOGDROP
+actionstop = <fw> -D INPUT -m set --match-set <set> src -j LOGDROP
+ <fw> -F LOGDROP
+ <fw> -X LOGDROP
+",
+            "its actionstart does more",
+        ),
+        (
+            &set,
+            " <fw> -I INPUT -m",
+            " ipset add <set> 192.0.2.99 timeout 0
+ <fw> -I INPUT -m",
+            "its actionstart does more",
+        ),
+        (
+            TABLE,
+            "actionstop =",
+            " nft add element inet t <set> \\{ 192.0.2.99 \\}
+actionstop =",
+            "its actionstart does more",
+        ),
+        (
+            PLAIN,
+            " <fw> -A <own> -j RETURN",
+            " <fw> -A <own> -s 192.0.2.99 -j RETURN
+ <fw> -A <own> -j RETURN",
+            "an address of its own",
+        ),
+        // What it does depends on the ban's time, or on what others have in the firewall.
+        (
+            &set,
+            "add <set> <ip> timeout <bantime>",
+            "add <set> <ip> timeout $([ <bantime> -le 86400 ] && echo <bantime> || echo 86400)",
+            "depends on the ban's time",
+        ),
+        (
+            &set,
+            "add <set> <ip> timeout <bantime>",
+            "add <set> <ip> timeout $([ <bantime> -le 2147483 ] && echo <bantime> || echo 2147483)",
+            "depends on the ban's time",
+        ),
+        (
+            PLAIN,
+            "actionban = ",
+            "actionban = [ <bantime> -le 86400 ] || false && ",
+            "its actionban would fail",
+        ),
+        (
+            PLAIN,
+            "actionban = ",
+            "actionban = [ <bantime> -le 86400 ] || mail root
+ ",
+            "`mail root` is no command",
+        ),
+        (
+            PLAIN,
+            "actioncheck = ",
+            "actioncheck = <fw> -n -L INPUT || curl evil
+ ",
+            "`curl evil` is no command",
+        ),
+        (
+            PLAIN,
+            "actionban = ",
+            "actionban = for a in $(echo A | grep B); do curl $a; done
+ ",
+            "`curl 1` is no command",
+        ),
+        (
+            PLAIN,
+            "actionban = ",
+            "actionban = <fw> -C INPUT -s <ip> -j ACCEPT || ",
+            "looks what there is",
+        ),
+        (
+            &set,
+            "actionban = ",
+            "actionban = ipset test <set> <ip> || ",
+            "looks what there is",
+        ),
+        (
+            PLAIN,
+            "actionstart = ",
+            "actionstart = <fw> -C INPUT -j FOREIGN || ",
+            "depends on what others have in INPUT",
+        ),
+    ] {
+        let action = base.replacen(old, new, 1);
+        assert_ne!(action, base, "{old}");
+        let shown = show(tree_of(&action).path());
+        assert!(
+            shown.contains("no: ") && shown.contains(why),
+            "{why}: {old} -> {new}: {shown}"
+        );
+    }
+}
+
+fn tree_of(action: &str) -> tempfile::TempDir {
+    let jail = "[pbx]\nenabled = true\nfilter =\nbackend = polling\naction = fw\n";
+    testing::write_tree(&[("jail.conf", jail), ("action.d/fw.conf", action)])
 }
 
 /// The second of two jails that would share a chain or set is refused, by `check` too.

@@ -13,7 +13,7 @@ pub(in crate::config::stock) struct KernelSet {
     /// Type and options, as written.
     pub(in crate::config::stock) made: Vec<String>,
     /// What is in it, and the time-out that was given to it.
-    pub(in crate::config::stock) entries: BTreeMap<Addr, Option<u32>>,
+    pub(in crate::config::stock) entries: BTreeMap<Addr, Option<i64>>,
 }
 
 /// All sets, by name.

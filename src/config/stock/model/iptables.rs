@@ -1,6 +1,6 @@
 //! `iptables` as the model has it: chains of rules, each the words of a match and a target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{is_list, is_name};
 use crate::config::stock::shell::Done;
@@ -18,9 +18,19 @@ pub(in crate::config::stock) struct Chain {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::config::stock) struct Tables {
     pub(in crate::config::stock) chains: BTreeMap<(String, String), Chain>,
+    /// Chains that were asked for rules of others' before they were made, if they were.
+    asked: BTreeSet<(String, String)>,
 }
 
 impl Tables {
+    /// Which chain of others' was asked for a rule of others', since this was asked last?
+    pub(in crate::config::stock) fn take_asked(&mut self) -> Option<String> {
+        let asked = std::mem::take(&mut self.asked);
+        let is_foreign =
+            |key: &&(String, String)| !self.chains.get(key).is_some_and(|chain| chain.own);
+        asked.iter().find(is_foreign).map(|(_, name)| name.clone())
+    }
+
     /// `None`: the command is not known.
     pub(super) fn run(&mut self, arguments: &[&str]) -> Option<Done> {
         let mut table = "filter";
@@ -71,8 +81,12 @@ impl Tables {
             ("-L", []) => self.list(table, chain),
             ("-C", rule) => {
                 let rule = read_rule(rule)?;
-                let rules = self.chains.get(&key).map(|chain| &chain.rules);
+                let chain = self.chains.get(&key);
+                let rules = chain.map(|chain| &chain.rules);
                 let is_there = rules.is_some_and(|rules| rules.contains(&rule));
+                if !chain.is_some_and(|chain| chain.own) && !self.is_of_ours(&rule, table) {
+                    self.asked.insert(key);
+                }
                 Some(Done::quietly(is_there))
             }
             ("-D", rule) => {
@@ -106,6 +120,19 @@ impl Tables {
         rules.any(|rule| {
             rule.windows(2)
                 .any(|pair| pair[0] == "-j" && pair[1] == name)
+        })
+    }
+
+    /// Is it a rule that only these commands can have made? It leads to a chain of theirs or
+    /// looks into a set.
+    fn is_of_ours(&self, rule: &[String], table: &str) -> bool {
+        rule.windows(2).any(|pair| match pair {
+            [flag, name] if flag == "-j" => {
+                let key = (table.to_owned(), name.clone());
+                self.chains.get(&key).is_some_and(|chain| chain.own)
+            }
+            [flag, _] => flag == "--match-set",
+            _ => false,
         })
     }
 

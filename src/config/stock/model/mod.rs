@@ -6,6 +6,7 @@
 
 mod ipset;
 mod iptables;
+mod laid;
 mod nft;
 
 use super::shell::{Done, Programs, Strange};
@@ -13,6 +14,7 @@ use crate::action::Family;
 
 pub(super) use ipset::Sets;
 pub(super) use iptables::Tables;
+pub(super) use laid::Ban;
 pub(super) use nft::Nftables;
 
 /// What stands in the kernel for one family. Two are equal if a packet and an operator
@@ -23,6 +25,9 @@ pub(super) struct Model {
     pub(super) iptables: Tables,
     pub(super) ipset: Sets,
     pub(super) nft: Nftables,
+    /// Is what stands there hidden? Stock actions do not look before they ban; what one that
+    /// does would do depends on more than the model knows.
+    pub(super) blind: bool,
 }
 
 impl Model {
@@ -33,9 +38,15 @@ impl Model {
             iptables: Tables::default(),
             ipset: Sets::default(),
             nft: Nftables::default(),
+            blind: false,
         }
     }
 }
+
+/// Words of commands that look at the firewall, of all its programs.
+const LOOKS: [&str; 10] = [
+    "-C", "-L", "-S", "-T", "--check", "--list", "list", "test", "get", "monitor",
+];
 
 impl Programs for Model {
     fn run(&mut self, words: &[String]) -> Result<Done, Strange> {
@@ -43,6 +54,11 @@ impl Programs for Model {
             return Ok(Done::quietly(true));
         };
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if self.blind && arguments.iter().any(|word| LOOKS.contains(word)) {
+            let command = words.join(" ");
+            let why = format!("`{command}` looks what there is, and no stock action bans by that");
+            return Err(Strange(why));
+        }
         let known = match (program.as_str(), self.family) {
             ("iptables", Family::V4) | ("ip6tables", Family::V6) => self.iptables.run(&arguments),
             ("ipset", _) => self.ipset.run(&arguments, self.family),
@@ -53,6 +69,10 @@ impl Programs for Model {
             let command = words.join(" ");
             Strange(format!("`{command}` is no command of a stock action"))
         })
+    }
+
+    fn aside(&self) -> Box<dyn Programs> {
+        Box::new(self.clone())
     }
 }
 
