@@ -255,7 +255,11 @@ fn nft_members(set: &str, length: &str) -> Vec<(String, Member)> {
         .cloned()
         .unwrap_or_default();
     let member = |element: &Value| {
-        let element = &element["elem"];
+        // One without counters and time-out is shown as its address alone.
+        let element = match element {
+            Value::String(_) => &serde_json::json!({"val": element}),
+            _ => &element["elem"],
+        };
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         let member = Member {
             timeout_secs: u32::try_from(number(&element["expires"])).expect("seconds"),

@@ -115,6 +115,27 @@ crate::namespaced! {
         run("nft insert rule inet ringfence prerouting ip saddr 192.0.2.0/24 accept");
         assert_eq!(firewall.check(), Ok(vec![Missing::Order]));
         firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        // Rules that look alike and block nobody.
+        for alike in [
+            "ip daddr @ringfence-asterisk drop",
+            "ip saddr & 255.255.255.0 == @ringfence-asterisk drop",
+            "ip6 daddr & ffff:ffff:ffff:ffff:: == @ringfence-asterisk6/64 drop",
+        ] {
+            let set = alike.split(['@', ' ']).find(|word| word.starts_with("ringfence")).expect("a set");
+            BED.remove_rule(set);
+            run(&format!("nft add rule inet ringfence prerouting {alike}"));
+            let family = if set.contains('6') { Family::V6 } else { Family::V4 };
+            assert_eq!(firewall.check(), Ok(vec![Missing::Rule { family }]), "{alike}");
+            firewall.ensure(&[jail(), Set::List]).expect("ensure");
+            assert_eq!(firewall.check(), Ok(vec![]));
+        }
+        for chain in ["flush chain inet ringfence ringfence-listed", "insert rule inet ringfence ringfence-listed accept"] {
+            run(&format!("nft {chain}"));
+            assert_eq!(firewall.check().expect("check"), whole, "{chain}");
+            firewall.ensure(&[jail(), Set::List]).expect("ensure");
+            assert_eq!(firewall.check(), Ok(vec![]));
+        }
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
         assert_eq!(firewall.check(), Ok(vec![]));
         BED.remove_rule("ringfence-asterisk");
         assert_eq!(firewall.check(), Ok(vec![Missing::Rule { family: Family::V4 }]));

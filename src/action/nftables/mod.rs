@@ -3,15 +3,17 @@
 //! One table, `inet ringfence`, with one chain and many sets. A set holds either single
 //! addresses or prefixes of one length, so every look-up is one hash, as inside of
 //! ipset's `hash:net`. (A set of intervals refuses a prefix inside of another, and bans
-//! do overlap.) Entries have counters and, where wanted, time-outs.
+//! do overlap.) Entries have counters and time-outs where wanted.
 //!
 //! What belongs together is one transaction: the kernel does all of it or nothing, and no
 //! packet sees a half. `objects` keeps the sets that we need, `rule` the expressions of
-//! the chain's rules, `signalling` those of two more chains, for the throttled.
+//! the chain's rules, `signalling` those of two more chains, for the throttled, and
+//! `listed` that of one for who is on the list.
 //!
 //! Absent here: names (see `name`), and what the sets mean.
 //! The numbers are from Linux's `include/uapi/linux/netfilter/nf_tables.h`.
 
+mod listed;
 pub(super) mod objects;
 mod order;
 mod rule;
@@ -26,7 +28,6 @@ use super::family::{Family, Kept};
 use super::netlink::{
     Attribute, Attributes, Batch, FLAG_APPEND, FLAG_CREATE, FLAG_DUMP, Netlink, Request, Trouble,
 };
-use super::signalling::REMEMBERED_SECS;
 use crate::addr::Addr;
 use crate::ticket::Entry;
 use rule::{Fate, Found, Rule};
@@ -167,6 +168,17 @@ struct Shape {
     size: u32,
     /// Do entries have a time-out?
     timeouts: bool,
+    /// Do entries count the packets of their addresses?
+    counters: bool,
+}
+
+/// A set in which rules note what sources send.
+#[derive(Clone, Debug)]
+struct Meter {
+    name: String,
+    family: Family,
+    /// A source that is silent for so long is forgotten.
+    remembered_secs: u32,
 }
 
 /// A set as the kernel tells of it.
@@ -319,10 +331,10 @@ impl Nftables {
         Ok(rules)
     }
 
-    /// The rules of the chains that hold back, as the kernel shows them.
-    fn held(&mut self) -> Result<Vec<Vec<u8>>, Error> {
-        let mut held = Vec::new();
-        for chain in signalling::chains() {
+    /// The rules of these chains, as the kernel shows them.
+    fn shown(&mut self, chains: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut shown = Vec::new();
+        for chain in chains {
             let mut rules = Vec::new();
             let fill = |request: &mut Request| {
                 request.put_text(rule::TABLE, TABLE);
@@ -336,9 +348,9 @@ impl Nftables {
                 }
                 Some(_) => {}
             })?;
-            held.append(&mut rules);
+            shown.append(&mut rules);
         }
-        Ok(held)
+        Ok(shown)
     }
 
     /// Hands over every entry of a set as it is read. `length` is that of its prefixes.
@@ -464,26 +476,41 @@ impl Steps<'_> {
     /// Makes the chains that hold back, and all that is in them anew.
     fn make_held(&mut self) {
         for name in signalling::chains() {
-            self.0
-                .put(Command::NewChain.kind(), FLAG_CREATE, |request| {
-                    request.put_text(chain::TABLE, TABLE);
-                    request.put_text(chain::NAME, name);
-                });
-            self.clear_chain(name);
+            self.make_empty_chain(name);
         }
         for rule in signalling::rules() {
-            let kind = Command::NewRule.kind();
-            self.0.put(kind, FLAG_CREATE | FLAG_APPEND, |request| {
-                rule.write(request);
-            });
+            self.append(|request| rule.write(request));
         }
+    }
+
+    /// Makes the chain for who is on the list, and all that is in it anew.
+    fn make_listed(&mut self) {
+        self.make_empty_chain(listed::CHAIN);
+        for rule in listed::RULES {
+            self.append(|request| rule.write(request));
+        }
+    }
+
+    /// Makes a chain that rules lead to, without any rules.
+    fn make_empty_chain(&mut self, name: &str) {
+        self.0
+            .put(Command::NewChain.kind(), FLAG_CREATE, |request| {
+                request.put_text(chain::TABLE, TABLE);
+                request.put_text(chain::NAME, name);
+            });
+        self.clear_chain(name);
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut Request)) {
+        let kind = Command::NewRule.kind();
+        self.0.put(kind, FLAG_CREATE | FLAG_APPEND, write);
     }
 
     /// Adds a rule: one that accepts before the others, one that drops behind them.
     fn make_rule(&mut self, rule: &Rule) {
         let place = match rule.fate {
             Fate::Accept => 0,
-            Fate::Drop(_) | Fate::Throttle(_) => FLAG_APPEND,
+            Fate::Drop(_) | Fate::Throttle(_) | Fate::Listed => FLAG_APPEND,
         };
         let kind = Command::NewRule.kind();
         self.0
@@ -524,23 +551,22 @@ impl Steps<'_> {
                 put_u32(description, set::SIZE, shape.size);
             });
             put_u32(request, set::ID, 1);
-            rule::put_expression(request, set::EXPRESSION, "counter", |_| {});
+            if shape.counters {
+                rule::put_expression(request, set::EXPRESSION, "counter", |_| {});
+            }
         });
     }
 
-    /// Makes a set in which rules note what sources have sent. A source that sends
-    /// nothing for a while is forgotten.
-    fn make_meter(&mut self, name: &str, family: Family) {
+    /// Makes a set in which rules note what sources have sent.
+    fn make_meter(&mut self, meter: &Meter) {
         self.0.put(Command::NewSet.kind(), FLAG_CREATE, |request| {
             request.put_text(set::TABLE, TABLE);
-            request.put_text(set::NAME, name);
+            request.put_text(set::NAME, &meter.name);
             put_u32(request, set::FLAGS, set::HAS_TIMEOUTS | set::IS_METER);
-            put_u32(request, set::KEY_TYPE, key_type(family));
-            put_u32(request, set::KEY_BYTES, key_bytes(family));
-            request.put(
-                set::TIMEOUT,
-                &(u64::from(REMEMBERED_SECS) * 1_000).to_be_bytes(),
-            );
+            put_u32(request, set::KEY_TYPE, key_type(meter.family));
+            put_u32(request, set::KEY_BYTES, key_bytes(meter.family));
+            let remembered = u64::from(meter.remembered_secs) * 1_000;
+            request.put(set::TIMEOUT, &remembered.to_be_bytes());
             request.nest(set::DESCRIPTION, |description| {
                 put_u32(description, set::SIZE, METER_SIZE);
             });

@@ -15,11 +15,13 @@ mod enlarge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::listed;
 use super::order::{changes, handles_of, rules_of, rules_there};
 use super::rule::{Fate, Found, Rule, Seen};
 use super::signalling;
 use super::{
-    CHAIN, Chain, HOOK, Header, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code, explain,
+    CHAIN, Chain, HOOK, Header, Meter, Nftables, PRIORITY, Shape, Steps, TABLE, Trouble, code,
+    explain,
 };
 use crate::action::error::Error;
 use crate::action::family::{Family, Kept};
@@ -41,6 +43,8 @@ pub(in crate::action) struct Objects {
     narrowed: Narrowed,
     /// What we have put into the chains that hold back, as the kernel shows it.
     held: Vec<Vec<u8>>,
+    /// And into the one for who is on the list.
+    listed: Vec<Vec<u8>>,
     foreign: Foreign,
 }
 
@@ -52,9 +56,11 @@ const STEPS_MAX: usize = 200;
 #[derive(Clone, Debug)]
 enum Step {
     MakeSet(String, Shape),
-    MakeMeter(String, Family),
+    MakeMeter(Meter),
     /// The chains that hold back, and all that is in them.
     MakeHeld,
+    /// The chain for who is on the list, and all that is in it.
+    MakeListed,
     MakeRule(Rule),
     RemoveRule(u64),
     RemoveSet(String),
@@ -75,6 +81,8 @@ struct Present {
     rules: Vec<Found>,
     /// What is in the chains that hold back, as the kernel shows it.
     held: Vec<Vec<u8>>,
+    /// And in the one for who is on the list.
+    listed: Vec<Vec<u8>>,
 }
 
 impl Present {
@@ -104,6 +112,7 @@ impl Objects {
             sets: BTreeSet::new(),
             narrowed,
             held: Vec::new(),
+            listed: Vec::new(),
             foreign: Foreign::default(),
         })
     }
@@ -116,6 +125,7 @@ impl Objects {
             sets: self.sets.clone(),
             narrowed: self.narrowed.clone(),
             held: self.held.clone(),
+            listed: self.listed.clone(),
             foreign: self.foreign.clone(),
         })
     }
@@ -136,6 +146,7 @@ impl Objects {
         self.foreign.are(present.foreign.clone());
         self.ensure_sets(&present, &wanted, &mut notes)?;
         present = self.look()?;
+        self.ensure_listed(&present)?;
         let held = self.ensure_held(&present);
         self.ensure_rules(&present, held.is_ok(), &mut notes)?;
         match held {
@@ -203,17 +214,36 @@ impl Objects {
         if !self.sets.contains(&Set::Throttled) || is_held {
             return Ok(());
         }
-        let missing = signalling::meters().filter(|(name, _)| !present.meters.contains(name));
-        let meters = missing.map(|(name, family)| Step::MakeMeter(name, family));
-        let steps: Vec<Step> = meters.chain([Step::MakeHeld]).collect();
+        let mut steps = meters_missing(signalling::meters(), present);
+        steps.push(Step::MakeHeld);
         self.carry_out(&steps).map_err(too_old)?;
-        self.held = self.nftables.held()?;
+        self.held = self.nftables.shown(&signalling::chains())?;
         Ok(())
+    }
+
+    /// Makes the chain for who is on the list what it should be.
+    fn ensure_listed(&mut self, present: &Present) -> Result<(), Error> {
+        if !self.sets.contains(&Set::List) || self.is_listed(present) {
+            return Ok(());
+        }
+        let mut steps = meters_missing(listed::meters(), present);
+        steps.push(Step::MakeListed);
+        self.carry_out(&steps).map_err(too_old)?;
+        self.listed = self.nftables.shown(&[listed::CHAIN])?;
+        Ok(())
+    }
+
+    /// Is the chain for who is on the list as we have made it?
+    fn is_listed(&self, present: &Present) -> bool {
+        !self.listed.is_empty() && present.listed == self.listed
     }
 
     /// Takes away the meters of an earlier version.
     fn remove_old_meters(&mut self, present: &Present) -> Result<(), Error> {
-        let is_old = |name: &&String| !signalling::meters().any(|(known, _)| known == **name);
+        let is_old = |name: &&String| {
+            let mut known = signalling::meters().chain(listed::meters());
+            !known.any(|meter| meter.name == **name)
+        };
         let old = present.meters.iter().filter(is_old);
         let steps: Vec<Step> = old.cloned().map(Step::RemoveSet).collect();
         self.change(TABLE, &steps)
@@ -245,8 +275,9 @@ impl Objects {
                 for step in steps {
                     match step {
                         Step::MakeSet(name, shape) => batch.make_set(name, *shape),
-                        Step::MakeMeter(name, family) => batch.make_meter(name, *family),
+                        Step::MakeMeter(meter) => batch.make_meter(meter),
                         Step::MakeHeld => batch.make_held(),
+                        Step::MakeListed => batch.make_listed(),
                         Step::MakeRule(rule) => batch.make_rule(rule),
                         Step::RemoveRule(handle) => batch.remove_rule(*handle),
                         Step::RemoveSet(name) => batch.remove_set(name),
@@ -280,6 +311,7 @@ impl Objects {
             family,
             size: size.max(1),
             timeouts: has_timeouts(set),
+            counters: *set != Set::List, // see `listed`
         }
     }
 
@@ -294,6 +326,7 @@ impl Objects {
                 meters: Vec::new(),
                 rules: Vec::new(),
                 held: Vec::new(),
+                listed: Vec::new(),
             });
         };
         let chains = self.nftables.chains()?;
@@ -312,15 +345,15 @@ impl Objects {
         let meters = sets.extract_if(.., |set| set.is_meter());
         let meters = meters.map(|set| set.name).collect();
         let foreign = self.extract_foreign(&mut sets);
-        let is_held = chains
-            .iter()
-            .any(|chain| signalling::chains().contains(&&*chain.name));
+        let is_there = |names: &[&str]| chains.iter().any(|chain| names.contains(&&*chain.name));
+        let mut shown = |names: &[&str]| match is_there(names) {
+            true => self.nftables.shown(names),
+            false => Ok(Vec::new()),
+        };
         Ok(Present {
             awake,
-            held: match is_held {
-                true => self.nftables.held()?,
-                false => Vec::new(),
-            },
+            held: shown(&signalling::chains())?,
+            listed: shown(&[listed::CHAIN])?,
             chain: chain.is_some(),
             rules: match chain {
                 Some(_) => self.nftables.rules()?,
@@ -391,7 +424,8 @@ impl Objects {
             if self.sets.contains(&Set::Throttled) && !is_held {
                 missing.push(Missing::Throttle { family });
             }
-            if !(present.chain && present.has_all(wide.into_iter())) {
+            let is_listed = self.is_listed(&present) || !self.sets.contains(&Set::List);
+            if !(present.chain && is_listed && present.has_all(wide.into_iter())) {
                 missing.push(Missing::Rule { family });
             }
             for rule in narrow {
@@ -480,11 +514,37 @@ impl Objects {
             for length in self.own_lengths(&there, &set, Family::of(addr)) {
                 if length <= addr.prefix_len() {
                     let kept = self.find(&set, &Addr::prefix(addr.ip(), length))?;
-                    found.extend(kept.map(|kept| (set.clone(), kept)));
+                    if let Some(mut kept) = kept {
+                        if set == Set::List {
+                            (kept.packets, kept.bytes) = self.sent_by(addr)?;
+                        }
+                        found.push((set.clone(), kept));
+                    }
                 }
             }
         }
         Ok(found)
+    }
+
+    /// How many packets and bytes of this address, on the list, were dropped.
+    fn sent_by(&mut self, addr: &Addr) -> Result<(u64, u64), Error> {
+        let family = Family::of(addr);
+        let (meter, bits) = (listed::meter(family), family.bits());
+        let mut sum = (0_u64, 0_u64);
+        let mut count = |sender: Kept| {
+            if addr.contains(&sender.addr) {
+                sum = (sum.0 + sender.packets, sum.1 + sender.bytes);
+            }
+        };
+        match addr.is_host() {
+            true => self
+                .nftables
+                .find(&meter, addr)?
+                .into_iter()
+                .for_each(count),
+            false => self.nftables.each(&meter, bits, &mut count)?,
+        }
+        Ok(sum)
     }
 
     fn find(&mut self, set: &Set, addr: &Addr) -> Result<Option<Kept>, Error> {
@@ -844,6 +904,12 @@ fn remove_set(name: &str, present: &Present) -> Vec<Step> {
     rules.chain([Step::RemoveSet(name.to_owned())]).collect()
 }
 
+/// What makes those of these meters that are not there.
+fn meters_missing(meters: impl Iterator<Item = Meter>, present: &Present) -> Vec<Step> {
+    let missing = meters.filter(|meter| !present.meters.contains(&meter.name));
+    missing.map(Step::MakeMeter).collect()
+}
+
 /// The kernel does not know what we need.
 fn too_old(trouble: Trouble) -> Error {
     match trouble {
@@ -862,7 +928,7 @@ fn too_old(trouble: Trouble) -> Error {
 fn is_our_chain(chain: &Chain) -> bool {
     match chain.hook {
         Some(hook) => chain.name == CHAIN && hook == (HOOK, PRIORITY),
-        None => signalling::chains().contains(&&*chain.name),
+        None => chain.name == listed::CHAIN || signalling::chains().contains(&&*chain.name),
     }
 }
 
@@ -883,7 +949,7 @@ fn remove_chains(steps: &mut Steps<'_>, chains: &[Chain]) {
 fn must_serve(header: &Header, shape: &Shape) -> Result<(), Error> {
     let serves = header.family() == Some(shape.family)
         && header.has_timeouts() == shape.timeouts
-        && header.counters;
+        && (header.counters || !shape.counters);
     if serves {
         return Ok(());
     }
@@ -893,7 +959,10 @@ fn must_serve(header: &Header, shape: &Shape) -> Result<(), Error> {
             "a set {name} in the table inet {TABLE}, and it is a {}",
             header.description()
         ),
-        wanted: format!("a set of {} addresses with counters", shape.family.word()),
+        wanted: match shape.counters {
+            true => format!("a set of {} addresses with counters", shape.family.word()),
+            false => format!("a set of {} addresses", shape.family.word()),
+        },
         object: format!("set inet {TABLE} {name}"),
     })
 }

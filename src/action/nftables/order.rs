@@ -30,6 +30,8 @@ pub(super) fn rules_of(set: &str, family: Family, reach: &Reach) -> Vec<Rule> {
         vec![Fate::Accept]
     } else if is(&Set::Throttled) {
         signalling::parts().map(Fate::Throttle).collect()
+    } else if is(&Set::List) {
+        vec![Fate::Listed]
     } else if reach.is_everything() {
         vec![Fate::Drop(None)]
     } else {
@@ -90,7 +92,9 @@ fn is_in_order(wanted: &[Rule], found: &[&Found]) -> bool {
 pub(super) fn rules_there(set: &str, family: Family, found: &[Found]) -> Vec<Rule> {
     let mut rules = rules_of(set, family, &Reach::EVERYTHING);
     let is_drop = |found: &Found| match &found.seen {
-        Seen::Rule { set: other, fate } if other == set => Some(*fate),
+        Seen::Rule {
+            set: other, fate, ..
+        } if other == set => Some(*fate),
         _ => None,
     };
     let fates: Vec<Fate> = found.iter().filter_map(is_drop).collect();
@@ -131,7 +135,12 @@ mod tests {
                 _ => return Seen::Other,
             };
             let set = set.to_owned();
-            Seen::Rule { set, fate }
+            Seen::Rule {
+                set,
+                family: Family::V4,
+                length: 32,
+                fate,
+            }
         };
         let handles = 1..;
         handles

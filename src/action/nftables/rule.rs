@@ -1,16 +1,17 @@
 //! A rule of our chain, as the expressions that nf_tables knows.
 //!
 //! nft would write `ip saddr & 255.255.255.0 @ringfence-asterisk/24 drop`; of single
-//! addresses the mask is left out. A rule is read back by the set that it looks up and by
-//! what it does. Where a jail has ports of its own there is a rule for each [`Part`] of them,
+//! addresses the mask is left out. A rule is read back by what it looks up in which set, and
+//! by what it does. Where a jail has ports of its own there is a rule for each [`Part`] of them,
 //! which looks at the port first, since a look-up counts: `tcp dport 22 ip saddr
 //! @ringfence-sshd drop`.
 //!
 //! What the throttled send to SIP's ports goes through chains of their own (see
-//! `signalling`): `udp dport 5060-5061 ip saddr @ringfence-throttled jump ringfence-sip-udp`.
+//! `signalling`): `udp dport 5060-5061 ip saddr @ringfence-throttled jump ringfence-sip-udp`;
+//! and so does what those on the list send (see `listed`).
 
 use super::signalling::chain;
-use super::{DATA_VALUE, LIST_ELEMENT, put_u32};
+use super::{DATA_VALUE, LIST_ELEMENT, listed, put_u32};
 use crate::action::family::Family;
 use crate::action::netlink::{Attribute, Attributes, Request};
 use crate::action::reach::{Part, Ports, Transport};
@@ -89,7 +90,7 @@ const COMPARE_AT_LEAST: u32 = 5;
 pub(super) const NETWORK_HEADER: u32 = 1;
 pub(super) const TRANSPORT_HEADER: u32 = 2;
 /// `NFT_DYNSET_OP_UPDATE`.
-pub(super) const DYNSET_UPDATE: u32 = 1;
+const DYNSET_UPDATE: u32 = 1;
 /// What a person reads at the rule that lets everything pass.
 const LIFTED_COMMENT: &str = "ringfence: all drops are lifted";
 
@@ -101,6 +102,8 @@ pub(super) enum Fate {
     Drop(Option<Part>),
     /// Held back, if it is of this part.
     Throttle(Part),
+    /// Counted and dropped.
+    Listed,
 }
 
 impl Part {
@@ -181,8 +184,13 @@ pub(super) struct Found {
 /// What a rule that was found is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It looks a set up.
-    Rule { set: String, fate: Fate },
+    /// It looks the source of a family's packets up in a set, cut to a length.
+    Rule {
+        set: String,
+        family: Family,
+        length: u8,
+        fate: Fate,
+    },
     /// It lets everything pass.
     Lifted,
     /// Not one that we write.
@@ -192,7 +200,8 @@ pub(super) enum Seen {
 impl Rule {
     /// Is that what was found?
     pub(super) fn is(&self, seen: &Seen) -> bool {
-        matches!(seen, Seen::Rule { set, fate } if *set == self.set && *fate == self.fate)
+        matches!(seen, Seen::Rule { set, family, length, fate }
+            if *set == self.set && (family, length, fate) == (&self.family, &self.length, &self.fate))
     }
 
     /// Writes it.
@@ -214,16 +223,13 @@ impl Rule {
 
     /// The packet's source, cut to our length, into the register.
     fn write_source(&self, list: &mut Request) {
-        let (offset, bytes) = source(self.family);
-        put_meta(list, META_NFPROTO);
-        put_compare(list, COMPARE_EQUAL, &[self.family.number()]);
-        put_payload(list, NETWORK_HEADER, offset, bytes);
+        put_family(list, self.family);
+        put_source(list, self.family);
         if self.length == self.family.bits() {
             return;
         }
-        let zeros = 128_u32.saturating_sub(u32::from(self.length));
         let bytes = usize::from(self.family.bits() / 8);
-        let mask = u128::MAX.checked_shl(zeros).unwrap_or(0).to_be_bytes();
+        let mask = mask(self.length);
         put(list, "bitwise", |bitwise| {
             put_u32(bitwise, attr::BITWISE_FROM, REGISTER);
             put_u32(bitwise, attr::BITWISE_TO, REGISTER);
@@ -236,6 +242,50 @@ impl Rule {
             });
         });
     }
+}
+
+/// So many ones, and zeros.
+fn mask(length: u8) -> [u8; 16] {
+    let zeros = 128_u32.saturating_sub(u32::from(length));
+    u128::MAX.checked_shl(zeros).unwrap_or(0).to_be_bytes()
+}
+
+/// Which family's source these expressions bring into the register, cut to which length,
+/// if they are as we write them.
+fn read_source(expressions: &[Attributes<'_>]) -> Option<(Family, u8)> {
+    let [_, number, payload, more @ ..] = expressions else {
+        return None;
+    };
+    let (how, number) = read_compare(*number)?;
+    let mut families = Family::BOTH.into_iter();
+    let family = families.find(|family| number == [family.number()])?;
+    let (offset, bytes) = source(family);
+    let payload = of(*payload, "payload")?;
+    let place = [
+        attr::PAYLOAD_BASE,
+        attr::PAYLOAD_OFFSET,
+        attr::PAYLOAD_BYTES,
+    ];
+    let place = place.map(|kind| payload.get(kind).and_then(Attribute::be32));
+    if (how, place)
+        != (
+            COMPARE_EQUAL,
+            [Some(NETWORK_HEADER), Some(offset), Some(bytes)],
+        )
+    {
+        return None;
+    }
+    let [bitwise] = more else {
+        return more.is_empty().then_some((family, family.bits()));
+    };
+    let bitwise = of(*bitwise, "bitwise")?;
+    let value = |kind| Some(bitwise.get(kind)?.nested().get(DATA_VALUE)?.value);
+    let ones = value(attr::BITWISE_MASK)?;
+    let length: u32 = ones.iter().map(|byte| byte.count_ones()).sum();
+    let length = u8::try_from(length).ok()?;
+    let is_mask = mask(length).get(..ones.len()) == Some(ones);
+    let keeps = value(attr::BITWISE_XOR)?.iter().all(|byte| *byte == 0);
+    (is_mask && keeps).then_some((family, length))
 }
 
 /// Names a rule that was found, to take it away.
@@ -297,7 +347,7 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
         meta == Some(META_NFPROTO)
     };
     let asked = before.iter().position(is_source).unwrap_or(0);
-    let asked = before.get(..asked).unwrap_or_default();
+    let (asked, source) = before.split_at_checked(asked).unwrap_or_default();
     let part = Part::read(asked);
     let fate = match (fate, part) {
         (Some((ACCEPT, None)), None) if asked.is_empty() => Some(Fate::Accept),
@@ -305,13 +355,19 @@ fn read_expressions(reply: Attributes<'_>) -> Seen {
         (Some((JUMP, Some(to))), Some(part)) if to == chain(part.transport) => {
             Some(Fate::Throttle(part))
         }
+        (Some((JUMP, Some(listed::CHAIN))), None) if asked.is_empty() => Some(Fate::Listed),
         _ => None,
     };
     match (set, fate) {
-        (Some(set), Some(fate)) if !others => {
-            let set = set.to_owned();
-            Seen::Rule { set, fate }
-        }
+        (Some(set), Some(fate)) if !others => match read_source(source) {
+            Some((family, length)) => Seen::Rule {
+                set: set.to_owned(),
+                family,
+                length,
+                fate,
+            },
+            None => Seen::Other,
+        },
         (None, Some(Fate::Accept)) if !others && is_bare(reply) => Seen::Lifted,
         _ => Seen::Other,
     }
@@ -349,6 +405,7 @@ fn put_fate(list: &mut Request, fate: Fate) {
         Fate::Accept => put_verdict(list, ACCEPT, None),
         Fate::Drop(_) => put_verdict(list, DROP, None),
         Fate::Throttle(part) => put_verdict(list, JUMP, Some(chain(part.transport))),
+        Fate::Listed => put_verdict(list, JUMP, Some(listed::CHAIN)),
     }
 }
 
@@ -367,12 +424,39 @@ pub(super) fn put_verdict(list: &mut Request, code: u32, to: Option<&str>) {
     });
 }
 
+/// The source of a packet of this family into the register.
+pub(super) fn put_source(list: &mut Request, family: Family) {
+    let (offset, bytes) = source(family);
+    put_payload(list, NETWORK_HEADER, offset, bytes);
+}
+
 /// Where a packet's source stands in its header, and how long it is.
-pub(super) fn source(family: Family) -> (u32, u32) {
+fn source(family: Family) -> (u32, u32) {
     match family {
         Family::V4 => (12, 4),
         Family::V6 => (8, 16),
     }
+}
+
+/// Is the packet of this family?
+pub(super) fn put_family(list: &mut Request, family: Family) {
+    put_meta(list, META_NFPROTO);
+    put_compare(list, COMPARE_EQUAL, &[family.number()]);
+}
+
+/// What the register holds is noted in a meter, with an expression of its own.
+pub(super) fn put_counted(
+    list: &mut Request,
+    meter: &str,
+    name: &str,
+    fill: impl FnOnce(&mut Request),
+) {
+    put(list, "dynset", |dynset| {
+        dynset.put_text(attr::DYNSET_SET, meter);
+        put_u32(dynset, attr::DYNSET_HOW, DYNSET_UPDATE);
+        put_u32(dynset, attr::DYNSET_REGISTER, REGISTER);
+        put_expression(dynset, attr::DYNSET_EXPRESSION, name, fill);
+    });
 }
 
 pub(super) fn put_meta(list: &mut Request, key: u32) {

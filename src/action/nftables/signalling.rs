@@ -9,13 +9,18 @@
 //! Nothing of it is read back and understood: who has written it remembers how the kernel
 //! shows it.
 
-use super::rule::{self, REGISTER, attr, put, put_compare, put_meta, put_payload, put_verdict};
+use super::rule::{
+    self, REGISTER, attr, put, put_compare, put_counted, put_family, put_meta, put_payload,
+    put_source, put_verdict,
+};
 use super::{DATA_VALUE, put_u32};
 use crate::action::family::Family;
 use crate::action::name::Name;
 use crate::action::netlink::Request;
 use crate::action::reach::Transport;
-use crate::action::signalling::{BUCKETS, Bucket, TCP_DATA_WORDS, TCP_HEADER_WORDS, TRANSPORTS};
+use crate::action::signalling::{
+    BUCKETS, Bucket, REMEMBERED_SECS, TCP_DATA_WORDS, TCP_HEADER_WORDS, TRANSPORTS,
+};
 use crate::ticket::Set;
 
 /// `NFT_LIMIT_PKTS`.
@@ -38,11 +43,15 @@ pub(super) fn chains() -> [&'static str; 2] {
     TRANSPORTS.map(chain)
 }
 
-/// The names of all meters, and the family of each.
-pub(super) fn meters() -> impl Iterator<Item = (String, Family)> {
-    Family::BOTH
-        .into_iter()
-        .flat_map(|family| BUCKETS.map(|bucket| (meter(&bucket, family), family)))
+/// All meters.
+pub(super) fn meters() -> impl Iterator<Item = super::Meter> {
+    Family::BOTH.into_iter().flat_map(|family| {
+        BUCKETS.map(|bucket| super::Meter {
+            name: meter(&bucket, family),
+            family,
+            remembered_secs: REMEMBERED_SECS,
+        })
+    })
 }
 
 fn meter(bucket: &Bucket, family: Family) -> String {
@@ -153,11 +162,6 @@ impl Held {
     }
 }
 
-fn put_family(list: &mut Request, family: Family) {
-    put_meta(list, rule::META_NFPROTO);
-    put_compare(list, rule::COMPARE_EQUAL, &[family.number()]);
-}
-
 /// Compares the length that the header of IP tells.
 fn put_length(list: &mut Request, family: Family, how: u32, bytes: u16) {
     let offset = match family {
@@ -196,20 +200,14 @@ fn put_limit(list: &mut Request, family: Family, bucket: &Bucket) {
         };
         put_length(list, family, rule::COMPARE_AT_MOST, max);
     }
-    let (offset, bytes) = rule::source(family);
-    put_payload(list, rule::NETWORK_HEADER, offset, bytes);
-    put(list, "dynset", |dynset| {
-        dynset.put_text(attr::DYNSET_SET, &meter(bucket, family));
-        put_u32(dynset, attr::DYNSET_HOW, rule::DYNSET_UPDATE);
-        put_u32(dynset, attr::DYNSET_REGISTER, REGISTER);
-        rule::put_expression(dynset, attr::DYNSET_EXPRESSION, "limit", |limit| {
-            limit.put(
-                attr::LIMIT_RATE,
-                &u64::from(bucket.per_minute).to_be_bytes(),
-            );
-            limit.put(attr::LIMIT_SECS, &60_u64.to_be_bytes());
-            put_u32(limit, attr::LIMIT_BURST, bucket.burst);
-            put_u32(limit, attr::LIMIT_OF, LIMIT_PACKETS);
-        });
+    put_source(list, family);
+    put_counted(list, &meter(bucket, family), "limit", |limit| {
+        limit.put(
+            attr::LIMIT_RATE,
+            &u64::from(bucket.per_minute).to_be_bytes(),
+        );
+        limit.put(attr::LIMIT_SECS, &60_u64.to_be_bytes());
+        put_u32(limit, attr::LIMIT_BURST, bucket.burst);
+        put_u32(limit, attr::LIMIT_OF, LIMIT_PACKETS);
     });
 }
