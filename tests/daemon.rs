@@ -458,6 +458,7 @@ namespaced! {
         };
         let has_lines = || why()["bans"][0]["lines"][0].is_string();
         wait("the lines of the ban", has_lines, || format!("{} {}", why(), lab.log()));
+        assert_eq!(why()["past"], serde_json::json!([]), "it is not over");
         lab.fail("198.51.100.2", 1); // two tries were made just now, whatever the clock says
         lab.wait_for_ban("198.51.100.2");
         lab.fail("198.51.100.3", 2);

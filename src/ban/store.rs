@@ -364,17 +364,17 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
         Record::Standing(ban, count) => {
             write_ban(transaction, ban, &Testimony::default(), *count, &[STANDING])
         }
-        Record::Prolonged(ban) => transaction
-            .prepare_cached(
-                "UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2",
-            )?
-            .execute(params![
-                ban.addr.to_string(),
-                ban.jail.as_ref(),
-                rounded(ban.since).as_secs(),
-                BanSecs(ban)
-            ])
-            .map(|_| ()),
+        Record::Prolonged(ban) => {
+            for statement in [HISTORY_LASTS, LATEST_LASTS] {
+                transaction.prepare_cached(statement)?.execute(params![
+                    ban.addr.to_string(),
+                    ban.jail.as_ref(),
+                    rounded(ban.since).as_secs(),
+                    BanSecs(ban)
+                ])?;
+            }
+            Ok(())
+        }
         Record::Unban { jail, addr } => {
             for statement in [
                 "DELETE FROM bips WHERE ip = ?1 AND jail = ?2",
@@ -555,6 +555,16 @@ const STANDING: &str = "
 const HISTORY: &str = "
     INSERT INTO bans(ip, jail, timeofban, bantime, bancount, data)
     VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// The latest ban has these times now.
+const LATEST_LASTS: &str = "
+    UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2";
+
+/// The same ban in the history, told by its time. (The plus: few bans are of one address, and
+/// many of one second.)
+const HISTORY_LASTS: &str = "
+    UPDATE bans SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2
+    AND +timeofban = (SELECT timeofban FROM bips WHERE ip = ?1 AND jail = ?2)";
 
 fn write_ban(
     transaction: &Transaction<'_>,
@@ -920,15 +930,27 @@ mod tests {
         let mut longer = ban("192.0.2.1", 1_500, Some(2_600));
         longer.since = Time::from_secs(1_600);
         store.write(&[Record::Prolonged(longer.clone())]).unwrap();
-        let counts: (i64, i64) = store
+        let rows: Vec<String> = store
             .connection
-            .query_row(
-                "SELECT (SELECT count(*) FROM bans), (SELECT bancount FROM bips)",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
+            .prepare("SELECT 'bans', timeofban, bantime, bancount FROM bans UNION ALL SELECT 'bips', timeofban, bantime, bancount FROM bips")
+            .unwrap()
+            .query_map([], |row| {
+                let (table, numbers): (String, [i64; 3]) =
+                    (row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?]);
+                Ok(format!("{table} {numbers:?}"))
+            })
+            .unwrap()
+            .collect::<Result<_, _>>()
             .unwrap();
-        assert_eq!(counts, (3, 3));
+        assert_eq!(
+            rows,
+            [
+                "bans [100, 600, 1]",
+                "bans [800, 600, 2]",
+                "bans [1600, 1000, 3]",
+                "bips [1600, 1000, 3]",
+            ]
+        );
         let kept = store.load(Time::from_secs(2_200)).unwrap();
         let whole = Some(BanTime::For(Duration::from_secs(1_000)));
         assert_eq!(kept.bans, [old(&longer, whole)]);

@@ -24,7 +24,7 @@ use crate::engine::About;
 use crate::filter::follow::Ask;
 use crate::filter::lines::{Attached, Lineup, Mode, Reading};
 use crate::jail::standing::Rank;
-use crate::ticket::{Reason, Set, Verdict};
+use crate::ticket::{Ban, Reason, Set, Verdict};
 use crate::time::Time;
 
 /// Lines that are shown of one ban.
@@ -220,12 +220,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
     };
     let mut bans = Vec::new();
     for ban in &about.bans {
-        let is_it = |written: &&Written| {
-            written.jail == ban.jail
-                && written.addr == ban.addr
-                && written.since >= ban.since - std::time::Duration::from_secs(1)
-        };
-        let written = written.iter().find(is_it);
+        let written = written.iter().find(|written| tells_of(written, ban));
         let jail = jail_of(&ban.jail);
         let lines = written.map_or(Vec::new(), |written| last(&written.lines));
         let patterns = jail.map_or(Vec::new(), |jail| accounts.read(jail, &lines, now));
@@ -258,14 +253,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
             lines,
         });
     }
-    let is_over = |written: &&Written| {
-        let same = |ban: &&crate::ticket::Ban| {
-            ban.jail == written.jail
-                && ban.addr == written.addr
-                && written.since >= ban.since - std::time::Duration::from_secs(1)
-        };
-        !about.bans.iter().any(|ban| same(&ban))
-    };
+    let is_over = |written: &&Written| !about.bans.iter().any(|ban| tells_of(written, ban));
     let past = written.iter().filter(is_over).map(past).collect();
     let holds = |known: &&Known| known.addr.contains(&addr);
     let blocked =
@@ -355,6 +343,14 @@ fn last(lines: &[String]) -> Vec<String> {
         .skip(lines.len().saturating_sub(LINES_SHOWN))
         .cloned()
         .collect()
+}
+
+/// Is this ban, which is in force, the one that was written down? By the wall's clock another
+/// one of its address may lie behind it, if that was set back.
+fn tells_of(written: &Written, ban: &Ban) -> bool {
+    // It is written in whole seconds.
+    let apart = written.since.as_micros().abs_diff(ban.since.as_micros());
+    written.jail == ban.jail && written.addr == ban.addr && apart <= 1_000_000
 }
 
 fn past(written: &Written) -> PastWhy {
@@ -500,6 +496,37 @@ fn port(line: &str, addr: Addr) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_tells_of_the_ban_that_began_then() {
+        let ban = Ban {
+            jail: "sshd".into(),
+            addr: "192.0.2.7".parse().unwrap(),
+            since: Time::from_secs_f64(100_000.6),
+            until: None,
+            reason: Reason::MaxRetry,
+            tries: 5,
+        };
+        for (jail, addr, since, expected) in [
+            ("sshd", "192.0.2.7", 100_001, true),
+            ("sshd", "192.0.2.7", 99_000, false), // over, or before the clock was set forward
+            ("sshd", "192.0.2.7", 110_800, false), // over, before the clock was set back
+            ("sshd", "192.0.2.0/24", 100_001, false),
+            ("asterisk", "192.0.2.7", 100_001, false),
+        ] {
+            let written = Written {
+                jail: jail.into(),
+                addr: addr.parse().unwrap(),
+                since: Time::from_secs(since),
+                secs: None,
+                count: 1,
+                reason: None,
+                tries: 5,
+                lines: Vec::new(),
+            };
+            assert_eq!(tells_of(&written, &ban), expected, "{jail} {addr} {since}");
+        }
+    }
 
     #[test]
     fn devices_as_lines_show_them() {
