@@ -296,6 +296,16 @@ namespaced! {
         lab.signal("TERM");
         lab.start();
         assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (true, &2.into()));
+        // A ban that could not be written down before the end.
+        let other = rusqlite::Connection::open(lab.path("state/ringfence.sqlite3")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        ban(&lab, "198.51.100.4");
+        lab.signal("TERM");
+        assert!(lab.log().contains("cannot be written down before the end"), "{}", lab.log());
+        other.execute_batch("ROLLBACK").unwrap();
+        drop(other);
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (false, &3.into()));
     }
 
     fn a_pause_lifts_every_drop_and_ends_by_itself() {

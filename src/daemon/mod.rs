@@ -311,7 +311,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         intake,
         feed: feed_sender,
         guard,
-        trouble,
+        trouble: trouble.clone(),
         program,
     };
     let current = operator::Current {
@@ -341,7 +341,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         keeper.close();
     }
     let (ending, config) = finish(stopped, &judge, &door, threads);
-    if !options.dry_run {
+    if !options.dry_run && trouble.get().is_none() {
         unchanged::note(&config);
     }
     match ending {

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{DEPTH_MAX, Found, Place, named, of_uri};
 
+/// Settings that sections take from templates, all together: templates of templates double
+/// with each line, and the file may be written by somebody else than who runs us.
+const INHERITED_MAX: usize = 100_000;
+
 /// One `key = value`, and where it stands.
 #[derive(Clone, Debug)]
 struct Setting {
@@ -27,6 +31,8 @@ struct Reader<'a> {
     folder: &'a Path,
     found: &'a mut Found,
     sections: Vec<Section>,
+    /// How many settings sections have taken from templates.
+    inherited: usize,
     in_comment: bool,
 }
 
@@ -41,6 +47,7 @@ pub(super) fn find(folder: &Path, found: &mut Found) {
             folder,
             found,
             sections: Vec::new(),
+            inherited: 0,
             in_comment: false,
         };
         reader.file(&folder.join(format!("{name}.conf")), 0);
@@ -167,7 +174,16 @@ impl Reader<'_> {
                 template => {
                     let mut known = self.sections.iter().rev();
                     match known.find(|known| known.name == template) {
-                        Some(known) => section.settings.extend(known.settings.clone()),
+                        Some(known) if self.inherited + known.settings.len() > INHERITED_MAX => {
+                            self.found.problem(
+                                place,
+                                format!("more than {INHERITED_MAX} settings come from templates; what `{template}` says is left out here"),
+                            );
+                        }
+                        Some(known) => {
+                            self.inherited += known.settings.len();
+                            section.settings.extend(known.settings.clone());
+                        }
                         None => self
                             .found
                             .problem(place, format!("there is no template `{template}`")),

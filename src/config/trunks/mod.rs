@@ -178,7 +178,11 @@ fn named(folder: &Path, pattern: &str) -> Vec<PathBuf> {
 fn peer(written: &str) -> Option<String> {
     if let Some((ip, mask)) = written.split_once('/') {
         let bits = match mask.parse::<std::net::Ipv4Addr>() {
-            Ok(mask) => mask.to_bits().leading_ones().to_string(),
+            Ok(mask) => {
+                let ones = mask.to_bits().leading_ones();
+                let has_holes = ones != mask.to_bits().count_ones();
+                (!has_holes).then(|| ones.to_string())?
+            }
             Err(_) => mask.to_owned(),
         };
         let prefix: Addr = format!("{ip}/{bits}").parse().ok()?;
@@ -452,10 +456,20 @@ modparam(\"auth_db|permissions\", \"db_url\", \"text://FOLDER/tables\")
 
     #[test]
     fn files_that_include_themselves_come_to_an_end() {
-        let shown = shown(&[("asterisk/pjsip.conf", "#include pjsip.conf\n")]);
+        let shown_of_pjsip = |text: &str| shown(&[("asterisk/pjsip.conf", text)]);
+        let shown = shown_of_pjsip("#include pjsip.conf\n");
         assert!(
             shown.contains("more than 16 includes in each other"),
             "{shown}"
+        );
+        let line = |n: usize| format!("[t{n}](t{before},t{before})\n", before = n - 1);
+        let templates: String = (1..60).map(line).collect();
+        let doubling = shown_of_pjsip(&format!(
+            "[t0]\ntype=identify\nmatch=192.0.2.7\n{templates}"
+        ));
+        assert!(
+            doubling.contains("more than 100000 settings come from templates; what `t15` says"),
+            "{doubling}"
         );
         let broken = shown_len(&"[a](\n;--\n=\n#\n[\n\\;".repeat(1_000));
         assert!(broken < 1_000_000);
@@ -483,6 +497,7 @@ modparam(\"auth_db|permissions\", \"db_url\", \"text://FOLDER/tables\")
             ("2001:db8::/48", Some("2001:db8::/48")),
             ("SIP.example.net.", Some("sip.example.net")),
             ("sip.example.net:5060", Some("sip.example.net")),
+            ("192.0.2.7/255.0.255.0", None),
             ("0.0.0.0/0", None),
             ("192.0.2", None),
             ("${TRUNK}", None),
