@@ -316,6 +316,31 @@ fn scan_reads_the_last_line_without_its_newline_and_says_what_is_wrong() {
     );
     let (code, text) = scan(&["--filter", "kamailio", path]);
     assert!(code == Some(0) && text.contains("2 failures"), "{text}");
+    // Judged as by the jail that has the filter; one that no jail has, by [DEFAULT].
+    let settings = folder.path().join("settings");
+    fs::create_dir_all(settings.join("jail.d")).unwrap();
+    fs::create_dir_all(settings.join("filter.d")).unwrap();
+    let write = |name: &str, text: &str| fs::write(settings.join(name), text).unwrap();
+    write(
+        "jail.d/a.conf",
+        "[DEFAULT]\nmaxretry = 1\nbantime = 2h\n[kamailio]\nmaxretry = 2\nbantime = 3h\n[asterisk]\nmaxretry = 9\n",
+    );
+    write(
+        "filter.d/own.conf",
+        "[Definition]\nfailregex = Auth error for .* from <ADDR> cause\n",
+    );
+    for (filter, expected) in [
+        ("kamailio", "for 3h, after 2 tries"),
+        ("own", "for 2h, after 1 tries"),
+    ] {
+        let settings = settings.to_str().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["scan", "--config-dir", settings, "--filter", filter, path])
+            .output()
+            .unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(text.contains(expected), "{filter}: {text}");
+    }
     let (code, text) = scan(&["--jail", "sshd", path]);
     assert!(
         code == Some(1) && text.contains("there is no jail `sshd`; there are: asterisk, kamailio"),

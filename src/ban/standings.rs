@@ -1,6 +1,9 @@
 //! Our table `ringfence_standings`: what makes addresses known-good or shared.
 //!
 //! Times are microseconds since 1970. A row that makes no sense is as if it were not there.
+//!
+//! An address that is forgotten in memory keeps its row until there are too many: then those go
+//! that are neither known-good nor shared, and whose last login is oldest.
 
 use std::time::Duration;
 
@@ -12,8 +15,16 @@ use super::store::sound;
 use crate::ticket::KeptStanding;
 use crate::time::Time;
 
-/// Rows that are loaded: as many addresses as are remembered.
+/// Rows that are kept and loaded: as many addresses as are remembered.
 const STANDINGS_MAX: u32 = 16_384;
+
+/// So many more may be written before rows go.
+pub(super) const TRIM_EVERY: usize = 1_024;
+
+/// The rows that are kept, the last to go first.
+const KEPT_FIRST: &str = "FROM ringfence_standings
+    ORDER BY CASE WHEN json_valid(data) THEN json_extract(data, '$.known') IS NOT NULL
+        OR json_extract(data, '$.shared') IS NOT NULL ELSE 0 END DESC, last DESC LIMIT ?1";
 
 /// How long rows are kept whose address has not logged in: longer than they count.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -53,8 +64,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<KeptStanding
     if !open::has_table(connection, "ringfence_standings")? {
         return Ok(Vec::new());
     }
-    let mut select = connection
-        .prepare("SELECT ip, data FROM ringfence_standings ORDER BY last DESC LIMIT ?1")?;
+    let mut select = connection.prepare(&format!("SELECT ip, data {KEPT_FIRST}"))?;
     let rows = select.query_map([STANDINGS_MAX], |row| {
         let (ip, data): (String, String) = (row.get(0)?, row.get(1)?);
         let data: Option<Data> = serde_json::from_str(&data).ok();
@@ -72,8 +82,22 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<KeptStanding
         }))
     })?;
     let mut standings: Vec<KeptStanding> = sound(rows)?;
-    standings.reverse();
+    standings.sort_by_key(|kept| kept.last);
     Ok(standings)
+}
+
+/// Sees to it that there are no more rows than are loaded.
+pub(super) fn trim(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let count: u32 =
+        transaction.query_row("SELECT count(*) FROM ringfence_standings", [], |row| {
+            row.get(0)
+        })?;
+    if count > STANDINGS_MAX {
+        let kept = format!("SELECT ip {KEPT_FIRST}");
+        let delete = format!("DELETE FROM ringfence_standings WHERE ip NOT IN ({kept})");
+        transaction.execute(&delete, [STANDINGS_MAX])?;
+    }
+    Ok(())
 }
 
 pub(super) fn purge(transaction: &Transaction<'_>, now: Time) -> rusqlite::Result<()> {

@@ -223,6 +223,8 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     file: Option<(u64, u64)>,
+    /// Standings that were written since there were too many last.
+    standings: usize,
 }
 
 impl Store {
@@ -251,6 +253,7 @@ impl Store {
             connection,
             path: path.to_owned(),
             file: identity(path),
+            standings: 0,
         }
     }
 
@@ -310,14 +313,22 @@ impl Store {
 
     /// Writes all records in one transaction: all of them are kept, or none.
     pub fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let is_standing = |record: &&Record| matches!(record, Record::Known(_));
+        let standings = self.standings + records.iter().filter(is_standing).count();
+        let trims = standings >= standings::TRIM_EVERY;
         let written = (|| {
             let transaction = self.connection.transaction()?;
             for record in records {
                 write_one(&transaction, record)?;
             }
+            if trims {
+                standings::trim(&transaction)?;
+            }
             transaction.commit()
         })();
-        written.map_err(|source| self.error(source))
+        written.map_err(|source| self.error(source))?;
+        self.standings = if trims { 0 } else { standings };
+        Ok(())
     }
 
     /// Forgets what is over: entries of the list that have expired, the history of bans
@@ -337,6 +348,7 @@ impl Store {
                 before,
             )?;
             standings::purge(&transaction, now)?;
+            standings::trim(&transaction)?;
             logs::purge_jails(&transaction)?;
             transaction.commit()
         })()
@@ -793,6 +805,60 @@ mod tests {
             last: Time::from_secs(last),
             accounts: vec![(u64::MAX, Time::from_micros(5))],
         }
+    }
+
+    #[test]
+    fn standings_are_bounded_and_friends_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.sqlite3");
+        let mut store = Store::open(&path).unwrap();
+        let of = |number: u32, known: bool| KeptStanding {
+            addr: Addr::host(std::net::Ipv4Addr::from(number).into()),
+            known: known.then_some(Time::from_secs(1)),
+            shared: None,
+            ..standing(1, 1_000 + i64::from(number))
+        };
+        // The known-good ones logged in longest ago.
+        for known in [true, false] {
+            let start = if known { 0 } else { 1_000 };
+            let end = if known { 1_000 } else { 40_000 };
+            for first in (start..end).step_by(500) {
+                let some = (first..first + 500).map(|number| Record::Known(of(number, known)));
+                store.write(&some.collect::<Vec<_>>()).unwrap();
+            }
+        }
+        let rows = |store: &Store| -> u32 {
+            let count = "SELECT count(*) FROM ringfence_standings";
+            store
+                .connection
+                .query_row(count, [], |row| row.get(0))
+                .unwrap()
+        };
+        let most = 16_384;
+        let written = standings::TRIM_EVERY as u32 + 500;
+        assert!(rows(&store) < most + written, "{}", rows(&store));
+        // A row that makes no sense is the first to go.
+        store
+            .connection
+            .execute("INSERT INTO ringfence_standings VALUES('x', '{', 9)", [])
+            .unwrap();
+        store
+            .purge(Duration::from_secs(60), Time::from_secs(50_000))
+            .unwrap();
+        assert_eq!(rows(&store), most);
+        drop(store);
+        let kept = Store::open(&path)
+            .unwrap()
+            .load(Time::from_secs(50_000))
+            .unwrap()
+            .standings;
+        let known = kept.iter().filter(|kept| kept.known.is_some()).count();
+        assert_eq!((kept.len(), known), (most as usize, 1_000));
+        assert_eq!(
+            kept.last().map(|kept| kept.addr),
+            Some(of(39_999, false).addr)
+        );
+        assert!(kept.is_sorted_by_key(|kept| kept.last));
     }
 
     #[test]

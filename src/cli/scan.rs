@@ -8,7 +8,6 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -44,7 +43,8 @@ pub(super) struct Arguments {
     /// Judge by this jail; by default by those that follow this log, else by all
     #[arg(long, value_name = "JAIL", conflicts_with = "filter")]
     jail: Option<String>,
-    /// Judge by this filter alone, with the default maxretry, findtime and bantime
+    /// Judge by this filter alone, with maxretry, findtime and bantime of the jail that has
+    /// it, or else of [DEFAULT]
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
     /// Judge by the jails of this tree of fail2ban's, too (such as /etc/fail2ban)
@@ -114,14 +114,10 @@ fn chosen(
     config: &Config,
 ) -> anyhow::Result<Vec<JailConfig>> {
     if let Some(name) = &arguments.filter {
-        let filter = config::filter(&common.config_dir, name).map_err(anyhow::Error::msg)?;
-        let mut jail = config
-            .jails
-            .first()
-            .context("no jail to take maxretry from")?
-            .clone();
+        let log = arguments.log.to_string_lossy();
+        let jail = config::jail_of_filter(&common.config_dir, config, name, &log);
+        let mut jail = jail.map_err(anyhow::Error::msg)?;
         jail.rules.name = name.as_str().into();
-        jail.filter = Arc::new(filter);
         return Ok(vec![jail]);
     }
     if let Some(name) = &arguments.jail {

@@ -18,6 +18,7 @@ mod stock;
 pub mod trunks;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::action::{Reach, Reaches};
 use crate::feed;
@@ -242,7 +243,40 @@ fn tree_roots(tree: PathBuf) -> Roots {
     Roots(vec![Root::Embedded(UNDER_TREE), Root::Dir(tree)])
 }
 
-/// The filter of this name alone, for `scan --filter`.
+/// The jail that has the filter of this name, the one that follows `log` first; if there is
+/// none, one as [DEFAULT] has it.
+pub fn jail_of_filter(
+    folder: &Path,
+    config: &Config,
+    name: &str,
+    log: &str,
+) -> Result<JailConfig, String> {
+    let have = |jail: &&JailConfig| jail.filter_name == name;
+    let jails = config.jails.iter().filter(have);
+    if let Some(jail) = jails.max_by_key(|jail| jail.follows(log)) {
+        return Ok(jail.clone());
+    }
+    let filter = filter(folder, name)?;
+    // Behind all files of the folder, so that their [DEFAULT] counts and nothing follows it.
+    let text = format!("[{name}]\nenabled = true\nfilter = {name}\n");
+    let file = ("jail.d/~.conf".to_owned(), text);
+    let mut roots = roots(folder);
+    roots.0.push(Root::Texts([file].into()));
+    let loaded = fail2ban::load(&roots);
+    let text = loaded.jails.iter().find(|text| text.name == name);
+    let text = text.ok_or_else(|| format!("no jail can be made of filter {name}"))?;
+    let reader = jail::Reader {
+        is_tree: false,
+        purpose: Purpose::Judge,
+    };
+    let jail = reader.jail(text, &mut Vec::new())?;
+    Ok(JailConfig {
+        filter: Arc::new(filter),
+        ..jail
+    })
+}
+
+/// The filter of this name alone.
 pub fn filter(folder: &Path, name: &str) -> Result<Filter, String> {
     let text =
         fail2ban::load_filter(&roots(folder), name, "auto").map_err(|error| error.to_string())?;

@@ -22,7 +22,6 @@ use super::clock::{Clock, LOOK_EVERY};
 use super::keeper::Bell;
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
-use crate::addr::Addr;
 use crate::ban::store::Record;
 use crate::engine::{Effect, Engine, Event, Held, Tell};
 use crate::feed::Command;
@@ -44,8 +43,8 @@ pub struct Outlets {
     pub clerk: Sender<Paper>,
     /// To the feed.
     pub feed: tokio_mpsc::UnboundedSender<Command>,
-    /// To the thread that asks about flows.
-    pub flows: SyncSender<Addr>,
+    /// The bell of the thread that asks about flows.
+    pub flows: SyncSender<()>,
     /// Failures of jails that watch bans, to be asked about first (`ignorecommand`).
     pub asked: tokio_mpsc::Sender<Failure>,
 }
@@ -85,8 +84,8 @@ impl Outlets {
                     false
                 }
                 Effect::Record(record) => self.clerk.send(Paper::Record(record)).is_err(),
-                // One too many is not answered, and bans nobody.
-                Effect::AskFlow(addr) => self.flows.try_send(addr).is_err(),
+                // Whoever is rung for already takes this question, too.
+                Effect::AskFlow(_) => self.flows.try_send(()).is_err(),
                 Effect::Feed(command) => self.feed.send(command).is_err(),
                 Effect::Tell(tell) if is_quiet(&tell) => false,
                 Effect::Tell(tell) => self.clerk.send(Paper::Tell(tell)).is_err(),

@@ -1,9 +1,9 @@
 //! Did we open a flow to an address? A thread asks the kernel's connection tracking, away
 //! from the reader and from bans.
 //!
-//! Whoever asks does not wait: the answer is an event. Without one nobody is banned for what
-//! can be forged, so questions may be dropped when too many wait, or when the kernel does
-//! not answer just now.
+//! Whoever asks does not wait: the engine holds the questions, rings, and the answer is an
+//! event. Without one nobody is banned for what can be forged, so questions may grow old when
+//! the kernel does not answer just now.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,12 +19,6 @@ use crate::action::conntrack::Conntrack;
 use crate::addr::Addr;
 use crate::engine::Event;
 
-/// Questions that may wait; more offenders than are convicted in a second.
-const WAITING_MAX: usize = 1_024;
-
-/// Questions that one reading of the table answers: all, so that none grows old.
-const TOGETHER: usize = WAITING_MAX;
-
 /// For each second that reading the table takes, so many are waited: under a flood of
 /// forged packets at a router with a million flows it takes a fifth of a core, not all.
 const PAUSE: u32 = 4;
@@ -32,9 +26,9 @@ const PAUSE: u32 = 4;
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The way of questions, and their other end.
-pub fn questions() -> (SyncSender<Addr>, Receiver<Addr>) {
-    sync_channel(WAITING_MAX)
+/// The bell, and who hears it. Rung twice it is heard once: all questions are answered together.
+pub fn bell() -> (SyncSender<()>, Receiver<()>) {
+    sync_channel(1)
 }
 
 /// The kernel's table, if it can be read.
@@ -58,13 +52,12 @@ pub fn open() -> Option<Conntrack> {
 /// Starts the thread. It ends when the judge has closed.
 pub fn start(
     mut conntrack: Conntrack,
-    questions: Receiver<Addr>,
+    bell: Receiver<()>,
     judge: Judge,
 ) -> anyhow::Result<JoinHandle<()>> {
     bus::named("flows", move || {
-        while let Ok(first) = questions.recv() {
-            let mut asked = vec![first];
-            asked.extend(questions.try_iter().take(TOGETHER - 1));
+        while let Ok(()) = bell.recv() {
+            let asked: Vec<Addr> = judge.visit(|engine, _, _| engine.asked_flows().collect());
             let start = Instant::now();
             let near = networks();
             let is_near = |ip: IpAddr| near.iter().any(|network| network.contains(&ip));

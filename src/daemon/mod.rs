@@ -218,7 +218,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (lists, list_orders) = channel();
     let (clerk, papers) = channel();
     let (feed_sender, feed_commands) = tokio_mpsc::unbounded_channel();
-    let (flows, flow_questions) = flows::questions();
+    let (flows, flow_bell) = flows::bell();
     let (asked, questions) = tokio_mpsc::channel(ignorecommand::WAITING_MAX);
     let outlets = Outlets {
         lists,
@@ -251,7 +251,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         clerk::start(archive, papers, judge.clone(), trouble.clone())?,
     ];
     if let Some(conntrack) = conntrack {
-        threads.push(flows::start(conntrack, flow_questions, judge.clone())?);
+        threads.push(flows::start(conntrack, flow_bell, judge.clone())?);
     }
     let signals = {
         let _guard = runtime.enter();

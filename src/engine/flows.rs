@@ -6,9 +6,11 @@
 //!
 //! Whoever forges packets can fill connection tracking, and this queue. So a question that
 //! nobody answers in time, or for which there is no room, bans nobody: the case is dropped,
-//! and who goes on failing is asked about again.
+//! and who goes on failing is asked about again. A network (/24, /48) holds a few places at
+//! most, and gives one up for a network that holds fewer when the queue is full. Sources
+//! forged from everywhere can still fill it, until the kernel has answered for all of them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bans that may wait at once; one more is dropped.
 const WAITING_MAX: usize = 1_024;
+
+/// How many of them may be of one network.
+const NETWORK_MAX: usize = 32;
 
 /// How long a yes is remembered: hints about the address are not counted so long.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -57,11 +62,39 @@ impl Default for Flows {
 impl Flows {
     /// Lets a ban wait for the answer; says whether there is room.
     pub(super) fn wait(&mut self, case: Case, now: Time) -> bool {
-        let has_room = self.waiting.len() < WAITING_MAX;
+        let has_room = self.make_room(Addr::network(case.ban.addr.ip()));
         if has_room {
             self.waiting.push_back((now + PATIENCE, case));
         }
         has_room
+    }
+
+    /// Sees to it that one more of this network can wait, if it may.
+    fn make_room(&mut self, network: Addr) -> bool {
+        let networks = self.waiting.iter();
+        let networks = networks.map(|(_, case)| Addr::network(case.ban.addr.ip()));
+        if self.waiting.len() < WAITING_MAX {
+            return networks.filter(|other| *other == network).count() < NETWORK_MAX;
+        }
+        let mut held: HashMap<Addr, (usize, usize)> = HashMap::new();
+        for (place, other) in networks.enumerate() {
+            let (count, last) = held.entry(other).or_default();
+            (*count, *last) = (*count + 1, place);
+        }
+        let own = held.get(&network).map_or(0, |(count, _)| *count);
+        let most = held.into_values().max().unwrap_or_default();
+        let (count, last) = most;
+        let is_fair = own + 1 < count;
+        if is_fair {
+            self.waiting.remove(last);
+        }
+        is_fair
+    }
+
+    /// The addresses that wait, each once.
+    pub(super) fn waiting(&self) -> HashSet<Addr> {
+        let addrs = self.waiting.iter().map(|(_, case)| case.ban.addr);
+        addrs.collect()
     }
 
     /// Does a ban of this jail wait for an answer about this address?
@@ -99,5 +132,62 @@ impl Flows {
     pub(super) fn are_ours(&self, addr: &Addr, now: Time) -> bool {
         let answered = self.ours.peek(addr);
         answered.is_some_and(|answered| *answered + REMEMBERED > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::ticket::Reason;
+
+    fn case(ip: [u8; 4]) -> Case {
+        Case {
+            ban: Ban {
+                jail: "jail".into(),
+                addr: Addr::host(IpAddr::V4(Ipv4Addr::from(ip))),
+                since: Time::default(),
+                until: None,
+                reason: Reason::Hints,
+                tries: 5,
+            },
+            testimony: Testimony::default(),
+        }
+    }
+
+    #[test]
+    fn forged_sources_of_a_few_networks_leave_room_for_others() {
+        let mut flows = Flows::default();
+        let now = Time::default();
+        let flood = |flows: &mut Flows, nets: u8, hosts: u8| {
+            let hosts = (0..hosts).flat_map(|host| (0..nets).map(move |net| [10, 0, net, host]));
+            let asked = hosts.filter(|ip| flows.wait(case(*ip), now));
+            asked.count()
+        };
+        assert_eq!(flood(&mut flows, 1, 255), NETWORK_MAX);
+        assert!(flood(&mut flows, 100, 255) >= WAITING_MAX - NETWORK_MAX);
+        assert_eq!(flows.waiting().len(), WAITING_MAX);
+        // The queue is full, and whoever comes from elsewhere is asked about all the same.
+        for host in 1..=9 {
+            assert!(flows.wait(case([192, 0, 2, host]), now), "{host}");
+            assert!(flows.waiting().contains(&case([192, 0, 2, host]).ban.addr));
+        }
+        assert_eq!(flows.waiting().len(), WAITING_MAX);
+    }
+
+    #[test]
+    fn sources_from_everywhere_wait_until_the_kernel_has_answered() {
+        let mut flows = Flows::default();
+        let now = Time::default();
+        let everywhere = (0..2_000u16).map(|n| n.to_be_bytes());
+        let asked = everywhere.filter(|[high, low]| flows.wait(case([10, *high, *low, 1]), now));
+        assert_eq!(asked.count(), WAITING_MAX);
+        let real = case([192, 0, 2, 7]);
+        assert!(!flows.wait(case([192, 0, 2, 7]), now));
+        for addr in flows.waiting() {
+            flows.answered(addr, false, now);
+        }
+        assert!(flows.wait(real, now));
     }
 }

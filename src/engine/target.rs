@@ -422,6 +422,11 @@ impl Engine {
         }
     }
 
+    /// Those about whom it is asked whether we opened a flow to them.
+    pub fn asked_flows(&self) -> impl Iterator<Item = Addr> + use<> {
+        self.target.flows.waiting().into_iter()
+    }
+
     /// The answer: did we open a flow to this address? A yes lifts what rests on hints.
     pub(super) fn flow(&mut self, addr: Addr, ours: bool, now: Time, effects: &mut Vec<Effect>) {
         for Case { ban, testimony } in self.target.flows.answered(addr, ours, now) {

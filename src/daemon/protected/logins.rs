@@ -5,7 +5,8 @@
 //! written after a login, by the system. Who merely holds a connection stands in neither:
 //! an open TCP connection can be had without a password.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,6 +32,10 @@ const LINGERS: Duration = Duration::from_secs(3_600);
 /// Addresses that count at once; more administrators than any machine has.
 const LOGINS_MAX: usize = 64;
 
+/// Addresses of one user that count at once; fewer if there are many users. So nobody who may
+/// log in takes the protection of others by very many sessions of his own.
+const LOGINS_OF_USER_MAX: usize = 8;
+
 /// Bytes that are read of utmp: some thousand sessions.
 const UTMP_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -40,13 +45,10 @@ const SESSION_BYTES_MAX: u64 = 16 * 1024;
 
 /// Who is, or lately was, logged in, and from where.
 #[derive(Debug, Default)]
-pub(super) struct Logins(HashMap<IpAddr, Login>);
+pub(super) struct Logins(BTreeMap<String, Addresses>);
 
-#[derive(Debug)]
-struct Login {
-    user: String,
-    seen: Time,
-}
+/// From where one user is, or was, logged in, and when that was seen last.
+type Addresses = BTreeMap<IpAddr, Time>;
 
 impl Logins {
     /// Reads the books again.
@@ -59,21 +61,52 @@ impl Logins {
 
     fn learn(&mut self, open: Vec<(IpAddr, String)>, now: Time) {
         // A clock that was set back shall not protect for ever.
-        self.0
-            .retain(|_, login| login.seen <= now && now.since(login.seen) < LINGERS);
+        let lingers = |seen: &Time| *seen <= now && now.since(*seen) < LINGERS;
+        for addresses in self.0.values_mut() {
+            addresses.retain(|_, seen| lingers(seen));
+        }
         for (ip, user) in open {
             let ip = ip.to_canonical();
-            let there_is_room = self.0.len() < LOGINS_MAX || self.0.contains_key(&ip);
-            if !ip.is_loopback() && !ip.is_unspecified() && there_is_room {
-                self.0.insert(ip, Login { user, seen: now });
+            if !ip.is_loopback() && !ip.is_unspecified() {
+                self.0.entry(user).or_default().insert(ip, now);
             }
+        }
+        self.0.retain(|_, addresses| !addresses.is_empty());
+        let most = (1..=LOGINS_OF_USER_MAX)
+            .rev()
+            .find(|most| self.count(*most) <= LOGINS_MAX);
+        self.0
+            .values_mut()
+            .for_each(|addresses| keep_newest(addresses, most.unwrap_or(1)));
+        while self.0.len() > LOGINS_MAX {
+            self.0.pop_last();
         }
     }
 
+    /// How many addresses count if each user has so many at most.
+    fn count(&self, most: usize) -> usize {
+        self.0.values().map(|all| all.len().min(most)).sum()
+    }
+
     pub(super) fn known(&self) -> impl Iterator<Item = Known> {
-        self.0
-            .iter()
-            .map(|(ip, login)| Known::new((*ip).into(), &format!("login {}", login.user)))
+        self.0.iter().flat_map(|(user, addresses)| {
+            let why = format!("login {user}");
+            addresses
+                .keys()
+                .map(move |ip| Known::new((*ip).into(), &why))
+        })
+    }
+}
+
+/// Drops all but the addresses that were seen last.
+fn keep_newest(addresses: &mut Addresses, most: usize) {
+    let mut seen: Vec<(Reverse<Time>, IpAddr)> = addresses
+        .iter()
+        .map(|(ip, seen)| (Reverse(*seen), *ip))
+        .collect();
+    seen.sort_unstable();
+    for (_, ip) in seen.into_iter().skip(most) {
+        addresses.remove(&ip);
     }
 }
 
@@ -284,6 +317,38 @@ mod tests {
         assert!(!is_known(&logins));
         let many = (0..=255).map(|host| login(&format!("192.0.2.{host}")));
         logins.learn(many.collect(), at(10_000));
+        assert_eq!(logins.known().count(), LOGINS_OF_USER_MAX);
+    }
+
+    #[test]
+    fn nobody_takes_the_protection_of_others() {
+        let at = Time::from_secs;
+        let of = |user: &str, hosts: std::ops::Range<u8>| -> Vec<(IpAddr, String)> {
+            let ip = |host| IpAddr::V4(Ipv4Addr::new(192, 0, 2, host));
+            hosts.map(|host| (ip(host), user.to_owned())).collect()
+        };
+        let mut logins = Logins::default();
+        logins.learn(of("eve", 0..255), at(0));
+        logins.learn([of("root", 7..8), of("eve", 200..255)].concat(), at(1));
+        let of_user = |logins: &Logins, user: &str| logins.0.get(user).map_or(0, BTreeMap::len);
+        assert_eq!(
+            (of_user(&logins, "root"), of_user(&logins, "eve")),
+            (1, LOGINS_OF_USER_MAX)
+        );
+        // Of one user those that were seen last count, whoever else came from there.
+        let seen = logins.0["eve"].values().filter(|seen| **seen == at(1));
+        assert_eq!(seen.count(), LOGINS_OF_USER_MAX);
+        // As long as there are no more users than addresses, each has one.
+        let users = (0..60)
+            .map(|n| of(&format!("user{n}"), 0..9))
+            .collect::<Vec<_>>();
+        logins.learn(users.concat(), at(2));
+        assert_eq!((logins.0.len(), logins.known().count()), (62, 62));
+        assert_eq!(of_user(&logins, "root"), 1);
+        let users = (0..99)
+            .map(|n| of(&format!("user{n}"), 0..9))
+            .collect::<Vec<_>>();
+        logins.learn(users.concat(), at(3));
         assert_eq!(logins.known().count(), LOGINS_MAX);
     }
 }

@@ -158,7 +158,7 @@ fn no_room_to_ask_bans_nobody() {
     let mut effects = Vec::new();
     for sender in 0..2_000_u32 {
         for _ in 0..3 {
-            let addr = Addr::host(std::net::Ipv4Addr::from(0xc633_0000 + sender).into());
+            let addr = Addr::host(std::net::Ipv4Addr::from(0xc633_0000 + (sender << 8)).into());
             let failure = Failure {
                 jail: "asterisk".into(),
                 addr,
