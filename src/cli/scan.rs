@@ -20,7 +20,7 @@ use crate::addr::Addr;
 use crate::config::{self, Config, JailConfig, Location, Purpose};
 use crate::daemon;
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
-use crate::filter::lines::{Attached, Found, Lineup, Mode};
+use crate::filter::lines::{Found, Lineup, Mode};
 use crate::frame::charset::{Charset, Transcoder};
 use crate::frame::{Decoder, Framing};
 use crate::ticket::{Ban, Failure, Sighting, last_lines};
@@ -122,7 +122,7 @@ fn chosen(
     }
     if let Some(name) = &arguments.jail {
         let known: Vec<&str> = config.jails.iter().map(|jail| &*jail.rules.name).collect();
-        let jail = config.jails.iter().find(|jail| *jail.rules.name == **name);
+        let jail = config.jail(name);
         let jail = jail.with_context(|| {
             format!("there is no jail `{name}`; there are: {}", known.join(", "))
         })?;
@@ -157,12 +157,7 @@ struct Scan {
 impl Scan {
     fn new(config: &Config, jails: &[JailConfig]) -> Scan {
         let rules = jails.iter().map(|jail| jail.rules.clone()).collect();
-        let attached = jails.iter().map(|jail| Attached {
-            jail: jail.rules.name.clone(),
-            filter: jail.filter.clone(),
-            findtime: jail.rules.findtime,
-            zone: jail.zone.clone(),
-        });
+        let attached = jails.iter().map(JailConfig::attached);
         let protected = daemon::protected_by(config);
         let mut framings = jails.iter().map(|jail| jail.framing);
         let framing = framings.find(|framing| *framing != Framing::Auto);

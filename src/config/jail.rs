@@ -14,6 +14,7 @@ use super::stock;
 use crate::action::Reach;
 use crate::action::stock::Layout;
 use crate::addr::Addr;
+use crate::filter::lines::Attached;
 use crate::filter::{Filter, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
 use crate::frame::charset::{Charset, UnknownCharset};
@@ -70,6 +71,16 @@ impl JailConfig {
             log.pattern == path
                 || glob::Pattern::new(&log.pattern).is_ok_and(|pattern| pattern.matches(path))
         })
+    }
+
+    /// Its part in a log.
+    pub fn attached(&self) -> Attached {
+        Attached {
+            jail: self.rules.name.clone(),
+            filter: self.filter.clone(),
+            findtime: self.rules.findtime,
+            zone: self.zone.clone(),
+        }
     }
 }
 

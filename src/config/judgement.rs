@@ -75,7 +75,7 @@ mod tests {
             tree: None,
         };
         let config = Config::load(&location, Purpose::Judge).unwrap();
-        let own = config.jails.iter().find(|jail| &*jail.rules.name == "own");
+        let own = config.jail("own");
         own.map(|jail| (jail.rules.hints, jail.rules.maxchallenges))
             .ok_or(config.problems.concat())
     }

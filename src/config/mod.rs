@@ -141,11 +141,15 @@ impl Config {
         Ok(config)
     }
 
+    /// The jail of this name.
+    pub fn jail(&self, name: &str) -> Option<&JailConfig> {
+        let mut jails = self.jails.iter();
+        jails.find(|jail| *jail.rules.name == *name)
+    }
+
     /// Where a jail's bans are in force, for people.
     pub fn ports_of(&self, jail: &str) -> String {
-        let mut jails = self.jails.iter();
-        let found = jails.find(|known| *known.rules.name == *jail);
-        match found {
+        match self.jail(jail) {
             Some(jail) if !jail.stock.is_empty() => PORTS_OF_ACTIONS.to_owned(),
             Some(jail) => jail.reach.to_string(),
             None => Reach::EVERYTHING.to_string(), // an operator's

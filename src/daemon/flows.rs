@@ -11,10 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tracing::{debug, info};
 
 use super::bus::{self, Judge};
+use super::interfaces;
 use crate::action::conntrack::Conntrack;
 use crate::addr::Addr;
 use crate::engine::Event;
@@ -59,7 +59,7 @@ pub fn start(
         while let Ok(()) = bell.recv() {
             let asked: Vec<Addr> = judge.visit(|engine, _, _| engine.asked_flows().collect());
             let start = Instant::now();
-            let near = networks();
+            let near = interfaces::addresses().unwrap_or_default();
             let is_near = |ip: IpAddr| near.iter().any(|network| network.contains(&ip));
             match conntrack.opened(&asked, is_near) {
                 Ok(opened) => {
@@ -72,17 +72,4 @@ pub fn start(
             std::thread::park_timeout((start.elapsed() * PAUSE).min(PAUSE_MAX));
         }
     })
-}
-
-/// The networks that this machine stands in: its own addresses, and those of its containers.
-fn networks() -> Vec<IpNet> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let network = |interface: if_addrs::Interface| match interface.addr {
-        if_addrs::IfAddr::V4(v4) => IpNet::new(v4.ip.into(), v4.prefixlen),
-        if_addrs::IfAddr::V6(v6) => IpNet::new(v6.ip.into(), v6.prefixlen),
-    };
-    interfaces
-        .into_iter()
-        .filter_map(|interface| network(interface).ok())
-        .collect()
 }

@@ -218,12 +218,7 @@ fn sources(jails: &[JailConfig]) -> (Vec<Source>, Vec<Vec<Attached>>) {
             if start == Start::Recent {
                 sources[place].start = start;
             }
-            attached[place].push(Attached {
-                zone: jail.zone.clone(),
-                jail: jail.rules.name.clone(),
-                filter: jail.filter.clone(),
-                findtime: jail.rules.findtime,
-            });
+            attached[place].push(jail.attached());
         }
     }
     (sources, attached)

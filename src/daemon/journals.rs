@@ -135,7 +135,7 @@ impl Journals {
             let watching = |(jail, journal): &Reading<'_>| {
                 let goes_on = |one: &Watching| looks_on(&one.attached, std::slice::from_ref(*jail));
                 let known = old.iter().position(goes_on);
-                let attached = attached(jail);
+                let attached = jail.attached();
                 let lineup = match known.map(|place| old.swap_remove(place).lineup) {
                     Some(mut lineup) => {
                         lineup.replace(vec![attached.clone()]);
@@ -306,15 +306,6 @@ fn may_be_of(text: &str, matches: &Matches) -> bool {
     let mut wanted = matches.values(UNIT).chain(matches.values(SLICE)).peekable();
     wanted.peek().is_none()
         || wanted.any(|name| name == unit || instances(name).unwrap_or_default())
-}
-
-fn attached(jail: &JailConfig) -> Attached {
-    Attached {
-        jail: jail.rules.name.clone(),
-        filter: jail.filter.clone(),
-        findtime: jail.rules.findtime,
-        zone: jail.zone.clone(),
-    }
 }
 
 fn lineup(attached: Attached, journal: &str, zone: &TimeZone) -> Lineup {

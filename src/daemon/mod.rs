@@ -15,6 +15,7 @@ pub mod heap;
 pub mod ignorecommand;
 pub mod ignored;
 pub mod intake;
+mod interfaces;
 pub mod journals;
 pub mod keeper;
 pub mod kernel;

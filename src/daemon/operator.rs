@@ -213,19 +213,13 @@ impl Operator {
     }
 
     fn warns_of_names(&self, jail: &JailName) -> bool {
-        let jails = &self.current.borrow().config.jails;
-        let mut jails = jails.iter().filter(|one| one.rules.name == *jail);
-        jails.any(|jail| jail.warns_of_names)
+        let config = &self.current.borrow().config;
+        config.jail(jail).is_some_and(|jail| jail.warns_of_names)
     }
 
     fn ignore_command(&self, jail: &JailName) -> Option<IgnoreCommand> {
-        let current = self.current.borrow();
-        let jail = current
-            .config
-            .jails
-            .iter()
-            .find(|one| one.rules.name == *jail)?;
-        jail.ignore.command.clone()
+        let config = &self.current.borrow().config;
+        config.jail(jail)?.ignore.command.clone()
     }
 
     /// Where bans are written down, if they are.

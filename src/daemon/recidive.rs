@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::intake::asking;
-use crate::config::Config;
+use crate::config::{Config, JailConfig};
 use crate::filter::lines::{Attached, Found, Lineup, Mode};
 use crate::ticket::{Ban, Failure, JailName};
 use crate::time::Time;
@@ -26,14 +26,7 @@ impl Recidive {
     pub fn new(config: &Config) -> Option<Recidive> {
         let log = config.ban_log.as_ref()?.to_str()?;
         let jails = config.jails.iter().filter(|jail| jail.follows(log));
-        let attached: Vec<Attached> = jails
-            .map(|jail| Attached {
-                jail: jail.rules.name.clone(),
-                filter: jail.filter.clone(),
-                findtime: jail.rules.findtime,
-                zone: jail.zone.clone(),
-            })
-            .collect();
+        let attached: Vec<Attached> = jails.map(JailConfig::attached).collect();
         let lineup = |attached| Recidive {
             lineup: Lineup::new(attached, 0, TimeZone::system(), Time::now()),
             line: String::new(),

@@ -22,7 +22,7 @@ use crate::ban::look::{self, Written};
 use crate::config::{Config, JailConfig};
 use crate::engine::About;
 use crate::filter::follow::Ask;
-use crate::filter::lines::{Attached, Lineup, Mode, Reading};
+use crate::filter::lines::{Lineup, Mode, Reading};
 use crate::jail::standing::Rank;
 use crate::ticket::{Ban, Reason, Set, Verdict};
 use crate::time::Time;
@@ -214,14 +214,10 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
         config,
     } = evidence;
     let mut accounts = Accounts::new(addr);
-    let jail_of = |name: &str| {
-        let mut jails = config.jails.iter();
-        jails.find(|jail| *jail.rules.name == *name)
-    };
     let mut bans = Vec::new();
     for ban in &about.bans {
         let written = written.iter().find(|written| tells_of(written, ban));
-        let jail = jail_of(&ban.jail);
+        let jail = config.jail(&ban.jail);
         let lines = written.map_or(Vec::new(), |written| last(&written.lines));
         let patterns = jail.map_or(Vec::new(), |jail| accounts.read(jail, &lines, now));
         bans.push(BanWhy {
@@ -241,7 +237,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
     for trying in &about.tries {
         let lines: Vec<String> = trying.lines.lines().map(str::to_owned).collect();
         let lines = last(&lines);
-        if let Some(jail) = jail_of(&trying.jail) {
+        if let Some(jail) = config.jail(&trying.jail) {
             accounts.read(jail, &lines, now);
         }
         tries.push(TriesWhy {
@@ -405,13 +401,7 @@ impl Accounts {
 
     /// Shows lines to the jail's own filter again, and says which patterns find them.
     fn read(&mut self, jail: &JailConfig, lines: &[String], now: Time) -> Vec<String> {
-        let attached = Attached {
-            jail: jail.rules.name.clone(),
-            filter: jail.filter.clone(),
-            findtime: jail.rules.findtime,
-            zone: jail.zone.clone(),
-        };
-        let mut lineup = Lineup::new(vec![attached], 0, TimeZone::system(), now);
+        let mut lineup = Lineup::new(vec![jail.attached()], 0, TimeZone::system(), now);
         let (mode, ask) = (Mode::Trusting, Ask::First);
         let mut patterns: Vec<String> = Vec::new();
         for line in lines {

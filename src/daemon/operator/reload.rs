@@ -60,8 +60,7 @@ impl Operator {
             return Err(format!("no jail could run: {}", config.problems.join("; ")));
         }
         let before = self.current.borrow().config.clone();
-        let is_running =
-            |name: &&String| before.jails.iter().any(|jail| *jail.rules.name == ***name);
+        let is_running = |name: &&String| before.jail(name).is_some();
         if let Some(name) = config.broken.iter().find(is_running) {
             return Err(format!(
                 "jail {name} runs and could not any more: {}",
@@ -121,7 +120,7 @@ impl Operator {
 
     /// Jails that did not run before get their bans back, before their logs are read.
     fn bring_back(&self, before: &Config, config: &Config, sets: &[Set]) {
-        let ran = |name: &JailName| before.jails.iter().any(|jail| jail.rules.name == *name);
+        let ran = |name: &JailName| before.jail(name).is_some();
         let names = config.jails.iter().map(|jail| &jail.rules.name);
         let back: Vec<JailName> = names.filter(|name| !ran(name)).cloned().collect();
         if back.is_empty() {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::super::interfaces;
 use super::Known;
 
 /// Where resolvers are named; the second is systemd-resolved's own list.
@@ -13,9 +14,7 @@ const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/res
 /// What this machine says of itself now. Gateways and resolvers that cannot be read are
 /// left out; an error is that of its own addresses.
 pub(super) fn of_this_machine() -> io::Result<Vec<Known>> {
-    let own = if_addrs::get_if_addrs()?
-        .into_iter()
-        .map(|interface| interface.ip());
+    let own = interfaces::addresses()?.into_iter().map(|own| own.addr());
     let own = own
         .filter(|ip| !ip.is_loopback())
         .map(|ip| Known::new(ip.into(), "own"));

@@ -6,33 +6,27 @@
 
 use std::net::IpAddr;
 
-use if_addrs::IfAddr;
+use ipnet::IpNet;
 
+use super::super::interfaces;
 use crate::addr::Addr;
 use crate::jail::protect::Protected;
 
 /// A network that is wider than this is no neighbourhood.
-const WIDEST: u32 = 8;
+const WIDEST: u8 = 8;
 
 /// The private networks of this machine's interfaces now; none if they cannot be read.
 pub fn neighbours() -> Protected {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let networks = interfaces
-        .iter()
-        .filter_map(|interface| match &interface.addr {
-            IfAddr::V4(v4) => network(v4.ip.into(), u32::from(v4.netmask).leading_ones()),
-            IfAddr::V6(v6) => network(v6.ip.into(), u128::from(v6.netmask).leading_ones()),
-        });
-    Protected::only(networks)
+    let own = interfaces::addresses().unwrap_or_default();
+    Protected::only(own.iter().filter_map(network))
 }
 
-fn network(ip: IpAddr, prefix: u32) -> Option<Addr> {
-    let is_private = match ip {
+fn network(own: &IpNet) -> Option<Addr> {
+    let is_private = match own.addr() {
         IpAddr::V4(v4) => v4.is_private(),
         IpAddr::V6(v6) => v6.is_unique_local(),
     };
-    let prefix = u8::try_from(prefix).ok()?;
-    (is_private && u32::from(prefix) >= WIDEST).then(|| Addr::prefix(ip, prefix))
+    (is_private && own.prefix_len() >= WIDEST).then(|| Addr::prefix(own.addr(), own.prefix_len()))
 }
 
 #[cfg(test)]
@@ -41,18 +35,18 @@ mod tests {
 
     #[test]
     fn only_private_networks_are_a_neighbourhood() {
-        for (ip, prefix, expected) in [
-            ("192.168.7.9", 24, Some("192.168.7.0/24")),
-            ("10.1.2.3", 8, Some("10.0.0.0/8")),
-            ("10.1.2.3", 0, None),
-            ("fd00:1::5", 64, Some("fd00:1::/64")),
-            ("203.0.113.5", 24, None),
-            ("2001:db8::5", 64, None),
-            ("127.0.0.1", 8, None),
-            ("fe80::1", 64, None),
+        for (own, expected) in [
+            ("192.168.7.9/24", Some("192.168.7.0/24")),
+            ("10.1.2.3/8", Some("10.0.0.0/8")),
+            ("10.1.2.3/0", None),
+            ("fd00:1::5/64", Some("fd00:1::/64")),
+            ("203.0.113.5/24", None),
+            ("2001:db8::5/64", None),
+            ("127.0.0.1/8", None),
+            ("fe80::1/64", None),
         ] {
-            let found = network(ip.parse().unwrap(), prefix).map(|addr| addr.to_string());
-            assert_eq!(found.as_deref(), expected, "{ip}/{prefix}");
+            let found = network(&own.parse().unwrap()).map(|addr| addr.to_string());
+            assert_eq!(found.as_deref(), expected, "{own}");
         }
     }
 }
