@@ -51,7 +51,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> 
             let state_dir = Settings::load(&common.config_dir)?.state_dir;
             match purge {
                 true => daemon::purge(&state_dir)?,
-                false => daemon::lift(&state_dir)?,
+                false => daemon::remove_rules(&state_dir)?,
             }
             print(&format!("no daemon runs; {done}\n"))
         }

@@ -225,7 +225,7 @@ impl Kernel {
     }
 
     /// Takes the rules away, whether or not a daemon made them in this run.
-    pub fn lift() -> anyhow::Result<()> {
+    pub fn remove_rules() -> anyhow::Result<()> {
         for mut firewall in Firewall::of_all_kinds(Sizes::default())? {
             firewall.remove_rules()?;
         }

@@ -105,8 +105,8 @@ impl Options {
 
 /// Takes away the rules that a daemon left in the kernel, which kept its state in this
 /// folder: nothing is blocked any more.
-pub fn lift(state_dir: &Path) -> anyhow::Result<()> {
-    Kernel::lift()?;
+pub fn remove_rules(state_dir: &Path) -> anyhow::Result<()> {
+    Kernel::remove_rules()?;
     Ok(stock::remove(&Left::in_folder(state_dir))?)
 }
 
