@@ -317,10 +317,7 @@ pub fn feed_settings(settings: &Settings) -> Result<feed::Settings, String> {
     Ok(feed::Settings {
         base_url: feed::BaseUrl::parse(&apiban.url, laboratory)
             .map_err(|error| error.to_string())?,
-        set: apiban
-            .set
-            .parse()
-            .map_err(|error: feed::ListNameError| error.to_string())?,
+        set: apiban.set,
         key: key.map(|file| file.key),
         check: apiban.check,
         poll: apiban.poll,

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::jail::is_name;
 use crate::action::Backend;
 use crate::addr::Addr;
+use crate::feed::{self, ListName, POLL_MIN};
 use crate::registrar::USUAL;
 
 /// The folder in which our configuration lies unless another is named.
@@ -53,8 +54,8 @@ pub struct Apiban {
     pub key_file: PathBuf,
     /// The service.
     pub url: String,
-    /// Which list: `sip`, `http` or `all`.
-    pub set: String,
+    /// Which list.
+    pub set: ListName,
     /// Are offenders that are not on the list looked up one by one?
     pub check: bool,
     /// How often the list is asked for news.
@@ -86,6 +87,7 @@ pub struct Firewall {
 
 impl Default for Settings {
     fn default() -> Self {
+        let feed = feed::Settings::default();
         Settings {
             state_dir: PathBuf::from("/var/lib/ringfence"),
             socket: PathBuf::from("/run/ringfence/ringfence.sock"),
@@ -97,17 +99,17 @@ impl Default for Settings {
             apiban: Apiban {
                 enabled: true,
                 key_file: Path::new(CONFIG_DIR).join("apiban.key"),
-                url: "https://apiban.org/".to_owned(),
-                set: "sip".to_owned(),
-                check: true,
-                poll: Duration::from_secs(300),
-                rate_limit: 10,
-                entry_ttl: None,
-                max_entries: 200_000,
-                reconcile: true,
-                ca_file: None,
-                insecure_http: false,
-                accept_reserved: false,
+                url: feed.base_url.to_string(),
+                set: feed.set,
+                check: feed.check,
+                poll: feed.poll,
+                rate_limit: feed.rate_limit,
+                entry_ttl: feed.entry_ttl,
+                max_entries: feed.max_entries,
+                reconcile: feed.reconcile,
+                ca_file: feed.ca_file,
+                insecure_http: feed.laboratory.insecure_http,
+                accept_reserved: feed.laboratory.accept_reserved,
             },
             firewall: Firewall {
                 max_bans: 65_536,
@@ -186,14 +188,11 @@ impl Settings {
         replace(&mut self.apiban.enabled, apiban.enabled);
         replace(&mut self.apiban.key_file, apiban.key_file);
         replace(&mut self.apiban.url, apiban.url);
-        replace(
-            &mut self.apiban.set,
-            apiban.set.map(|set| set.word().to_owned()),
-        );
+        replace(&mut self.apiban.set, apiban.set);
         replace(&mut self.apiban.check, apiban.check);
         replace(
             &mut self.apiban.poll,
-            within(apiban.poll, "poll", 60..=86_400)?,
+            within(apiban.poll, "poll", POLL_MIN.as_secs()..=86_400)?,
         );
         replace(
             &mut self.apiban.rate_limit,
@@ -351,7 +350,7 @@ struct ApibanFile {
     enabled: Option<bool>,
     key_file: Option<PathBuf>,
     url: Option<String>,
-    set: Option<ListSet>,
+    set: Option<ListName>,
     check: Option<bool>,
     poll: Option<toml::Spanned<Span>>,
     rate_limit: Option<Limit>,
@@ -384,24 +383,6 @@ impl BackendWord {
             BackendWord::Auto => Backend::Auto,
             BackendWord::Ipset => Backend::Ipset,
             BackendWord::Nftables => Backend::Nftables,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ListSet {
-    Sip,
-    Http,
-    All,
-}
-
-impl ListSet {
-    fn word(&self) -> &'static str {
-        match self {
-            ListSet::Sip => "sip",
-            ListSet::Http => "http",
-            ListSet::All => "all",
         }
     }
 }
@@ -512,8 +493,8 @@ mod tests {
         );
         assert_eq!(settings.apiban.poll, Duration::from_secs(90));
         assert_eq!(
-            (settings.apiban.set.as_str(), settings.apiban.check),
-            ("all", false)
+            (settings.apiban.set, settings.apiban.check),
+            (ListName::All, false)
         );
         assert!(load(&[]).is_ok());
     }

@@ -42,10 +42,7 @@ use tokio::sync::mpsc;
 pub use self::clock::{Clock, Now};
 pub use self::cursor::{Cursor, CursorId};
 pub use self::key::{Key, KeyFile, NoKey};
-pub use self::settings::{
-    BASE_URL, BaseUrl, BaseUrlError, ENTRIES_MAX, Laboratory, ListName, ListNameError, POLL,
-    POLL_MIN, RATE_LIMIT, Settings,
-};
+pub use self::settings::{BaseUrl, BaseUrlError, Laboratory, ListName, POLL_MIN, Settings};
 pub use self::state::{Checks, Condition, State};
 pub use self::verdicts::{Cached, Verdicts};
 pub use self::vet::Rejections;
