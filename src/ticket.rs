@@ -147,6 +147,16 @@ pub struct Registration {
     pub since: Option<Time>,
 }
 
+/// What an account is known by: its name without the domain. A store writes `1001@pbx` of the
+/// account that a log calls `1001`, and the domain in a log line would be whatever the sender
+/// wrote into his request.
+pub fn account(user: &str) -> &str {
+    match user.split_once('@') {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => user,
+    }
+}
+
 /// What an operator must look at, since nobody is banned for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alarm {

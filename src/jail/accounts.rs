@@ -15,6 +15,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::Addr;
+use crate::ticket::account;
 use crate::time::Time;
 
 /// An account may fail once in this time for ever; phones wait longer between two tries.
@@ -235,8 +236,9 @@ fn own_holds(maxretry: u32) -> f32 {
     (maxretry as f32).max(LEAST)
 }
 
-/// A name, cut to what is kept of it.
-fn cut(name: &str) -> &str {
+/// What is kept of an account's name.
+fn cut(user: &str) -> &str {
+    let name = account(user);
     let mut ends = (0..=NAME_BYTES_MAX.min(name.len())).rev();
     ends.find_map(|end| name.get(..end)).unwrap_or("")
 }
@@ -287,6 +289,24 @@ mod tests {
             8 accounts, a try each 12 s: None
         "#]]
         .assert_eq(&table);
+    }
+
+    /// Whoever makes up domains tries one account all the same.
+    #[test]
+    fn an_account_has_one_bucket_whatever_its_domain() {
+        let mut failing = Accounts::default();
+        let mut told = (0..20).filter_map(|n| {
+            let (user, time) = (format!("1001@domain{n}"), Time::from_secs(n * 12));
+            failing.failed(addr(), (&user, 0), time, 5)
+        });
+        let accounts = told.next().map(|told| told.accounts);
+        assert_eq!(accounts, Some(vec!["1001".into()]));
+        let mut failing = Accounts::default();
+        for user in ["1001", "1001@pbx"] {
+            failing.failed(addr(), (user, 0), Time::from_secs(0), 5);
+        }
+        let tries = failing.tries(&addr(), "1001@other", Time::from_secs(0));
+        assert_eq!(tries, 2);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use lru::LruCache;
 
 use super::brake::Census;
 use crate::addr::Addr;
-use crate::ticket::KeptStanding;
+use crate::ticket::{KeptStanding, account};
 use crate::time::Time;
 
 /// How far apart two logins must lie to make an address known-good. Whoever wants to earn
@@ -408,7 +408,7 @@ fn leave(spread: &mut HashMap<u64, usize>, account: u64) {
 /// An account's name as it is remembered.
 pub fn hash(user: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    user.hash(&mut hasher);
+    account(user).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -514,6 +514,23 @@ mod tests {
         assert_eq!(office(20, 0.01), Rank::Shared);
         assert_eq!(office(20, 1.2), Rank::Shared);
         assert_eq!(office(99, 1.3), Rank::Stranger); // never 20 within a day
+    }
+
+    /// A log calls `1001` what a registrar's store calls `1001@pbx`.
+    #[test]
+    fn an_account_is_the_same_with_its_domain() {
+        let mut standings = Standings::default();
+        let phones = 0..SHARED_ACCOUNTS - 1;
+        let rows = phones.map(|n| format!("0 spoiled {n}\n0 spoiled {n}@pbx\n"));
+        play(&mut standings, &rows.collect::<String>());
+        let now = Time::from_secs(1);
+        assert_eq!(standings.rank(&addr(), now), Rank::Stranger);
+        assert!(standings.has_worked(&addr(), "7") && standings.has_worked(&addr(), "7@other"));
+        let strange =
+            ["77", "@pbx", "@7", "pbx", ""].map(|user| standings.has_worked(&addr(), user));
+        assert_eq!(strange, [false; 5]);
+        play(&mut standings, "0 spoiled 99@pbx");
+        assert_eq!(standings.rank(&addr(), now), Rank::Shared);
     }
 
     #[test]
