@@ -223,14 +223,6 @@ pub enum ConfigErrorKind {
         /// Its line.
         line: u32,
     },
-    /// No jail of this name.
-    #[error("there is no jail `{name}`; {}", similar(candidates))]
-    NoSuchJail {
-        /// What was asked for.
-        name: String,
-        /// Names that look alike.
-        candidates: Vec<String>,
-    },
     /// A jail without a filter and without a failregex of its own.
     #[error("the jail has no filter and no `failregex`; write `filter = NAME`")]
     NoFilter,
@@ -270,16 +262,6 @@ pub enum ConfigErrorKind {
         value: String,
         /// What is wrong, and what would be accepted.
         reason: String,
-    },
-    /// A value out of a list of words.
-    #[error("`{key} = {value}` is none of: {accepted}")]
-    Word {
-        /// The option.
-        key: &'static str,
-        /// What was written.
-        value: String,
-        /// What is accepted.
-        accepted: &'static str,
     },
     /// A quote that is never closed.
     #[error("`{key} = {value}`: a quote is never closed")]

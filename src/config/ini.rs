@@ -72,16 +72,6 @@ impl<V> Ordered<V> {
             .iter()
             .map(|(key, value)| (key.as_str(), value))
     }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 /// A value and where it was written.

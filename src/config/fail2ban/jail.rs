@@ -254,7 +254,7 @@ fn find(
 const CANDIDATES_MAX: usize = 3;
 
 /// Names that begin like `name`, or that it begins like.
-pub(super) fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let start: String = name.chars().take(4).collect::<String>().to_lowercase();
     let alike = known.filter(|known| !start.is_empty() && known.to_lowercase().starts_with(&start));
     alike.take(CANDIDATES_MAX).map(str::to_owned).collect()

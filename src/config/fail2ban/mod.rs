@@ -115,12 +115,7 @@ impl Loaded {
 
 /// Reads a tree: all enabled jails.
 pub fn load(roots: &Roots) -> Loaded {
-    Loader::new(roots).load(None)
-}
-
-/// Reads one jail of a tree, whether it is enabled or not.
-pub fn load_jail(roots: &Roots, name: &str) -> Loaded {
-    Loader::new(roots).load(Some(name))
+    Loader::new(roots).load()
 }
 
 /// The options of a backend (`systemd[namespace=x]`), by name; none if it has none, or
@@ -138,25 +133,19 @@ pub fn backend_options(backend: &str) -> Vec<(String, String)> {
 /// # Errors
 /// There is no such filter, or one of its values cannot be read.
 pub fn load_filter(roots: &Roots, entry: &str, backend: &str) -> Result<FilterText, ConfigError> {
-    filter_alone(roots, entry, false, backend)
+    let library = Library::new(roots);
+    let origin = Origin {
+        path: Arc::from(Path::new("filter")),
+        line: 0,
+    };
+    let (values, extra) = jail::read_filter_alone(&library, entry, false, backend, &origin)?;
+    typed::filter(&values, &extra, &origin)
 }
 
-/// Reads a filter out of one file, wherever it is. `entry` is `PATH[option=value]`; what
-/// the file includes is looked for beside it. Without such a file it is a filter's name,
-/// as for [`load_filter`].
-///
-/// # Errors
-/// As [`load_filter`].
-pub fn load_filter_file(
-    roots: &Roots,
-    entry: &str,
-    backend: &str,
-) -> Result<FilterText, ConfigError> {
-    filter_alone(roots, entry, true, backend)
-}
-
-/// Reads a filter as [`load_filter`] or, if it is a `file`, [`load_filter_file`] does, and
-/// gives the names of fail2ban's options that it sets as well.
+/// Reads a filter as [`load_filter`] does, and gives the names of fail2ban's options that it
+/// sets as well. If it is a `file`, `entry` is `PATH[option=value]`, wherever that is, and
+/// what the file includes is looked for beside it; without such a file it is a name all
+/// the same.
 ///
 /// # Errors
 /// As [`load_filter`].
@@ -185,21 +174,6 @@ pub fn split_entry(entry: &str) -> Option<(String, Vec<(String, String)>)> {
     Some((name, given.collect()))
 }
 
-fn filter_alone(
-    roots: &Roots,
-    entry: &str,
-    explicit: bool,
-    backend: &str,
-) -> Result<FilterText, ConfigError> {
-    let library = Library::new(roots);
-    let origin = Origin {
-        path: Arc::from(Path::new("filter")),
-        line: 0,
-    };
-    let (values, extra) = jail::read_filter_alone(&library, entry, explicit, backend, &origin)?;
-    typed::filter(&values, &extra, &origin)
-}
-
 /// One reading of a tree.
 struct Loader<'a> {
     library: Library<'a>,
@@ -214,7 +188,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn load(mut self, only: Option<&str>) -> Loaded {
+    fn load(mut self) -> Loaded {
         self.load_globals();
         let folder = self.library.roots.folder();
         let Some(tree) = self.library.tree(Path::new("jail")) else {
@@ -231,31 +205,16 @@ impl<'a> Loader<'a> {
                 _ => error.clone(),
             },
         ));
-        let names = tree.sections.iter().map(|(name, _)| name.to_owned());
-        let names: Vec<String> = names.filter(|name| name != INCLUDES).collect();
-        match only {
-            None => names
-                .iter()
-                .for_each(|name| self.load_jail(&tree, name, false)),
-            Some(name) if names.iter().any(|known| known == name) => {
-                self.load_jail(&tree, name, true);
-            }
-            Some(name) => {
-                let kind = ConfigErrorKind::NoSuchJail {
-                    name: name.to_owned(),
-                    candidates: jail::similar(name, names.iter().map(String::as_str)),
-                };
-                self.loaded.errors.push(ConfigError::new(&folder, 0, kind));
+        for (name, section) in tree.sections.iter() {
+            if name != INCLUDES {
+                self.load_jail(&tree, name, &section.origin);
             }
         }
         self.loaded
     }
 
-    fn load_jail(&mut self, tree: &Tree, name: &str, always: bool) {
-        let Some(section) = tree.sections.get(name) else {
-            return;
-        };
-        match self.read_jail(tree, name, &section.origin, always) {
+    fn load_jail(&mut self, tree: &Tree, name: &str, origin: &Origin) {
+        match self.read_jail(tree, name, origin) {
             Ok(None) => self.loaded.disabled.push(name.to_owned()),
             Ok(Some(raw)) => {
                 let (jail, errors) = typed::jail(&raw);
@@ -286,9 +245,8 @@ impl<'a> Loader<'a> {
         tree: &Tree,
         name: &str,
         origin: &Origin,
-        always: bool,
     ) -> Result<Option<RawJail>, ConfigError> {
-        if !always && !jail::is_enabled(tree, name)? {
+        if !jail::is_enabled(tree, name)? {
             return Ok(None);
         }
         refuse_broken(tree, name, origin)?;

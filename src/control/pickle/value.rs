@@ -35,14 +35,6 @@ pub enum Value {
 }
 
 impl Value {
-    /// The text, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Value::Str(text) => Some(text),
-            _ => None,
-        }
-    }
-
     /// Can it stand for a word of a command: is it no container?
     pub(crate) fn is_word(&self) -> bool {
         !matches!(
