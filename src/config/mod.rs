@@ -248,7 +248,7 @@ fn tree_roots(tree: PathBuf) -> Roots {
 }
 
 /// The jail that has the filter of this name, the one that follows `log` first; if there is
-/// none, one as [DEFAULT] has it.
+/// none, one as `[DEFAULT]` has it.
 pub fn jail_of_filter(
     folder: &Path,
     config: &Config,

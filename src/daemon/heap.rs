@@ -2,7 +2,7 @@
 //!
 //! glibc gives each thread a heap of its own, and no thread uses what another's has
 //! free: 1 MB of 15 after an attack. How many there are it reads where a program begins,
-//! so the daemon begins again with [`VARIABLE`] set, in the same process. On the way of a
+//! so the daemon begins again with `VARIABLE` set, in the same process. On the way of a
 //! line one thread allocates, so none waits for another's turn at the heap.
 
 use std::os::unix::process::CommandExt;

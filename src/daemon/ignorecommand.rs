@@ -4,7 +4,7 @@
 //! failures of jails that have one wait here in their order, and when too many wait,
 //! the next are dropped and counted: a slow command must not hold up jails that have none.
 //! It is not asked about whom nothing depends on: the banned and the protected. Text of a log
-//! line goes to it as an argument of the shell's, see [`tags`].
+//! line goes to it as an argument of the shell's, see `tags`.
 
 mod hosts;
 mod values;

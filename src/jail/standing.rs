@@ -51,7 +51,7 @@ const WRITTEN_EVERY: Duration = Duration::from_secs(86_400);
 pub const ACCOUNT_ADDRS_MAX: usize = 64;
 
 /// Addresses that are remembered; the one whose last login is oldest is forgotten first, and
-/// strangers before others, as long as there are more of them than [`NEWCOMERS_LEAST`].
+/// strangers before others, as long as there are more of them than `NEWCOMERS_LEAST`.
 /// With one account each they take 3 MB, with [`SHARED_ACCOUNTS`] 8 MB.
 pub const STANDINGS_MAX: usize = 16_384;
 

@@ -11,7 +11,7 @@
 //! a line that was not handed on. Nothing here knows what a line means, and
 //! nothing here remembers positions on disk: the caller does.
 //!
-//! Standard input, pipes and datagram sockets ([`inlet`]) and the systemd journal
+//! Standard input, pipes and datagram sockets (`inlet`) and the systemd journal
 //! ([`journal`]) are read beside the files, on the same thread.
 //!
 //! Absent: what lines are wrapped in ([`crate::frame`] takes that off).
