@@ -608,6 +608,24 @@ namespaced! {
         });
         lab.start_ringfence();
         lab.wait("the bans again", || count("192.0.2.1") + count("192.0.2.2") == 2);
+        lab.terminate();
+
+        // The database cannot be read: nobody knows who is banned, so all stay. Whom it does
+        // not know goes as soon as it can be.
+        run("iptables -I f2b-multi 1 -s 192.0.2.99 -j REJECT");
+        let database = rusqlite::Connection::open(lab.path("db.sqlite3")).unwrap();
+        let mode: String = database.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode, "exclusive");
+        database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        lab.start_ringfence();
+        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.99"].map(count);
+        assert_eq!(all, [1, 1, 1], "{}", running::said(lab.folder.path()));
+        database.execute_batch("ROLLBACK").unwrap();
+        drop(database);
+        lab.wait("the unknown one's end", || count("192.0.2.99") == 0);
+        assert_eq!([count("192.0.2.1"), count("192.0.2.2")], [1, 1]);
+        lab.ringfence(&["unban", "192.0.2.1"]);
+        lab.wait("the unban", || count("192.0.2.1") == 0);
         lab.ringfence(&["stop"]);
     }
 }

@@ -193,6 +193,11 @@ impl Archive {
         self.trouble.as_deref()
     }
 
+    /// May it hold what nobody has read yet?
+    pub fn is_unread(&self) -> bool {
+        self.unseen
+    }
+
     /// What somebody should know, once.
     pub fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)

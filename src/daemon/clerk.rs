@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::bus::{self, BroughtBack, Judge, ORDERS_KEPT, Paper};
+use super::stock;
 use crate::ban::archive::{Archive, is_from_kernel};
 use crate::ban::store::Record;
 use crate::engine::{Before, Held, Tell};
@@ -66,11 +67,13 @@ pub fn start(
     archive: Archive,
     papers: Receiver<Paper>,
     judge: Judge,
+    door: stock::Door,
     trouble: Trouble,
 ) -> anyhow::Result<JoinHandle<()>> {
     let mut clerk = Clerk {
         archive,
         judge,
+        door,
         trouble,
         records: Vec::new(),
         brought_back: Vec::new(),
@@ -86,6 +89,8 @@ pub fn start(
 struct Clerk {
     archive: Archive,
     judge: Judge,
+    /// Where it is told that the ledger is whole.
+    door: stock::Door,
     trouble: Trouble,
     records: Vec<Record>,
     /// Jails that wait for their bans.
@@ -153,6 +158,7 @@ impl Clerk {
             let before = self.judge.clock().before(before);
             self.judge
                 .visit(|engine, now, effects| engine.restore_late(before, now, effects));
+            self.door.keep_only();
         }
         if written.is_ok() && !self.brought_back.is_empty() {
             self.bring_back();

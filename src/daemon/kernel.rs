@@ -9,7 +9,7 @@ use crate::addr::Addr;
 use crate::ban::Ledger;
 use crate::config::{self, Config};
 use crate::engine::{Effect, Engine, Held, Listed};
-use crate::ticket::{JailName, Order, Set};
+use crate::ticket::{Order, Set};
 use crate::time::Time;
 use tracing::{debug, error, info, warn};
 
@@ -175,17 +175,11 @@ impl Kernel {
         refused
     }
 
-    /// Lets go whom stock actions hold and no jail of these does: unlike ours, their
-    /// entries never expire by themselves.
+    /// Lets go whom stock actions hold and no jail does.
     pub fn keep_only(&mut self, ledger: &Ledger) {
         if let Kernel::Firewall { stock, .. } = self {
-            let jails: Vec<JailName> = stock.jails().cloned().collect();
-            for jail in jails {
-                let wanted = ledger.of_jail(&jail).map(|ban| ban.addr).collect();
-                if let Err(error) = stock.keep_only(&jail, &wanted) {
-                    stock::tell(&jail, error);
-                }
-            }
+            let wanted = stock::wanted(stock, ledger);
+            stock::keep_only(stock, &wanted);
         }
     }
 

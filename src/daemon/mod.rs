@@ -211,7 +211,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
-    kernel.keep_only(engine.ledger());
+    // Until the database is read nobody knows who is banned: all stay (see `clerk`).
+    if !archive.is_unread() {
+        kernel.keep_only(engine.ledger());
+    }
 
     let report = report(options, &config, &kernel, &feed_settings, &known, restored);
     // A report that nobody can read is no reason to protect nobody.
@@ -249,7 +252,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         judge.start_clock()?,
         bus::load_lists(actions.lists, list_orders, judge.clone(), bell.clone())?,
         stock::start(stock.clone(), left, waiting, judge.clone())?,
-        clerk::start(archive, papers, judge.clone(), trouble.clone())?,
+        clerk::start(
+            archive,
+            papers,
+            judge.clone(),
+            door.clone(),
+            trouble.clone(),
+        )?,
     ];
     if let Some(conntrack) = conntrack {
         threads.push(flows::start(conntrack, flow_bell, judge.clone())?);

@@ -10,7 +10,7 @@
 mod kept;
 mod left;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -23,6 +23,8 @@ pub use left::Left;
 use super::bus::{self, Judge, ORDERS_KEPT, set_of};
 use crate::action::stock::{Layouts, Stock};
 use crate::action::{self, Action, Outcome};
+use crate::addr::Addr;
+use crate::ban::Ledger;
 use crate::config::Config;
 use crate::engine;
 use crate::jail::Rules;
@@ -94,6 +96,8 @@ enum Work {
     Add(Layouts),
     /// There are these jails only.
     Retain(Layouts),
+    /// The ledger is whole: whom it does not know is let go.
+    KeepOnly,
     /// Do what waits, and end; with true, take all of it away first.
     End(bool),
 }
@@ -126,6 +130,11 @@ impl Door {
     pub fn retain(&self, layouts: &Layouts) {
         self.write(|jails| jails.retain(|jail| layouts.contains_key(jail)));
         self.tell(Work::Retain(layouts.clone()));
+    }
+
+    /// Lets go whom no jail holds: until now the ledger was not whole.
+    pub fn keep_only(&self) {
+        self.tell(Work::KeepOnly);
     }
 
     /// Has the thread end when it has done what waits, and take all away if it shall.
@@ -203,6 +212,11 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge) {
                     stock.retain(&layouts, &mut tell);
                     left.write(&stock.layouts());
                 }
+                Work::KeepOnly => {
+                    let mut stock = stock.lock();
+                    let wanted = judge.visit(|engine, _, _| wanted(&stock, engine.ledger()));
+                    keep_only(&mut stock, &wanted);
+                }
                 Work::End(false) => return,
                 Work::End(true) => match stock.lock().remove() {
                     Ok(()) => return left.write(&Layouts::new()),
@@ -214,6 +228,28 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge) {
         }
         carry_out(stock, &mut orders, judge);
     }
+}
+
+/// Lets go whom stock actions hold and no jail of these does: unlike ours, their entries
+/// never expire by themselves.
+pub fn keep_only(stock: &mut Stock, wanted: &Wanted) {
+    for (jail, wanted) in wanted {
+        if let Err(error) = stock.keep_only(jail, wanted) {
+            tell(jail, error);
+        }
+    }
+}
+
+/// Whom jails with stock actions hold.
+pub type Wanted = BTreeMap<JailName, BTreeSet<Addr>>;
+
+/// See [`Wanted`].
+pub fn wanted(stock: &Stock, ledger: &Ledger) -> Wanted {
+    let held = |jail: &JailName| ledger.of_jail(jail).map(|ban| ban.addr).collect();
+    stock
+        .jails()
+        .map(|jail| (jail.clone(), held(jail)))
+        .collect()
 }
 
 fn carry_out(stock: &Shared, orders: &mut Vec<Order>, judge: &Judge) {
