@@ -17,7 +17,7 @@ use namespace::run;
 use ringfence::action::stock::{
     ChainLayout, Kind, Layout, Layouts, Rule, SetLayout, Stock, TableLayout, Timeouts,
 };
-use ringfence::action::{Action, Error, Family};
+use ringfence::action::{Action, Family, Outcome};
 use ringfence::ticket::{Entry, JailName, Order, Set};
 
 /// A jail for each kind of stock action. The last two share a table.
@@ -113,19 +113,22 @@ impl Lab {
     }
 
     fn ringfence(&self, words: &[&str]) -> String {
+        self.try_ringfence(words).unwrap_or_else(|said| {
+            panic!("{words:?}: {said} {}", running::said(self.folder.path()))
+        })
+    }
+
+    fn try_ringfence(&self, words: &[&str]) -> Result<String, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
         command
             .arg("--config-dir")
             .arg(self.folder.path())
             .args(words);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            output.status.success(),
-            "{words:?}: {said} {}",
-            running::said(self.folder.path())
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     fn start_ringfence(&mut self) {
@@ -479,34 +482,8 @@ namespaced! {
         run("ip link set lo up");
         const BANS: usize = 2_000;
         let jail: JailName = "pbx".into();
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-        let rule = |text: &str| Rule { chain: "INPUT".to_owned(), words: words(text) };
-        for kind in [
-            Kind::Chain(ChainLayout {
-                table: "filter".to_owned(),
-                chain: "f2b-pbx".to_owned(),
-                rules: vec![words("-j RETURN")],
-                jumps: vec![rule("-p udp -m multiport --dports 5060 -j f2b-pbx")],
-                target: words("-j DROP"),
-            }),
-            Kind::Set(SetLayout {
-                name: "f2b-pbx".to_owned(),
-                made: words("hash:ip timeout 0"),
-                timeouts: Timeouts::Always(0),
-                jumps: vec![rule("-m set --match-set f2b-pbx src -j DROP")],
-            }),
-            Kind::Table(TableLayout {
-                table: "inet f2b-table".to_owned(),
-                chain: "f2b-chain".to_owned(),
-                chain_made: "type filter hook input priority -1 ;".to_owned(),
-                set: "addr-set-pbx".to_owned(),
-                set_made: "type ipv4_addr".to_owned(),
-                rules: vec!["udp dport { 5060 } ip saddr @addr-set-pbx drop".to_owned()],
-            }),
-        ] {
-            let layouts: Layouts = [(jail.clone(), vec![Layout { family: Family::V4, kind }])].into();
-            let trouble = |_: &JailName, error: Error| panic!("{error}");
-            let mut stock = Stock::open(&layouts, false, &mut { trouble });
+        for layouts in [chain_of("-j DROP"), set_of(Timeouts::Always(0)), table_of("type ipv4_addr")] {
+            let mut stock = open(&layouts);
             let set = Set::Jail(jail.clone());
             let addr = |number: usize| format!("10.0.{}.{}", number / 250, number % 250).parse().unwrap();
             let orders: Vec<Order> = (0..BANS)
@@ -514,17 +491,194 @@ namespaced! {
                 .collect();
             stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
             // What the kernel has, whoever asks.
-            let there = Stock::open(&layouts, false, &mut { trouble }).held(&jail);
+            let there = open(&layouts).held(&jail);
             assert_eq!(there.len(), BANS);
             let orders: Vec<Order> = (1..BANS)
                 .map(|number| Order::Unblock { set: set.clone(), addr: addr(number) })
                 .collect();
             stock.apply(&orders, &mut |outcome| panic!("{outcome:?}"));
-            let there = Stock::open(&layouts, false, &mut { trouble }).held(&jail);
+            let there = open(&layouts).held(&jail);
             assert_eq!(there, [addr(0)].into());
             stock.remove().unwrap();
             assert!(!dump().contains("pbx"), "{}", dump());
         }
+    }
+}
+
+/// Stock actions' places for IPv4, without a daemon.
+fn layout(kind: Kind) -> Layouts {
+    [(
+        "pbx".into(),
+        vec![Layout {
+            family: Family::V4,
+            kind,
+        }],
+    )]
+    .into()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn jump(text: &str) -> Rule {
+    Rule {
+        chain: "INPUT".to_owned(),
+        words: words(text),
+    }
+}
+
+fn chain_of(target: &str) -> Layouts {
+    layout(Kind::Chain(ChainLayout {
+        table: "filter".to_owned(),
+        chain: "f2b-pbx".to_owned(),
+        rules: vec![words("-j RETURN")],
+        jumps: vec![
+            jump("-p tcp -m multiport --dports 5060 -j f2b-pbx"),
+            jump("-p udp -m multiport --dports 5060 -j f2b-pbx"),
+        ],
+        target: words(target),
+    }))
+}
+
+fn set_of(timeouts: Timeouts) -> Layouts {
+    layout(Kind::Set(SetLayout {
+        name: "f2b-pbx".to_owned(),
+        made: words("hash:ip timeout 0"),
+        timeouts,
+        jumps: vec![jump("-m set --match-set f2b-pbx src -j DROP")],
+    }))
+}
+
+fn table_of(set_made: &str) -> Layouts {
+    layout(Kind::Table(TableLayout {
+        table: "inet f2b-table".to_owned(),
+        chain: "f2b-chain".to_owned(),
+        chain_made: "type filter hook input priority -1 ;".to_owned(),
+        set: "addr-set-pbx".to_owned(),
+        set_made: set_made.to_owned(),
+        rules: vec!["udp dport { 5060 } ip saddr @addr-set-pbx drop".to_owned()],
+    }))
+}
+
+fn open(layouts: &Layouts) -> Stock {
+    Stock::open(layouts, false, &mut |_, error| panic!("{error}"))
+}
+
+/// Bans (`+`) and unbans (`-`), and who was refused; for good with a `!`.
+fn order(stock: &mut Stock, orders: &[&str]) -> Vec<String> {
+    let set = Set::Jail("pbx".into());
+    let orders: Vec<Order> = orders
+        .iter()
+        .map(|text| {
+            let addr = text.trim_start_matches(['+', '-']).parse().unwrap();
+            let (set, timeout_secs) = (set.clone(), 600);
+            match text.starts_with('+') {
+                true => Order::Block {
+                    set,
+                    entry: Entry { addr, timeout_secs },
+                },
+                false => Order::Unblock { set, addr },
+            }
+        })
+        .collect();
+    let mut refused = Vec::new();
+    stock.apply(&orders, &mut |outcome| match outcome {
+        Outcome::Refused { addr, error, .. } => {
+            refused.push(format!(
+                "{addr}{}",
+                if error.is_lasting() { "" } else { "!" }
+            ));
+        }
+        other => panic!("{other:?}"),
+    });
+    refused
+}
+
+/// Who is in the kernel, whoever asks.
+fn held(layouts: &Layouts) -> String {
+    let held = open(layouts).held(&"pbx".into());
+    held.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+namespaced! {
+    fn who_cannot_be_done_costs_no_other() {
+        run("ip link set lo up");
+        // Somebody's own rules about addresses are no bans, and those that only look like
+        // ours keep nobody else in.
+        let chain = chain_of("-j REJECT");
+        let mut stock = open(&chain);
+        assert_eq!(order(&mut stock, &["+192.0.2.1", "+192.0.2.2", "+192.0.2.3"]), [""; 0]);
+        run("iptables -I f2b-pbx 1 -s 203.0.113.9 -j ACCEPT");
+        run("iptables -I f2b-pbx 1 -s 203.0.113.8 -j REJECT --reject-with icmp-host-prohibited");
+        let mut stock = open(&chain);
+        assert_eq!(held(&chain), "192.0.2.1 192.0.2.2 192.0.2.3 203.0.113.8");
+        let kept = stock.keep_only(&"pbx".into(), &["192.0.2.1".parse().unwrap()].into());
+        assert!(kept.is_err());
+        assert_eq!(held(&chain), "192.0.2.1 203.0.113.8");
+        assert!(run("iptables -S f2b-pbx").contains("-s 203.0.113.9/32 -j ACCEPT"));
+        stock.remove().unwrap();
+
+        // A set without ranges takes no prefix: it is refused for good, the others are in.
+        let table = table_of("type ipv4_addr");
+        let mut stock = open(&table);
+        let bans = ["+192.0.2.1", "+198.51.100.0/24", "+192.0.2.2"];
+        assert_eq!(order(&mut stock, &bans), ["198.51.100.0/24!"]);
+        assert_eq!(held(&table), "192.0.2.1 192.0.2.2");
+        stock.remove().unwrap();
+        let table = table_of("type ipv4_addr ; flags interval");
+        let mut stock = open(&table);
+        assert_eq!(order(&mut stock, &bans), [""; 0]);
+        // One that lies in another is refused by the kernel, alone.
+        assert_eq!(order(&mut stock, &["+192.0.2.3", "+198.51.100.7", "+192.0.2.4"]), ["198.51.100.7!"]);
+        assert_eq!(held(&table), "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 198.51.100.0/24");
+        stock.remove().unwrap();
+
+        // The kernel makes hosts of a prefix.
+        let set = set_of(Timeouts::Always(0));
+        let mut stock = open(&set);
+        assert_eq!(order(&mut stock, &["+198.51.100.0/30", "+198.51.100.9"]), [""; 0]);
+        assert_eq!(stock.check().unwrap(), []);
+        let mut stock = open(&set);
+        stock.keep_only(&"pbx".into(), &["198.51.100.0/30".parse().unwrap()].into()).unwrap();
+        assert_eq!(order(&mut stock, &["+198.51.100.0/30"]), [""; 0]);
+        assert_eq!(stock.check().unwrap(), []);
+        assert_eq!(held(&set).matches("198.51.100.").count(), 4);
+        run("ipset del f2b-pbx 198.51.100.2");
+        assert_eq!(stock.check().unwrap()[0].lost, ["198.51.100.0/30".parse().unwrap()].into());
+        assert_eq!(order(&mut stock, &["+198.51.100.0/30", "-198.51.100.0/30"]), [""; 0]);
+        assert_eq!((held(&set), stock.held(&"pbx".into()).len()), (String::new(), 0));
+        stock.remove().unwrap();
+
+        // From a set whose entries go before their bans, they may be gone.
+        for (timeouts, is_missed) in [(Timeouts::Always(600), false), (Timeouts::Ban, true)] {
+            let set = set_of(timeouts);
+            let mut stock = open(&set);
+            assert_eq!(order(&mut stock, &["+192.0.2.1", "+192.0.2.2"]), [""; 0]);
+            run("ipset del f2b-pbx 192.0.2.1");
+            assert_eq!(!stock.check().unwrap().is_empty(), is_missed, "{timeouts:?}");
+            assert_eq!(order(&mut stock, &["+192.0.2.1"]), [""; 0]);
+            assert_eq!(held(&set), "192.0.2.1 192.0.2.2", "a new ban is laid on");
+            stock.remove().unwrap();
+        }
+
+        // Lifted and laid, each rule is where it was.
+        let chain = chain_of("-j DROP");
+        let mut stock = open(&chain);
+        assert_eq!(order(&mut stock, &["+192.0.2.1"]), [""; 0]);
+        run("iptables -I INPUT 1 -p tcp --dport 22 -j ACCEPT");
+        run("iptables -A INPUT -p tcp --dport 23 -j ACCEPT");
+        let before = run("iptables -S INPUT");
+        stock.lift().unwrap();
+        assert!(!run("iptables -S INPUT").contains("-j f2b-pbx"));
+        stock.lay().unwrap();
+        assert_eq!(run("iptables -S INPUT"), before);
+        run("iptables -F INPUT");
+        stock.remove().unwrap();
+        assert!(!dump().contains("pbx"), "{}", dump());
     }
 }
 
@@ -569,10 +723,18 @@ fn with_refused(lab: &mut Lab, refused: &str, meanwhile: impl FnOnce(&mut Lab)) 
     run(&format!("umount {}", program.display()));
 }
 
+/// Waits until `status` says so, or no longer does.
+fn with_status(lab: &Lab, words: &str, is_said: bool) {
+    lab.wait(words, || {
+        lab.ringfence(&["status"]).contains(words) == is_said
+    });
+}
+
 namespaced! {
     fn programs_that_fail_at_start_cost_no_ban() {
         run("ip link set lo up");
-        let mut lab = Lab::new(JAILS.split("[all]").next().unwrap());
+        let jails = JAILS.split("[all]").next().unwrap().to_owned();
+        let mut lab = Lab::new(&(jails + "[nft]\naction = nftables-allports\n"));
         let bans = |lab: &Lab| {
             let database = rusqlite::Connection::open(lab.path("db.sqlite3")).unwrap();
             let count = "SELECT count(*) FROM bips WHERE jail = 'multi' AND ip = '192.0.2.1'";
@@ -584,6 +746,26 @@ namespaced! {
         lab.start_ringfence();
         lab.ringfence(&["ban", "--jail", "multi", "192.0.2.1"]);
         lab.wait("the ban", || count("192.0.2.1") == 1 && bans(&lab) == 1);
+
+        // A pause that fails at one jail's rules lifts no other's.
+        lab.ringfence(&["ban", "--jail", "nft", "198.51.100.1"]);
+        let is_laid = || {
+            let tables = run("nft list tables");
+            tables.contains("f2b-table") && run("nft list table inet f2b-table").contains("@addr-set-nft ")
+        };
+        lab.wait("the table", is_laid);
+        with_refused(&mut lab, "iptables iptables-restore", |lab| {
+            let said = lab.try_ringfence(&["pause", "10m"]).unwrap_err();
+            assert!(said.contains("xtables lock"), "{said}");
+            lab.wait("its drops", is_laid);
+            // A ban that cannot be laid on is told as long as that lasts, and not given up.
+            lab.ringfence(&["ban", "--jail", "multi", "192.0.2.3"]);
+            with_status(lab, "could not be laid on yet", true);
+        });
+        lab.wait("the ban that waited", || count("192.0.2.3") == 1);
+        with_status(&lab, "could not be laid on yet", false);
+        lab.ringfence(&["unban", "192.0.2.3"]);
+        lab.wait("the unban", || count("192.0.2.3") == 0);
         lab.terminate();
 
         // What stands there cannot be read: it is not made anew over it.

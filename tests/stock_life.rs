@@ -290,11 +290,9 @@ namespaced! {
 
         // All at once, and in a pause: no drop comes back before its end.
         lab.says(0, &["pause", "10m"]);
-        for command in ["iptables -F", "iptables -X", "ip6tables -F", "ip6tables -X", "nft delete table inet f2b-table"] {
-            run(command);
-        }
-        run("ipset destroy f2b-set");
-        run("ipset destroy f2b-set6");
+        let all = lab.path("all");
+        fs::write(&all, "iptables -F; iptables -X; ip6tables -F; ip6tables -X; nft delete table inet f2b-table; ipset destroy f2b-set; ipset destroy f2b-set6").unwrap();
+        run(&format!("sh -e {}", all.display()));
         let are_back = || {
             let shown = lab.json(&["firewall", "show"]);
             let sets = shown["sets"].as_array().unwrap().clone();

@@ -4,6 +4,9 @@ use super::ipset::code;
 use super::nftables;
 use crate::addr::Addr;
 
+/// What is said of a program that does not end.
+pub(super) const TOO_LATE: &str = "it did not end in time";
+
 /// Why the firewall did not do something. The sentence is for the operator, the
 /// parts are for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +177,26 @@ pub enum Error {
         /// Whom.
         addr: Addr,
     },
+    /// A jail's action can keep others, and this one it cannot.
+    #[error(
+        "the jail's action cannot ban {addr} ({said}); choose another `banaction` for it, as `ringfence`"
+    )]
+    NotTaken {
+        /// Whom.
+        addr: Addr,
+        /// What its program printed.
+        said: String,
+    },
+    /// A jail's action keeps hosts only.
+    #[error(
+        "{place} holds single addresses, and {addr} is a prefix; ban it in a jail with `banaction = ringfence`"
+    )]
+    NoPrefix {
+        /// Where.
+        place: String,
+        /// Whom.
+        addr: Addr,
+    },
     /// iptables cannot match sets.
     #[error(
         "{program} cannot match sets ({said}); load it with `modprobe xt_set`, or on a container do so on its host"
@@ -227,6 +250,8 @@ impl Error {
             Error::Full { .. }
                 | Error::Entry { .. }
                 | Error::NoFamily { .. }
+                | Error::NotTaken { .. }
+                | Error::NoPrefix { .. }
                 | Error::Kernel { .. }
         )
     }
@@ -234,6 +259,22 @@ impl Error {
     /// Is something of our name there that is not ours?
     pub fn is_foreign(&self) -> bool {
         matches!(self, Error::Foreign { .. } | Error::ForeignNft { .. })
+    }
+
+    /// Would a program fail in the same way, whatever it is told?
+    pub(super) fn is_of_all(&self) -> bool {
+        match self {
+            Error::Rule { said, .. } => {
+                let words = [
+                    "xtables lock",
+                    "ermission denied",
+                    "not permitted",
+                    TOO_LATE,
+                ];
+                words.iter().any(|words| said.contains(words))
+            }
+            _ => true,
+        }
     }
 
     /// Does this host lack what this kind of firewall needs?

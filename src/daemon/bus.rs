@@ -397,7 +397,7 @@ pub(super) fn answer(outcome: Outcome) -> Option<Event> {
             error!(?set, %addr, %error, "a ban is not in force");
         }
         Outcome::Refused { set, addr, error } => {
-            error!(?set, %addr, %error, "an order could not be carried out; what is missing is put back in a moment");
+            error!(?set, %addr, %error, "an order could not be carried out; it is tried again");
         }
         Outcome::Full { set, error } => error!(?set, %error, "a kernel set is full"),
     }

@@ -19,8 +19,9 @@
 //! holds the judge's only rings.
 
 mod counts;
+mod fight;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -30,6 +31,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, error, info, warn};
 
 use counts::Counts;
+use fight::{Fight, Missed, PEACE, REPAIRS_MAX};
 
 use super::bus::{self, Judge};
 use super::stock;
@@ -49,15 +51,6 @@ const QUIET: Duration = Duration::from_millis(150);
 
 /// He waits for quiet for so long at most.
 const SETTLED_MAX: Duration = Duration::from_millis(700);
-
-/// More repairs than this within [`FIGHT_SPAN`] are a fight.
-const REPAIRS_MAX: usize = 3;
-
-/// See [`REPAIRS_MAX`].
-const FIGHT_SPAN: Duration = Duration::from_secs(60);
-
-/// How long the firewall must be left alone until he tries again after a fight.
-const PEACE: Duration = Duration::from_secs(60);
 
 /// A set with more entries than this is searched for another witness only so often, since
 /// that may look at all of them.
@@ -194,13 +187,11 @@ struct Post {
     glance: Option<Glance>,
     witnesses: HashMap<Set, Witnesses>,
     counts: Counts,
-    /// Sets that have lost entries, by their number.
+    /// Sets that have lost entries, by their number or since an order was refused, and that
+    /// were not laid on again yet.
     short: BTreeSet<Set>,
     repairs: u64,
-    /// When he repaired lately.
-    lately: VecDeque<Instant>,
-    /// Since when the firewall has been left alone, in a fight.
-    fight: Option<Instant>,
+    fight: Fight,
     /// Why nothing could be put back the last time, if it could not.
     trouble: Option<String>,
 }
@@ -233,8 +224,7 @@ impl Keeper {
             counts: Counts::default(),
             short: BTreeSet::new(),
             repairs: 0,
-            lately: VecDeque::new(),
-            fight: None,
+            fight: Fight::default(),
             trouble: None,
         };
         let keeper = Keeper {
@@ -300,18 +290,25 @@ impl Keeper {
     /// The jails have changed: makes what their sets need, and drops what their bans reach.
     pub fn set_sets(&self, sets: Vec<Set>, reaches: Reaches) -> Result<(), String> {
         let mut post = self.post();
-        let before = post.firewall.narrow(reaches);
-        let notes = post.firewall.ensure(&sets).map_err(|error| {
-            post.firewall.narrow(before); // the jails stay what they were
-            error.to_string()
-        })?;
+        let reaches_before = post.firewall.narrow(reaches);
+        let notes = match post.firewall.ensure(&sets) {
+            Ok(notes) => notes,
+            Err(error) => {
+                post.firewall.narrow(reaches_before); // the jails stay what they were
+                return Err(error.to_string());
+            }
+        };
         for note in notes {
             if matches!(note, Note::Foreign { .. }) {
                 error!("{note}");
             }
         }
-        post.sets = sets;
-        post.stand_ours()?;
+        let sets_before = std::mem::replace(&mut post.sets, sets);
+        if let Err(error) = post.stand_ours() {
+            post.sets = sets_before;
+            post.firewall.narrow(reaches_before);
+            return Err(error);
+        }
         post.glance = None;
         post.witnesses.clear();
         Ok(())
@@ -339,7 +336,9 @@ impl Keeper {
         let before = std::mem::replace(&mut post.stand, Stand::Paused(until));
         let done = post.stand_as_told();
         if done.is_err() {
+            // Some may be lifted; and what cannot be laid on now the keeper will.
             post.stand = before;
+            let _tried_again = post.stand_as_told();
         }
         done.map(|()| matches!(before, Stand::Paused(_)))
     }
@@ -381,8 +380,11 @@ impl Keeper {
             Err(error) => unseen(error),
         };
         let lacking = post.stock.lacking(&post.judge);
-        missing.extend(lacking.map_or_else(unseen, |lacking| lacking.words));
-        let fight = post.fight.map(|since| {
+        missing.extend(lacking.map_or_else(unseen, |mut lacking| {
+            lacking.words.append(&mut lacking.owed);
+            lacking.words
+        }));
+        let fight = post.fight.calm_since().map(|since| {
             format!(
                 "somebody took rules or sets of ringfence away more than {REPAIRS_MAX} times in a minute; nothing is put back until the firewall has been left alone for {} ({} so far); find out who it is, then `ringfence firewall repair`",
                 human(PEACE),
@@ -438,8 +440,7 @@ impl Keeper {
     /// Says what was done.
     pub fn repair(&self) -> Result<Vec<String>, String> {
         let mut post = self.post();
-        post.fight = None;
-        post.lately.clear();
+        post.fight.forget();
         let everything = post.all_sets();
         let stock = post.stock.lock().jails().cloned().collect();
         post.put_back(&everything, &stock)
@@ -499,14 +500,14 @@ impl Post {
     /// Has anything changed, or is anything lost that must be there?
     fn is_suspicious(&mut self, doubtful: &BTreeSet<Set>) -> bool {
         let now = self.look();
-        if self.fight.is_some() && now != self.glance {
-            self.fight = Some(Instant::now());
-            self.glance = now.clone();
-        }
-        match self.fight {
-            Some(since) if since.elapsed() < PEACE => return false,
-            Some(_) => return true,
-            None => {}
+        if self.fight.calm_since().is_some() {
+            self.short.extend(doubtful.iter().cloned());
+            if now != self.glance {
+                let missed = self.missed();
+                self.fight.see(missed, Instant::now());
+                self.glance = now;
+            }
+            return !self.fight.is_on(Instant::now());
         }
         let sets = self.all_sets();
         let short = self.counts.short(&sets, &mut self.firewall, &self.judge);
@@ -516,6 +517,15 @@ impl Post {
             || !doubtful.is_empty()
             || !self.short.is_empty()
             || !self.lost().is_empty()
+    }
+
+    /// What is missing of objects now.
+    fn missed(&mut self) -> Missed {
+        let missing = self.firewall.check().unwrap_or_default();
+        let stock = self.stock.lacking(&self.judge).unwrap_or_default();
+        let missing = missing.iter().filter(|missing| missing.is_mendable());
+        let missing = missing.map(ToString::to_string);
+        (missing.collect(), stock.jails)
     }
 
     /// The sets of whose witnesses one is not there.
@@ -585,40 +595,36 @@ impl Post {
                 Vec::new()
             }
         };
-        lost.extend(doubtful.iter().cloned());
-        lost.extend(std::mem::take(&mut self.short));
+        self.short.extend(doubtful.iter().cloned());
+        lost.extend(self.short.iter().cloned());
         let stock = self.stock.lacking(&self.judge).unwrap_or_else(|error| {
             warn!(%error, "what jails' actions made cannot be looked at");
             stock::Lacking::default()
         });
         let is_lifted = self.firewall.is_lifted().unwrap_or_default();
-        let stands = is_lifted == matches!(self.stand, Stand::Paused(_));
+        let is_paused = matches!(self.stand, Stand::Paused(_));
+        let stands = is_lifted == is_paused && self.stock.lock().is_lifted() == is_paused;
         if missing.is_empty() && lost.is_empty() && stock.jails.is_empty() && stands {
-            if self.fight.take().is_some() || self.trouble.take().is_some() {
+            let had_trouble = self.trouble.take().is_some();
+            if self.fight.end() || had_trouble {
                 info!("the firewall is whole again");
             }
             self.glance = seen;
             debug!("the firewall is as it should be");
             return;
         }
-        let now = Instant::now();
-        while self.lately.front().is_some_and(|at| now - *at > FIGHT_SPAN) {
-            self.lately.pop_front();
-        }
-        if self.lately.len() >= REPAIRS_MAX {
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let missed = (missing.clone(), stock.jails.clone());
+        if self.fight.begins(missed, Instant::now()) {
             error!(
                 "somebody takes rules or sets of ringfence away again and again; they are not put back until the firewall has been left alone for {}: see `ringfence status`",
                 human(PEACE)
             );
-            self.fight = Some(now);
-            self.lately.clear();
             self.glance = seen;
             return;
         }
-        self.fight = None;
-        self.lately.push_back(now);
-        let missing = missing.iter().map(ToString::to_string);
-        for missing in missing.chain(stock.words) {
+        self.fight.end();
+        for missing in missing.iter().chain(&stock.words) {
             warn!("{missing}");
         }
         let lost_names = lost
@@ -627,10 +633,13 @@ impl Post {
             .collect::<Vec<_>>()
             .join(" ");
         match self.put_back(&lost, &stock.jails) {
-            Ok(_) => warn!(
-                emptied = lost_names,
-                "somebody changed the firewall; what was missing is put back"
-            ),
+            Ok(_) => {
+                self.fight.repaired(Instant::now());
+                warn!(
+                    emptied = lost_names,
+                    "somebody changed the firewall; what was missing is put back"
+                );
+            }
             // Said once, and `status` shows it as long as it is so.
             Err(error) if self.trouble.as_ref() == Some(&error) => {}
             Err(error) => {
@@ -653,8 +662,15 @@ impl Post {
             .firewall
             .ensure(&self.sets)
             .map_err(|error| error.to_string())?;
-        self.stand_ours()?;
-        let stock_done = self.stock.put_back(stock);
+        let is_paused = matches!(self.stand, Stand::Paused(_));
+        let is_told = self.stock.lock().is_lifted() == is_paused;
+        let stock_done = match is_told {
+            true => Ok(()),
+            false => self.stock.stand(!is_paused),
+        };
+        let ours_done = self.stand_ours();
+        let stock_done = self.stock.put_back(stock).and(stock_done);
+        ours_done?;
         let mut done = Vec::new();
         let mut lost = lost.clone();
         if notes.iter().any(|note| matches!(note, Note::Made { .. })) {
@@ -675,6 +691,7 @@ impl Post {
             }
         }
         stock_done.map_err(|error| error.to_string())?;
+        self.short.clear();
         self.trouble = None;
         Ok(done)
     }

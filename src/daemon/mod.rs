@@ -251,7 +251,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut threads = vec![
         judge.start_clock()?,
         bus::load_lists(actions.lists, list_orders, judge.clone(), bell.clone())?,
-        stock::start(stock.clone(), left, waiting, judge.clone())?,
+        stock::start(stock.clone(), left, waiting, judge.clone(), bell.clone())?,
         clerk::start(
             archive,
             papers,

@@ -60,8 +60,10 @@ pub fn begin(keeper: Option<&Keeper>, judge: &Judge, secs: u64) -> Result<Paused
 
 /// Ends a pause.
 pub fn end(keeper: Option<&Keeper>, judge: &Judge) -> Result<Paused, String> {
-    let was_paused = keeper.ok_or(DRY)?.resume()?;
+    let keeper = keeper.ok_or(DRY)?;
+    // Also if not all can be laid on at once: the keeper tries it again, and a restart does.
     note(judge, Time::from_secs(0));
+    let was_paused = keeper.resume()?;
     if was_paused {
         info!("the pause was ended: drops are in force again");
     }

@@ -34,14 +34,31 @@ pub(super) fn read(
     let ruleset = rulesets.of(family, &layout.table)?;
     let rules = ruleset.of_chain(&layout.chain);
     let there = ruleset.has_chain(&layout.chain);
-    Ok(there.then(|| rules.filter_map(kept).collect()))
+    Ok(there.then(|| rules.filter_map(|rule| kept(rule, layout)).collect()))
 }
 
-/// Whom a rule is about: `-s 192.0.2.7/32 -j REJECT`.
-fn kept(rule: &Saved) -> Option<Kept> {
-    let mut words = rule.words().skip_while(|word| *word != "-s");
+/// Whom a rule bans: `-s 192.0.2.7/32 -j REJECT`. A rule about an address that does
+/// something else is not ours.
+fn kept(rule: &Saved, layout: &ChainLayout) -> Option<Kept> {
+    let mut words = rule.words();
+    let addr = words
+        .next()
+        .filter(|word| *word == "-s")
+        .and(words.next())?;
+    let target: Vec<&str> = layout.target.iter().map(String::as_str).collect();
+    let found: Vec<&str> = words.collect();
+    // iptables prints more than it was told (`--reject-with`), and names as numbers.
+    let does = |words: &[&str]| {
+        let place = words.iter().position(|word| *word == "-j");
+        place.and_then(|place| {
+            words
+                .get(place + 1)
+                .map(|word| (place == 0, (*word).to_owned()))
+        })
+    };
+    (does(&found) == does(&target)).then_some(())?;
     Some(Kept {
-        addr: words.nth(1)?.parse().ok()?,
+        addr: addr.parse().ok()?,
         timeout_secs: 0,
         packets: rule.packets,
         bytes: rule.bytes,
@@ -56,7 +73,9 @@ pub(super) fn has_lost_end(
 ) -> Result<bool, Error> {
     let ruleset = rulesets.of(family, &layout.table)?;
     let rules = ruleset.of_chain(&layout.chain);
-    let ends = rules.filter(|rule| kept(rule).is_none()).count();
+    let ends = rules
+        .filter(|rule| rule.words().next() != Some("-s"))
+        .count();
     Ok(ends < layout.rules.len())
 }
 
@@ -119,4 +138,51 @@ fn restore(family: Family, script: String) -> Result<(), Error> {
         Family::V6 => "ip6tables-restore",
     };
     must(program, &[LOCK, &["--noflush"]].concat(), &script).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::stock::ruleset::Ruleset;
+
+    #[test]
+    fn only_rules_of_ours_are_bans() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let layout = |target: &str| ChainLayout {
+            table: "filter".to_owned(),
+            chain: "f2b-pbx".to_owned(),
+            rules: vec![words("-j RETURN")],
+            jumps: Vec::new(),
+            target: words(target),
+        };
+        for (target, rule, is_ban) in [
+            ("-j DROP", "-s 192.0.2.7/32 -j DROP", true),
+            (
+                "-j REJECT",
+                "-s 192.0.2.7/32 -j REJECT --reject-with icmp-port-unreachable",
+                true,
+            ),
+            (
+                "-p udp --dport sip -j DROP",
+                "-s 192.0.2.7/32 -p udp -m udp --dport 5060 -j DROP",
+                true,
+            ),
+            ("-j DROP", "-s 192.0.2.7/32 -j ACCEPT", false),
+            ("-j DROP", "-s 192.0.2.7/32 -j RETURN", false),
+            (
+                "-j DROP",
+                "-s 192.0.2.7/32 -p tcp -m tcp --dport 22 -j DROP",
+                false,
+            ),
+            ("-j DROP", "! -s 192.0.2.7/32 -j DROP", false),
+            ("-j DROP", "-j RETURN", false),
+        ] {
+            let ruleset = Ruleset::parse(&format!("[0:0] -A f2b-pbx {rule}\n"));
+            let found: Vec<Kept> = ruleset
+                .of_chain("f2b-pbx")
+                .filter_map(|rule| kept(rule, &layout(target)))
+                .collect();
+            assert_eq!(!found.is_empty(), is_ban, "{target}: {rule}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! matches by a comment only and has no target, so it does nothing. Where it stood before
 //! or behind other rules, it does so again afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Rule;
 use super::ruleset::{Ruleset, Rulesets};
@@ -86,16 +86,24 @@ impl Jumps<'_> {
         let mark = ["--comment", &mark];
         let before = rulesets.of(self.family, self.table)?;
         let is_marked = before.having(&mark).next().is_some();
+        // Each chain's rules go in at one place, each above the one before it, as on top.
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for rule in self.rules {
             if self.is_there(rule)? {
                 continue;
             }
-            let place = match is_marked {
-                // What stood there may have been counted while others came or went.
-                true => Ruleset::read(self.family, self.table)?.place(&rule.chain, &mark),
-                false => None,
+            let place = match places.get(rule.chain.as_str()) {
+                Some(place) => *place,
+                None => {
+                    // What was read may have been counted while others came or went.
+                    let place = match is_marked {
+                        true => Ruleset::read(self.family, self.table)?.place(&rule.chain, &mark),
+                        false => None,
+                    };
+                    *places.entry(&rule.chain).or_insert(place.unwrap_or(1))
+                }
             };
-            let place = place.unwrap_or(1).to_string();
+            let place = place.to_string();
             let words = rule.words.iter().map(String::as_str);
             let words: Vec<&str> = [place.as_str()].into_iter().chain(words).collect();
             self.must("-I", &rule.chain, &words)?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::action::Family;
+use crate::addr::Addr;
 
 /// What one action keeps in the kernel for one family. Every word of it is of known
 /// form: it goes to programs as it is.
@@ -33,6 +34,37 @@ impl Layout {
             Family::V6 => "IPv6",
         };
         format!("{} ({family})", self.kind.place())
+    }
+
+    /// Can it hold this? A set may hold hosts only; a prefix of IPv4 the kernel then puts
+    /// into an ipset as all its hosts.
+    pub fn holds(&self, addr: &Addr) -> bool {
+        addr.is_host()
+            || match &self.kind {
+                Kind::Chain(_) => true,
+                Kind::Set(set) => !set.is_of_hosts() || !addr.is_ipv6(),
+                Kind::Table(table) => table.set_made.contains("interval"),
+            }
+    }
+
+    /// Does it hold single addresses, and a prefix of IPv4 as all of its hosts?
+    pub(super) fn is_of_hosts(&self) -> bool {
+        matches!(&self.kind, Kind::Set(set) if set.is_of_hosts())
+    }
+
+    /// Do bans go from it by themselves before they are over?
+    pub(super) fn forgets(&self) -> bool {
+        let Kind::Set(set) = &self.kind else {
+            return false;
+        };
+        match set.timeouts {
+            Timeouts::Ban => false,
+            Timeouts::Always(secs) => secs > 0,
+            Timeouts::None => {
+                let mut words = set.made.iter().skip_while(|word| *word != "timeout");
+                words.nth(1).is_some_and(|secs| secs != "0")
+            }
+        }
     }
 
     /// The kernel's object that bans stand in. Two layouts with the same are one place.
@@ -94,6 +126,12 @@ pub struct SetLayout {
     pub timeouts: Timeouts,
     /// The rules, in the order in which they are put in place.
     pub jumps: Vec<Rule>,
+}
+
+impl SetLayout {
+    fn is_of_hosts(&self) -> bool {
+        self.made.iter().any(|word| word == "hash:ip")
+    }
 }
 
 /// How long entries of a set stay if nobody takes them out.

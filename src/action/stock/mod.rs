@@ -19,6 +19,7 @@ mod chain;
 mod eyes;
 mod jumps;
 mod layout;
+mod parts;
 mod place;
 mod ruleset;
 mod set;
@@ -28,6 +29,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use eyes::Eyes;
+use parts::Refused;
 use place::{Lacking, Place};
 use ruleset::Rulesets;
 
@@ -80,6 +82,8 @@ pub struct Lack {
     pub words: Vec<String>,
     /// Whose bans are gone; some of them may be over.
     pub lost: BTreeSet<Addr>,
+    /// How many could not be put in yet.
+    pub owed: usize,
 }
 
 /// One of a jail's chains or sets, as it is now.
@@ -183,6 +187,7 @@ impl Stock {
                 jail: jail.clone(),
                 words: Vec::new(),
                 lost: BTreeSet::new(),
+                owed: places.iter().map(|place| place.owed.len()).sum(),
             };
             for place in places {
                 let Lacking { words, lost } = place.check(!self.lifted, &mut rulesets)?;
@@ -190,7 +195,7 @@ impl Stock {
                 lack.words.extend(words);
                 lack.lost.extend(lost);
             }
-            if !lack.words.is_empty() || !lack.lost.is_empty() {
+            if !lack.words.is_empty() || !lack.lost.is_empty() || lack.owed > 0 {
                 lacks.push(lack);
             }
         }
@@ -221,6 +226,11 @@ impl Stock {
             }
         }
         Ok(all)
+    }
+
+    /// Are drops lifted?
+    pub fn is_lifted(&self) -> bool {
+        self.lifted
     }
 
     /// Has this jail stock actions?
@@ -259,49 +269,62 @@ impl Stock {
 
     /// Who shall be in the kernel for a jail: the others are let go.
     pub fn keep_only(&mut self, jail: &JailName, wanted: &BTreeSet<Addr>) -> Result<(), Error> {
+        let mut done = Ok(());
         for place in self.jails.get_mut(jail).into_iter().flatten() {
+            place.fold(wanted);
             let held = place.held.iter().flatten();
             let gone: Vec<Change> = held
                 .filter(|addr| !wanted.contains(addr))
                 .map(|addr| Change::Out(*addr))
                 .collect();
-            place.change(&gone, !self.lifted, &mut |_, _| {})?;
+            let refused = place.change(&gone, !self.lifted).into_values();
+            done = refused.map(Err).fold(done, Result::and);
         }
-        Ok(())
+        done
     }
 
     fn orders_of(&mut self, jail: &JailName, changes: &[Change], outcome: &mut dyn FnMut(Outcome)) {
-        let set = Set::Jail(jail.clone());
         let places = self.jails.entry(jail.clone()).or_default();
         for family in Family::BOTH {
             let of_family = |change: &&Change| Family::of(&change.addr()) == family;
             let changes: Vec<Change> = changes.iter().filter(of_family).copied().collect();
-            let mut refused: BTreeMap<Addr, Error> = BTreeMap::new();
+            let mut refused = Refused::new();
             let mut any = false;
             for place in places
                 .iter_mut()
                 .filter(|place| place.layout.family == family)
             {
                 any = true;
-                let done = place.change(&changes, !self.lifted, &mut |addr, error| {
-                    refused.insert(addr, error);
-                });
-                if let Err(error) = done {
-                    refused.extend(changes.iter().map(|change| (change.addr(), error.clone())));
-                }
+                let (able, unable): (Vec<Change>, Vec<Change>) = changes
+                    .iter()
+                    .partition(|change| place.layout.holds(&change.addr()));
+                refused.extend(place.change(&able, !self.lifted));
+                let place = place.layout.place();
+                let bans = unable.iter().filter(|change| change.is_in());
+                refused.extend(bans.map(Change::addr).map(|addr| {
+                    let place = place.clone();
+                    (addr, Error::NoPrefix { place, addr })
+                }));
             }
             if !any {
                 let bans = changes.iter().filter(|change| change.is_in());
-                refused.extend(bans.map(|change| {
-                    let addr = change.addr();
-                    (addr, Error::NoFamily { addr })
-                }));
+                let bans = bans.map(Change::addr);
+                refused.extend(bans.map(|addr| (addr, Error::NoFamily { addr })));
             }
             for (addr, error) in refused {
-                let set = set.clone();
+                let set = Set::Jail(jail.clone());
                 outcome(Outcome::Refused { set, addr, error });
             }
         }
+    }
+
+    /// Who should be in the kernel and could not be put there yet, by jail.
+    pub fn owed(&self) -> BTreeMap<JailName, BTreeSet<Addr>> {
+        let owed = self.jails.iter().map(|(jail, places)| {
+            let owed = places.iter().flat_map(|place| &place.owed);
+            (jail.clone(), owed.copied().collect::<BTreeSet<Addr>>())
+        });
+        owed.filter(|(_, owed)| !owed.is_empty()).collect()
     }
 }
 

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::jumps::Jumps;
+use super::parts::{self, Refused};
 use super::ruleset::Rulesets;
 use super::{Change, Kind, Layout, Timeouts, chain, set, table};
 use crate::action::Kept;
 use crate::action::error::Error;
 use crate::addr::Addr;
-
-/// Changes in one transaction of a program's. It goes to the kernel as one message, which
-/// has a limit: without real root, 1,000 rules are too many for iptables.
-const TRANSACTION_MAX: usize = 200;
 
 /// A place and what we know of it.
 #[derive(Debug)]
@@ -21,6 +18,8 @@ pub(super) struct Place {
     pub(super) held: Option<BTreeSet<Addr>>,
     /// Who was in it until somebody took them out, and whom nobody has put back yet.
     pub(super) lost: BTreeSet<Addr>,
+    /// Who should be in it and could not be put in, for a reason that may go by.
+    pub(super) owed: BTreeSet<Addr>,
     /// The rules that lead here as the kernel prints them; none until they were looked at.
     known: Option<Vec<String>>,
 }
@@ -40,6 +39,7 @@ impl Place {
             layout,
             held: None,
             lost: BTreeSet::new(),
+            owed: BTreeSet::new(),
             known: None,
         }
     }
@@ -49,11 +49,24 @@ impl Place {
     pub(super) fn take_over(&mut self, laid: bool, rulesets: &mut Rulesets) -> Result<(), Error> {
         let found = self.read(rulesets)?;
         let addrs = |found: Vec<Kept>| found.into_iter().map(|kept| kept.addr).collect();
+        let is_there = found.is_some();
         let before = std::mem::replace(&mut self.held, found.map(addrs));
+        if !(is_there && self.layout.forgets()) {
+            self.lost.extend(before.into_iter().flatten());
+        }
+        let known = self.lost.clone();
+        self.fold(&known);
         let here = self.held.iter().flatten().copied().collect();
-        self.lost.extend(before.into_iter().flatten());
         self.lost = &self.lost - &here;
         self.stand(laid, rulesets)
+    }
+
+    /// Takes hosts that are all of a prefix for that prefix, which the kernel made them of,
+    /// as far as it is `known` and they are not.
+    pub(super) fn fold(&mut self, known: &BTreeSet<Addr>) {
+        if let Some(held) = self.held.as_mut().filter(|_| self.layout.is_of_hosts()) {
+            fold(held, known);
+        }
     }
 
     /// Who is in it; none if it is not there.
@@ -119,8 +132,15 @@ impl Place {
             lacking.words.push(format!("{place} is gone"));
             return Ok(lacking);
         };
-        let found: BTreeSet<Addr> = found.into_iter().map(|kept| kept.addr).collect();
-        lacking.lost.extend(held - &found);
+        let mut found: BTreeSet<Addr> = found.into_iter().map(|kept| kept.addr).collect();
+        if self.layout.is_of_hosts() {
+            fold(&mut found, held);
+        }
+        match self.layout.forgets() {
+            // Whoever is gone may be gone by the set's own time-out.
+            true => self.held = Some(found),
+            false => lacking.lost.extend(held - &found),
+        }
         let rules = self.check_rules(laid, rulesets)?;
         lacking
             .words
@@ -169,39 +189,42 @@ impl Place {
         }
     }
 
-    /// Does these changes, once more after a look at the kernel if they fail.
-    pub(super) fn change(
-        &mut self,
-        changes: &[Change],
-        laid: bool,
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<(), Error> {
+    /// Does these changes, once more after a look at the kernel if any fails; says which
+    /// could not be done.
+    pub(super) fn change(&mut self, changes: &[Change], laid: bool) -> Refused {
         // What could not be read before may stand there all the same: it is not made anew.
         let known = match self.held {
             Some(_) => Ok(()),
             None => self.take_over(laid, &mut Rulesets::default()),
         };
-        let tried = known.and_then(|()| self.try_change(changes, laid, &mut |_, _| {}));
-        let done = match tried {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => self
-                // Whom somebody's rebuilding took away the keeper puts back.
-                .take_over(laid, &mut Rulesets::default())
-                .and_then(|()| self.try_change(changes, laid, refused).map(drop)),
+        let is_done = known.is_ok() && self.try_change(changes, laid, false).is_empty();
+        let refused = match is_done {
+            true => Refused::new(),
+            // Whom somebody's rebuilding took away the keeper puts back.
+            false => match self.take_over(laid, &mut Rulesets::default()) {
+                Ok(()) => self.try_change(changes, laid, true),
+                Err(error) => parts::all(changes, &error),
+            },
         };
         for change in changes {
-            self.lost.remove(&change.addr()); // whoever is in is, and whoever is out may stay so
+            let addr = change.addr();
+            self.lost.remove(&addr); // whoever is in is, and whoever is out may stay so
+            match refused.get(&addr) {
+                Some(error) if change.is_in() && error.is_lasting() => self.owed.insert(addr),
+                _ => self.owed.remove(&addr),
+            };
+            if !change.is_in() && !addr.is_host() && self.layout.is_of_hosts() {
+                // All hosts of it are out, also who is banned for himself.
+                let held = self.held.iter_mut();
+                let gone = held.flat_map(|held| held.extract_if(.., |host| addr.contains(host)));
+                self.lost.extend(gone);
+            }
         }
-        done
+        refused
     }
 
-    /// Does these changes, but for those that are done already; false if some were refused.
-    fn try_change(
-        &mut self,
-        changes: &[Change],
-        laid: bool,
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<bool, Error> {
+    /// Does these changes, but for those that are done already.
+    fn try_change(&mut self, changes: &[Change], laid: bool, halves: bool) -> Refused {
         let renews = match &self.layout.kind {
             Kind::Set(set) => set.timeouts == Timeouts::Ban,
             _ => false,
@@ -221,61 +244,92 @@ impl Place {
                 due.push(*change);
             }
         }
-        let mut all = true;
-        let done = match (due.is_empty(), is_made) {
-            (true, true) => Ok(()),
-            (true, false) => {
-                self.held = None;
-                return Ok(true);
-            }
-            (false, false) => self
-                .make(laid)
-                .and_then(|()| self.carry_out(&due, &mut all, refused)),
-            (false, true) => self.carry_out(&due, &mut all, refused),
-        };
-        if done.is_err() {
-            let held = self.held.get_or_insert_default();
-            for change in undo.iter().rev() {
-                match change {
-                    Change::In(entry) => held.remove(&entry.addr),
-                    Change::Out(addr) => held.insert(*addr),
-                };
-            }
+        if due.is_empty() {
+            self.held.take_if(|_| !is_made);
+            return Refused::new();
         }
-        done.map(|()| all)
+        let made = match is_made {
+            true => Ok(()),
+            false => self.make(laid),
+        };
+        let refused = match &made {
+            Ok(()) => self.carry_out(&due, halves),
+            Err(error) => parts::all(&due, error),
+        };
+        let held = self.held.get_or_insert_default();
+        let undone = undo.iter().rev();
+        for change in undone.filter(|change| refused.contains_key(&change.addr())) {
+            match change {
+                Change::In(entry) => held.remove(&entry.addr),
+                Change::Out(addr) => held.insert(*addr),
+            };
+        }
+        self.held.take_if(|_| made.is_err());
+        refused
     }
 
-    fn carry_out(
-        &mut self,
-        due: &[Change],
-        all: &mut bool,
-        refused: &mut dyn FnMut(Addr, Error),
-    ) -> Result<(), Error> {
+    fn carry_out(&self, due: &[Change], halves: bool) -> Refused {
+        let family = self.layout.family;
         match &self.layout.kind {
-            // A part may be done when the next fails: then the kernel is looked at.
-            Kind::Chain(chain) => due
-                .chunks(TRANSACTION_MAX)
-                .try_for_each(|part| chain::change(chain, self.layout.family, part)),
-            Kind::Table(table) => due
-                .chunks(TRANSACTION_MAX)
-                .try_for_each(|part| table::change(table, part)),
-            Kind::Set(set) => {
-                let held = self.held.get_or_insert_default();
-                set::change(set, due, &mut |addr, error| {
-                    *all = false;
-                    held.remove(&addr);
-                    refused(addr, error);
-                })
+            Kind::Chain(chain) => {
+                parts::put(due, halves, &mut |part| chain::change(chain, family, part))
             }
+            Kind::Table(table) => parts::put(due, halves, &mut |part| table::change(table, part)),
+            Kind::Set(set) => set::change(set, due),
         }
     }
 
     pub(super) fn remove(&mut self) -> Result<(), Error> {
         self.held = None;
+        self.owed.clear();
         match &self.layout.kind {
             Kind::Chain(chain) => chain::remove(chain, self.layout.family),
             Kind::Set(set) => set::remove(set, self.layout.family),
             Kind::Table(table) => table::remove(table),
+        }
+    }
+}
+
+/// See [`Place::fold`].
+fn fold(hosts: &mut BTreeSet<Addr>, known: &BTreeSet<Addr>) {
+    let prefixes = known
+        .iter()
+        .filter(|addr| !addr.is_ipv6() && !addr.is_host());
+    for prefix in prefixes {
+        // By the order of addresses they stand together.
+        let from = hosts.range(Addr::host(prefix.ip())..);
+        let inside = from.take_while(|host| prefix.contains(host));
+        let inside: Vec<Addr> = inside.copied().collect();
+        let bits = u32::from(32_u8.saturating_sub(prefix.prefix_len()));
+        if inside.iter().filter(|addr| addr.is_host()).count() as u64 == 1 << bits {
+            hosts.retain(|host| known.contains(host) || !prefix.contains(host));
+            hosts.insert(*prefix);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_of_a_prefix_are_the_prefix() {
+        let set = |text: &str| {
+            let addrs = text.split_whitespace().map(|addr| addr.parse().unwrap());
+            addrs.collect::<BTreeSet<Addr>>()
+        };
+        let two = "192.0.2.8 192.0.2.9";
+        for (found, known, expected) in [
+            (two, "192.0.2.8/31", "192.0.2.8/31"),
+            (two, "192.0.2.8/31 192.0.2.9", "192.0.2.8/31 192.0.2.9"),
+            (two, "192.0.2.8/30", two),
+            (two, "192.0.2.8", two),
+            ("192.0.2.8 192.0.2.7", "192.0.2.8/31", "192.0.2.7 192.0.2.8"),
+            ("2001:db8::", "2001:db8::/127", "2001:db8::"),
+        ] {
+            let mut hosts = set(found);
+            fold(&mut hosts, &set(known));
+            assert_eq!(hosts, set(expected), "{found} as {known}");
         }
     }
 }

@@ -65,7 +65,7 @@ impl Ruleset {
         must(program, &["-c", "-t", table], "").map(|text| Ruleset::parse(&text))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut ruleset = Ruleset::default();
         for line in text.lines() {
             if let Some(chain) = line.strip_prefix(':') {

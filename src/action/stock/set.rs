@@ -1,12 +1,12 @@
 //! An ipset with rules that look into it. Bans are messages of netlink's.
 
 use super::jumps::Jumps;
+use super::parts::{self, Refused};
 use super::{Change, SetLayout, Timeouts};
 use crate::action::error::Error;
 use crate::action::ipset::Ipset;
 use crate::action::program::must;
 use crate::action::{Family, Kept};
-use crate::addr::Addr;
 use crate::ticket::Entry;
 
 impl SetLayout {
@@ -42,13 +42,13 @@ pub(super) fn make(layout: &SetLayout) -> Result<(), Error> {
     must("ipset", &arguments, "").map(drop)
 }
 
-/// Puts entries in and takes entries out; `refused` is told of each that was not done.
-pub(super) fn change(
-    layout: &SetLayout,
-    changes: &[Change],
-    refused: &mut dyn FnMut(Addr, Error),
-) -> Result<(), Error> {
-    let mut ipset = Ipset::open()?;
+/// Puts entries in and takes entries out; says who could not be.
+pub(super) fn change(layout: &SetLayout, changes: &[Change]) -> Refused {
+    let mut refused = Refused::new();
+    let mut ipset = match Ipset::open() {
+        Ok(ipset) => ipset,
+        Err(error) => return parts::all(changes, &error),
+    };
     let timeout = |entry: &Entry| match layout.timeouts {
         Timeouts::Ban => entry.timeout_secs,
         Timeouts::Always(secs) => secs,
@@ -74,7 +74,7 @@ pub(super) fn change(
             .collect();
         let mut tell = |place: usize, error| {
             if let Some(entry) = entries.get(place) {
-                refused(entry.addr, error);
+                refused.insert(entry.addr, error);
             }
         };
         match first.is_in() {
@@ -86,7 +86,7 @@ pub(super) fn change(
         }
         rest = behind;
     }
-    Ok(())
+    refused
 }
 
 /// Takes all of it away.

@@ -17,6 +17,9 @@ pub struct Lacking {
     pub jails: BTreeSet<JailName>,
     /// It in words.
     pub words: Vec<String>,
+    /// Bans that could not be laid on yet, in words: nobody took them away, and the thread
+    /// that carries orders out tries them again.
+    pub owed: Vec<String>,
 }
 
 impl Shared {
@@ -37,7 +40,19 @@ impl Shared {
     pub fn lacking(&self, judge: &Judge) -> Result<Lacking, Error> {
         let lacks = self.lock().check()?;
         let mut lacking = Lacking::default();
-        for Lack { jail, words, lost } in lacks {
+        for lack in lacks {
+            let Lack {
+                jail,
+                words,
+                lost,
+                owed,
+            } = lack;
+            if owed > 0 {
+                let words = format!(
+                    "{owed} bans of jail {jail} could not be laid on yet; they are tried again and again"
+                );
+                lacking.owed.push(words);
+            }
             let set = Set::Jail(jail.clone());
             let count = judge.visit(|engine, now, _| {
                 let lost = lost.iter();

@@ -11,9 +11,10 @@ mod kept;
 mod left;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tracing::{error, warn};
 
@@ -21,6 +22,7 @@ pub use kept::Lacking;
 pub use left::Left;
 
 use super::bus::{self, Judge, ORDERS_KEPT, set_of};
+use super::keeper::Bell;
 use crate::action::stock::{Layouts, Stock};
 use crate::action::{self, Action, Outcome};
 use crate::addr::Addr;
@@ -29,6 +31,9 @@ use crate::config::Config;
 use crate::engine;
 use crate::jail::Rules;
 use crate::ticket::{JailName, Order, Set};
+
+/// How often bans that could not be laid on are tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// The jails with stock actions, and what they keep in the kernel.
 pub fn layouts(config: &Config) -> Layouts {
@@ -187,19 +192,35 @@ pub fn start(
     left: Left,
     waiting: Waiting,
     judge: Judge,
+    bell: Bell,
 ) -> anyhow::Result<JoinHandle<()>> {
-    bus::named("actions", move || serve(&stock, &left, &waiting.0, &judge))
+    bus::named("actions", move || {
+        serve(&stock, &left, &waiting.0, &judge, &bell);
+    })
 }
 
-fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge) {
+fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, bell: &Bell) {
     let mut orders = Vec::new();
-    while let Ok(first) = waiting.recv() {
+    let mut is_owing = !stock.lock().owed().is_empty();
+    loop {
+        let first = match is_owing {
+            false => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            true => waiting.recv_timeout(RETRY_EVERY),
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                try_again(&stock.lock().owed(), judge);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         for work in std::iter::once(first).chain(waiting.try_iter()) {
             if let Work::Order(order) = work {
                 orders.push(order);
                 continue;
             }
-            carry_out(stock, &mut orders, judge);
+            carry_out(stock, &mut orders, judge, bell);
             match work {
                 Work::Order(_) => {}
                 Work::Add(layouts) => {
@@ -226,7 +247,17 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge) {
                 },
             }
         }
-        carry_out(stock, &mut orders, judge);
+        carry_out(stock, &mut orders, judge, bell);
+        is_owing = !stock.lock().owed().is_empty();
+    }
+}
+
+/// Has bans ordered again that could not be laid on.
+fn try_again(owed: &Wanted, judge: &Judge) {
+    for (jail, addrs) in owed {
+        let (set, addrs): (Set, Vec<Addr>) =
+            (Set::Jail(jail.clone()), addrs.iter().copied().collect());
+        judge.visit(|engine, now, effects| engine.lay_again(&set, &addrs, now, effects));
     }
 }
 
@@ -252,12 +283,14 @@ pub fn wanted(stock: &Stock, ledger: &Ledger) -> Wanted {
         .collect()
 }
 
-fn carry_out(stock: &Shared, orders: &mut Vec<Order>, judge: &Judge) {
+fn carry_out(stock: &Shared, orders: &mut Vec<Order>, judge: &Judge, bell: &Bell) {
     if orders.is_empty() {
         return;
     }
     stock.lock().apply(orders, &mut |outcome| {
-        if let Some(event) = bus::answer(outcome) {
+        if bell.hears(&outcome)
+            && let Some(event) = bus::answer(outcome)
+        {
             judge.event(event);
         }
     });
