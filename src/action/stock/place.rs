@@ -216,8 +216,11 @@ impl Place {
             if !change.is_in() && !addr.is_host() && self.layout.is_of_hosts() {
                 // All hosts of it are out, also who is banned for himself.
                 let held = self.held.iter_mut();
-                let gone = held.flat_map(|held| held.extract_if(.., |host| addr.contains(host)));
-                self.lost.extend(gone);
+                let (mut gone, rest): (BTreeSet<Addr>, _) = held
+                    .flat_map(std::mem::take)
+                    .partition(|host| addr.contains(host));
+                self.held = self.held.as_ref().map(|_| rest);
+                self.lost.append(&mut gone);
             }
         }
         refused
