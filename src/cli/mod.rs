@@ -13,6 +13,7 @@ mod bans;
 mod check;
 mod examine;
 mod firewall;
+mod man;
 mod pause;
 mod protect;
 mod reason;
@@ -32,12 +33,17 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::native::CONFIG_DIR;
 
+/// What `--help` and the manual say of this file's header.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it could not be done (a sentence on standard error \
+    says why), 2 the command line could not be understood; `why` says 3 of an address that is \
+    held off, and `check -t` fails with fail2ban's 255.";
+
 /// A log watcher and reactive blocker for phone servers.
 ///
 /// Follows the logs of Asterisk, Kamailio and FreeSWITCH, counts failed logins, asks
 /// APIBAN about who fails, and drops attackers in the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, max_term_width = 100)]
+#[command(name = "ringfence", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -95,6 +101,9 @@ enum Verb {
     /// Look at APIBAN, or ask it about an address
     #[command(subcommand)]
     Apiban(apiban::Verb),
+    /// Write the manual's pages, for packages
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Whether a person or a program reads the answer.
@@ -204,6 +213,7 @@ pub fn main() -> ExitCode {
         Verb::Pause(arguments) => pause::pause(&cli.common, arguments),
         Verb::Resume(arguments) => pause::resume(&cli.common, arguments),
         Verb::Apiban(verb) => apiban::run(&cli.common, verb),
+        Verb::Man(arguments) => man::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
