@@ -14,6 +14,7 @@ figures:
     tests/install
     cargo build --release --locked --bins --examples --benches
     tests/lab/figures
+    tests/lab/million
     tests/lab/sbc
     cargo run --release --locked --example logrotate
     tests/lab/kills

@@ -10,6 +10,7 @@
 //! time it is, and [`store`] writes what the ledger says.
 
 pub mod archive;
+pub mod listed;
 mod logs;
 pub mod look;
 mod open;

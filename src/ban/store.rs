@@ -9,6 +9,7 @@
 //! The store decides nothing. It is used by one thread.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 pub use super::open::{StoreError, Trouble};
 
+use super::listed::Listed;
 use super::{logs, open, standings};
 use crate::addr::Addr;
 use crate::ticket::{Ban, FormTries, Group, JailName, KeptStanding, KeptTries, Reason, Testimony};
@@ -214,7 +216,7 @@ pub struct Kept {
     /// What makes addresses known-good or shared, the oldest first.
     pub standings: Vec<KeptStanding>,
     /// Entries of the list that have not expired.
-    pub listed: Vec<(Addr, Time)>,
+    pub listed: Listed,
 }
 
 /// The open database.
@@ -744,14 +746,23 @@ fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
     sound(rows)
 }
 
-fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Vec<(Addr, Time)>> {
+fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Listed> {
     let mut select =
         connection.prepare("SELECT ip, expires FROM ringfence_list WHERE expires > ?1")?;
-    let rows = select.query_map([now.as_secs()], |row| {
-        let (ip, expires): (String, i64) = (row.get(0)?, row.get(1)?);
-        Ok(ip.parse().ok().map(|addr| (addr, Time::from_secs(expires))))
-    })?;
-    sound(rows)
+    let count: i64 =
+        connection.query_row("SELECT count(*) FROM ringfence_list", [], |row| row.get(0))?;
+    let mut listed = Listed::with_room_for(usize::try_from(count).unwrap_or(0));
+    let mut rows = select.query([now.as_secs()])?;
+    while let Some(row) = rows.next()? {
+        let read = |row: &Row<'_>| -> rusqlite::Result<Option<(IpAddr, i64)>> {
+            let ip = row.get_ref(0)?.as_str()?.parse();
+            Ok(ip.ok().zip(row.get(1)?))
+        };
+        if let Some((ip, expires)) = if_sound(read(row))? {
+            listed.insert(ip, Time::from_secs(expires));
+        }
+    }
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -924,7 +935,9 @@ mod tests {
             foreign: Vec::new(),
             tries: vec![tries(8, 2), tries(7, 3)],
             standings: vec![standing(7, 800), standing(8, 900)],
-            listed: vec![("198.51.100.1".parse().unwrap(), Time::from_secs(900))],
+            listed: [("198.51.100.1".parse().unwrap(), Time::from_secs(900))]
+                .into_iter()
+                .collect(),
         };
         let mut store = Store::open(&path).unwrap();
         let ban_record = |ban: &Ban| Record::Ban {
@@ -951,7 +964,10 @@ mod tests {
                     tries: [tries(9, 1), tries(7, 3), tries(8, 2), tries(9, 0)].to_vec(),
                     cursors: vec![("journal.a".to_owned(), "{}".to_owned())],
                 }),
-                Record::Listed(kept.listed.clone()),
+                Record::Listed(vec![(
+                    "198.51.100.1".parse().unwrap(),
+                    Time::from_secs(900),
+                )]),
                 Record::Listed(vec![(
                     "198.51.100.2".parse().unwrap(),
                     Time::from_secs(150),

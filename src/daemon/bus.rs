@@ -23,7 +23,7 @@ use super::keeper::Bell;
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
 use crate::ban::store::Record;
-use crate::engine::{Effect, Engine, Event, Held, Tell};
+use crate::engine::{Effect, Engine, Event, Held, LIST_PART, Tell};
 use crate::feed::Command;
 use crate::ticket::{Failure, JailName, Order, Reason, Set};
 use crate::time::Time;
@@ -38,7 +38,7 @@ const BRING_BACK_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Outlets {
     /// To the thread that loads lists.
-    pub lists: Sender<Order>,
+    pub lists: Sender<ListWork>,
     /// To the clerk.
     pub clerk: Sender<Paper>,
     /// To the feed.
@@ -47,6 +47,14 @@ pub struct Outlets {
     pub flows: SyncSender<()>,
     /// Failures of jails that watch bans, to be asked about first (`ignorecommand`).
     pub asked: tokio_mpsc::Sender<Failure>,
+}
+
+/// What the thread that loads lists gets.
+pub enum ListWork {
+    /// To be carried out.
+    Order(Order),
+    /// All of the list is to be laid on again.
+    Again,
 }
 
 /// What the clerk gets.
@@ -77,7 +85,7 @@ impl Outlets {
             // A thread that has ended has said why; the others go on.
             let _ended = match effect {
                 Effect::Order(order) if set_of(&order) == &Set::List => {
-                    self.lists.send(order).is_err()
+                    self.lists.send(ListWork::Order(order)).is_err()
                 }
                 Effect::Order(order) => {
                     bans.push(order);
@@ -179,6 +187,14 @@ impl Judge {
         if let Some(outlets) = &self.bench().outlets {
             // A clerk that has ended has said why.
             let _ended = outlets.clerk.send(Paper::Record(record));
+        }
+    }
+
+    /// Has all of the list laid on again, by the thread that loads it.
+    pub fn lay_list_again(&self) {
+        if let Some(outlets) = &self.bench().outlets {
+            // A thread that has ended has said why.
+            let _ended = outlets.lists.send(ListWork::Again);
         }
     }
 
@@ -359,26 +375,50 @@ impl Bench {
 /// Starts the thread that loads lists, all pages that wait at once.
 pub fn load_lists(
     mut action: Box<dyn Action + Send>,
-    orders: Receiver<Order>,
+    work: Receiver<ListWork>,
     judge: Judge,
     bell: Bell,
 ) -> anyhow::Result<JoinHandle<()>> {
     named("lists", move || {
+        let mut hear = |outcome| {
+            if bell.hears(&outcome)
+                && let Some(event) = answer(outcome)
+            {
+                judge.event(event);
+            }
+        };
         let mut waiting = Vec::new();
-        while let Ok(order) = orders.recv() {
-            waiting.push(order);
-            waiting.extend(orders.try_iter());
-            action.apply(&waiting, &mut |outcome| {
-                if bell.hears(&outcome)
-                    && let Some(event) = answer(outcome)
-                {
-                    judge.event(event);
+        while let Ok(first) = work.recv() {
+            let mut again = false;
+            for work in std::iter::once(first).chain(work.try_iter()) {
+                match work {
+                    ListWork::Order(order) => waiting.push(order),
+                    ListWork::Again => again = true,
                 }
-            });
+            }
+            action.apply(&waiting, &mut hear);
             waiting.clear();
             waiting.shrink_to(ORDERS_KEPT);
+            if again {
+                lay_list_again(&judge, &mut |orders| action.apply(orders, &mut hear));
+            }
         }
     })
+}
+
+/// Lays on again all of the list, each part as it is when its turn comes: what is ordered
+/// meanwhile is carried out behind it.
+fn lay_list_again(judge: &Judge, apply: &mut dyn FnMut(&[Order])) {
+    let listed = judge.visit(|engine, _, _| engine.in_force(&Set::List));
+    for part in listed.chunks(LIST_PART) {
+        let mut effects = Vec::new();
+        judge.visit(|engine, now, _| engine.lay_again(&Set::List, part, now, &mut effects));
+        let orders = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Order(order) => Some(order),
+            _ => None,
+        });
+        apply(&orders.collect::<Vec<Order>>());
+    }
 }
 
 /// What the engine must know of an outcome. The rest is told to people.

@@ -158,6 +158,7 @@ impl Clerk {
             let before = self.judge.clock().before(before);
             self.judge
                 .visit(|engine, now, effects| engine.restore_late(before, now, effects));
+            self.judge.lay_list_again();
             self.door.keep_only();
         }
         if written.is_ok() && !self.brought_back.is_empty() {

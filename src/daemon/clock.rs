@@ -172,8 +172,8 @@ impl Clock {
         let forms = before.tries.iter_mut().flat_map(|tries| &mut tries.forms);
         let forms = forms.flat_map(|form| [&mut form.first, &mut form.last]);
         let known = before.standings.iter_mut().flat_map(times_of);
-        let listed = before.listed.iter_mut().map(|(_, expires)| expires);
-        for time in bans.chain(history).chain(forms).chain(known).chain(listed) {
+        before.listed.move_ends(|end| self.inward(end));
+        for time in bans.chain(history).chain(forms).chain(known) {
             *time = self.inward(*time);
         }
         before

@@ -62,9 +62,6 @@ const SEARCH_EVERY: Duration = Duration::from_secs(30);
 /// Entries that are laid on again together: a ban waits for so many, about a millisecond.
 const PART: usize = 1_024;
 
-/// The same for the list, which another thread carries out.
-const LIST_PART: usize = 65_536;
-
 /// Rung by whoever finds that an order cannot be carried out. Cheap to clone.
 #[derive(Clone)]
 pub struct Bell(Arc<BellParts>);
@@ -413,7 +410,7 @@ impl Keeper {
         let mut post = self.post();
         let sets = post.all_sets().into_iter();
         let shown = sets.map(|set| {
-            let in_force = post.judge.visit(|engine, _, _| engine.in_force(&set).len());
+            let in_force = post.judge.visit(|engine, _, _| engine.in_force_len(&set));
             let (mut entries, mut packets, mut bytes) = (0, 0, 0);
             // A set that is not there has no entries; `condition` tells of it.
             let _missing = post.firewall.list(&set, &mut |kept| {
@@ -696,14 +693,14 @@ impl Post {
         Ok(done)
     }
 
-    /// Lays on again all that a set should hold, in parts.
+    /// Lays on again all that a set should hold, in parts; the list another thread does.
     fn lay_again(&self, set: &Set) -> usize {
+        if *set == Set::List {
+            self.judge.lay_list_again();
+            return self.judge.visit(|engine, _, _| engine.in_force_max(set));
+        }
         let addrs = self.judge.visit(|engine, _, _| engine.in_force(set));
-        let part = match set {
-            Set::List => LIST_PART,
-            _ => PART,
-        };
-        for addrs in addrs.chunks(part) {
+        for addrs in addrs.chunks(PART) {
             self.judge
                 .visit(|engine, now, effects| engine.lay_again(set, addrs, now, effects));
         }

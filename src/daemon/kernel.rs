@@ -7,8 +7,9 @@ use crate::action::stock::Stock;
 use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::Ledger;
+use crate::ban::listed::Listed;
 use crate::config::{self, Config};
-use crate::engine::{Effect, Engine, Held, Listed};
+use crate::engine::{Effect, Engine, Held};
 use crate::ticket::{Order, Set};
 use crate::time::Time;
 use tracing::{debug, error, info, warn};
@@ -92,6 +93,8 @@ impl Kernel {
             && sets.contains(&Set::List)
             && firewall.lists_fast()
         {
+            let count = firewall.count(&Set::List)?;
+            listed = Listed::with_room_for(count.unwrap_or_default());
             firewall.list(&Set::List, &mut |kept| {
                 if kept.addr.is_host() {
                     let left = Duration::from_secs(u64::from(kept.timeout_secs));

@@ -54,7 +54,7 @@ use crate::ban::store::Record;
 use crate::config::native::SettingsError;
 use crate::config::{self, Config, Database, JailConfig, Location, Purpose};
 use crate::control;
-use crate::engine::{self, Before, Checks, Engine, Event};
+use crate::engine::{self, Before, Checks, Effect, Engine, Event};
 use crate::feed;
 use crate::jail::protect::Protected;
 use crate::time::Time;
@@ -199,11 +199,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         standings: kept.standings,
         listed: kept.listed,
         kernel: in_sets,
-        kernel_list: on_list,
     };
     let neighbours = Event::Infrastructure(protected::neighbours());
     engine.handle(neighbours, started, &mut effects);
-    engine.restore(before, started, &mut effects);
+    engine.restore(before, &on_list, started, &mut effects);
     let restored = engine.ledger().len();
     let memory = memory(&archive, engine.listed());
     let cursors = archive.facts(journals::CURSOR_FACTS);
@@ -211,6 +210,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for (set, addr) in kernel.apply(&mut effects) {
         engine.handle(Event::Refused { set, addr }, started, &mut effects);
     }
+    for order in engine.missing_on_list(&on_list, started) {
+        kernel.apply(&mut vec![Effect::Order(order)]);
+    }
+    drop(on_list); // of a million addresses it is 19 MB
     // Until the database is read nobody knows who is banned: all stay (see `clerk`).
     if !archive.is_unread() {
         kernel.keep_only(engine.ledger());

@@ -13,6 +13,9 @@ use crate::addr::Addr;
 use crate::ticket::{Entry, JailName, Order, Set};
 use crate::time::Time;
 
+/// Entries of the list that are laid on together.
+pub const LIST_PART: usize = 65_536;
+
 /// A witness has so long to live at least: two looks, and the kernel's rounding.
 const WITNESS_LASTS: Duration = Duration::from_secs(10);
 
@@ -20,6 +23,11 @@ impl Engine {
     /// Everybody who is in force in this set.
     pub fn in_force(&self, set: &Set) -> Vec<Addr> {
         self.all_of(set).map(|(addr, _)| addr).collect()
+    }
+
+    /// How many they are. It looks at all of them.
+    pub fn in_force_len(&self, set: &Set) -> usize {
+        self.all_of(set).count()
     }
 
     /// What the kernel should hold of them.

@@ -13,7 +13,6 @@ mod crowd;
 mod event;
 mod flows;
 mod list;
-mod listed;
 mod operator;
 mod restore;
 mod target;
@@ -29,6 +28,7 @@ use fastrand::Rng;
 use lru::LruCache;
 
 use crate::addr::{self, Addr};
+use crate::ban::listed::Listed;
 use crate::ban::store::{Place, Reading, Record, rounded};
 use crate::ban::{Due, Ledger};
 use crate::feed::Command;
@@ -44,11 +44,11 @@ use crate::ticket::{
 use crate::time::{BanTime, Time};
 
 pub use about::{About, Trying};
+pub use again::LIST_PART;
 use backlog::Backlog;
 pub use event::{Checks, Effect, Event, Refusal, Tell};
 pub use list::CURSOR_FACTS;
 use list::WaitingPage;
-pub use listed::Listed;
 use operator::operators_rules;
 pub use operator::{OPERATOR_JAIL, Pardon};
 pub use restore::{Before, Held};

@@ -2,11 +2,13 @@
 //! force again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, Engine, Listed, Tell, allow, block, unblock};
+use super::{Effect, Engine, LIST_PART, Tell, allow, block, unblock};
 use crate::addr::Addr;
 use crate::ban::archive::is_from_kernel;
+use crate::ban::listed::Listed;
 use crate::ban::store::{OldBan, PastBan, Record};
 use crate::jail::history::Past;
 use crate::jail::{Jail, Rules};
@@ -39,19 +41,24 @@ pub struct Before {
     /// What makes addresses known-good or shared, by the database, the oldest first.
     pub standings: Vec<KeptStanding>,
     /// APIBAN's list, by the database.
-    pub listed: Vec<(Addr, Time)>,
+    pub listed: Listed,
     /// By the kernel, but for the list.
     pub kernel: Held,
-    /// APIBAN's list, by the kernel.
-    pub kernel_list: Listed,
 }
 
 impl Engine {
     /// Takes over what was in force before the start: the database's bans and list,
-    /// and what the kernel's sets still hold. What the kernel lacks is ordered again;
-    /// what only the kernel knows (the daemon was killed before it wrote it down) is
-    /// taken over for the rest of its time.
-    pub fn restore(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
+    /// and what the kernel's sets still hold, of the list `on_list`. What the kernel lacks is
+    /// ordered again, but for the list: see [`missing_on_list`](Self::missing_on_list). What
+    /// only the kernel knows (the daemon was killed before it wrote it down) is taken over
+    /// for the rest of its time.
+    pub fn restore(
+        &mut self,
+        before: Before,
+        on_list: &Listed,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut in_kernel = before.kernel;
         self.restore_standings(before.standings, now, effects);
         self.restore_protected(in_kernel.remove(&Set::Allow).unwrap_or_default(), effects);
@@ -108,7 +115,7 @@ impl Engine {
             }
         }
         self.restore_tries(before.tries, now);
-        self.restore_list(before.listed, before.kernel_list, now, effects);
+        self.restore_list(before.listed, on_list, now, effects);
         effects.append(&mut records);
         for jail in self.jails.keys() {
             let bans = self.ledger.len_of(jail);
@@ -120,7 +127,7 @@ impl Engine {
     }
 
     /// Puts back in force what the database held, when it could be read only now: what
-    /// has happened since goes before it, and counts go on.
+    /// has happened since goes before it, and counts go on. The list is not ordered.
     pub fn restore_late(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
         self.restore_standings(before.standings, now, effects);
         for past in before.history {
@@ -139,9 +146,7 @@ impl Engine {
                 self.restore_ban(ban, &mut Held::new(), now, effects);
             }
         }
-        let mut listed = before.listed;
-        listed.retain(|(addr, _)| self.list.get(&addr.ip()).is_none());
-        self.restore_list(listed, Listed::default(), now, effects);
+        self.restore_list(before.listed, &Listed::default(), now, effects);
     }
 
     /// Puts back in force what the database holds of jails that a reload brought back. Who
@@ -243,46 +248,42 @@ impl Engine {
 
     fn restore_list(
         &mut self,
-        listed: Vec<(Addr, Time)>,
-        held: Listed,
+        mut listed: Listed,
+        held: &Listed,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
-        let (mut missing, mut unwanted) = (Vec::new(), Vec::new());
-        for (addr, expires) in listed {
-            if expires > now && !self.is_spared(&addr, now) {
-                self.list.insert(addr.ip(), expires);
-                let entry = Entry::lasting(addr, expires.since(now));
-                let slack = Duration::from_secs(u64::from(KERNEL_SLACK_SECS));
-                let least = Duration::from_secs(u64::from(entry.timeout_secs));
-                let lasts = |held: Time| held.since(now) + slack >= least;
-                if !held.get(&addr.ip()).is_some_and(lasts) {
-                    missing.push(entry);
-                }
-            }
-        }
-        for ip in held.ips() {
-            if self.is_spared(&Addr::host(ip), now) {
-                unwanted.push(Addr::host(ip));
-            } else if self.list.get(&ip).is_none()
-                && let Some(expires) = held.get(&ip)
-            {
+        let is_spared = |ip| self.is_spared(&Addr::host(ip), now);
+        listed.retain(|ip, expires| expires > now && !is_spared(ip));
+        self.list.add_missing(listed);
+        for (ip, expires) in held.iter() {
+            let addr = Addr::host(ip);
+            if self.is_spared(&addr, now) {
+                effects.push(unblock(Set::List, addr));
+            } else if self.list.get(&ip).is_none() {
                 self.list.insert(ip, expires);
             }
         }
-        if !missing.is_empty() {
-            effects.push(Effect::Order(Order::Load {
+    }
+
+    /// Orders for those on the list whom the kernel does not hold, or not for as long; in
+    /// parts, since together they would take more memory than the list.
+    pub fn missing_on_list(&self, held: &Listed, now: Time) -> impl Iterator<Item = Order> {
+        let slack = Duration::from_secs(u64::from(KERNEL_SLACK_SECS));
+        let is_missing = move |entry: &Entry| {
+            let least = Duration::from_secs(u64::from(entry.timeout_secs));
+            let lasts = |end: Time| end.since(now) + slack >= least;
+            !held.get(&entry.addr.ip()).is_some_and(lasts)
+        };
+        let mut missing = self.entries(&Set::List, now).filter(is_missing);
+        std::iter::from_fn(move || {
+            let entries: Arc<[Entry]> = missing.by_ref().take(LIST_PART).collect();
+            (!entries.is_empty()).then_some(Order::Load {
                 set: Set::List,
                 page: NO_PAGE,
-                entries: missing.into(),
-            }));
-        }
-        effects.extend(unwanted.into_iter().map(|addr| {
-            Effect::Order(Order::Unblock {
-                set: Set::List,
-                addr,
+                entries,
             })
-        }));
+        })
     }
 }
 

@@ -579,7 +579,7 @@ fn what_begins_in_the_future_lasts_no_longer_than_it_was_meant_to() {
         ..Before::default()
     };
     let mut engine = engine();
-    engine.restore(before, now, &mut Vec::new());
+    engine.restore(before, &Listed::default(), now, &mut Vec::new());
     let ban = engine.ledger().get("asterisk", &addr).unwrap();
     assert_eq!(
         (ban.since, ban.until),
@@ -726,6 +726,11 @@ pub(super) fn held(entries: &[(Set, &str)]) -> Held {
     held
 }
 
+fn listed(ips: &[&str]) -> Listed {
+    let ends = Time::from_secs(START + 500);
+    ips.iter().map(|one| (one.parse().unwrap(), ends)).collect()
+}
+
 #[test]
 fn what_was_in_force_goes_on() {
     let now = Time::from_secs(START);
@@ -751,16 +756,7 @@ fn what_was_in_force_goes_on() {
         history: Vec::new(),
         tries: Vec::new(),
         standings: Vec::new(),
-        listed: vec![
-            (
-                "198.51.100.1".parse().unwrap(),
-                Time::from_secs(START + 500),
-            ),
-            (
-                "198.51.100.2".parse().unwrap(),
-                Time::from_secs(START + 500),
-            ),
-        ],
+        listed: listed(&["198.51.100.1", "198.51.100.2"]),
         kernel: held(&[
             (jail("asterisk"), "192.0.2.1"),
             (jail("asterisk"), "192.0.2.3"),
@@ -770,17 +766,12 @@ fn what_was_in_force_goes_on() {
             (jail("gone"), "192.0.2.4"),
             (Set::Allow, "203.0.113.9"),
         ]),
-        kernel_list: ["198.51.100.1", "198.51.100.3", "192.0.2.99"].iter().fold(
-            Listed::default(),
-            |mut listed, ip| {
-                listed.insert(ip.parse().unwrap(), Time::from_secs(START + 500));
-                listed
-            },
-        ),
     };
+    let on_list = listed(&["198.51.100.1", "198.51.100.3", "192.0.2.99"]);
     let mut engine = engine();
     let mut effects = Vec::new();
-    engine.restore(before, now, &mut effects);
+    engine.restore(before, &on_list, now, &mut effects);
+    effects.extend(engine.missing_on_list(&on_list, now).map(Effect::Order));
     let mut shown: Vec<String> = effects.iter().map(show).collect();
     shown.sort();
     expect![[r#"
@@ -841,7 +832,7 @@ fn a_ban_that_only_the_kernel_knows_is_one_more() {
     };
     let mut engine = Engine::new(vec![rules], Protected::default(), Checks::default(), now);
     let mut effects = Vec::new();
-    engine.restore(before, now, &mut effects);
+    engine.restore(before, &Listed::default(), now, &mut effects);
     let is_the_fourth =
         |effect: &Effect| matches!(effect, Effect::Record(Record::Ban { count: 4, .. }));
     assert!(effects.iter().any(is_the_fourth), "{effects:?}");
@@ -999,7 +990,7 @@ fn tries_outlive_the_run_that_counted_them() {
         tries,
         ..Before::default()
     };
-    second.restore(before, at(10), &mut Vec::new());
+    second.restore(before, &Listed::default(), at(10), &mut Vec::new());
     let mut effects = Vec::new();
     second.handle(failure("192.0.2.2", 11), at(11), &mut effects);
     second.handle(failure("192.0.2.1", 12), at(12), &mut effects);
@@ -1163,6 +1154,11 @@ fn a_banned_network_outlives_a_restart_and_a_pardon_of_one_host_does_not_lift_it
         bans: vec![old],
         ..Before::default()
     };
-    second.restore(before, now + Duration::from_secs(60), &mut effects);
+    second.restore(
+        before,
+        &Listed::default(),
+        now + Duration::from_secs(60),
+        &mut effects,
+    );
     assert_eq!(second.ledger().get("sshd", &network), Some(ban));
 }

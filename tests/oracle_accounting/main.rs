@@ -201,7 +201,8 @@ impl Ours {
         };
         self.engine = Engine::new(rules, Protected::default(), Checks::default(), now);
         let mut effects = Vec::new();
-        self.engine.restore(before, now, &mut effects);
+        self.engine
+            .restore(before, &Default::default(), now, &mut effects);
         self.write(effects);
     }
 

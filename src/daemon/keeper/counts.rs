@@ -102,7 +102,7 @@ impl Counts {
             return Ok(false);
         }
         // Not every ban of a jail stands in its own set.
-        let wanted = judge.visit(|engine, _, _| engine.in_force(set).len());
+        let wanted = judge.visit(|engine, _, _| engine.in_force_len(set));
         count.short = short;
         count.since = None;
         Ok(entries < wanted)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 
 use crate::addr::Addr;
+use crate::ban::listed::Listed;
 use crate::ban::store::Record;
 use crate::engine::tests::{START, check_with, held, play_with, rules};
 use crate::engine::{Before, Checks, Effect, Engine, Event};
@@ -665,7 +666,7 @@ fn standings_outlive_a_restart_and_a_late_database() {
         kernel: held(&[(Set::Throttled, other)]),
         ..written(&kept)
     };
-    after.restore(before, now, &mut effects);
+    after.restore(before, &Listed::default(), now, &mut effects);
     // The allow set, and one whom the kernel holds back and nobody knows why.
     assert_eq!((after.rank(&addr, now), effects.len()), (Rank::Known, 5));
     let unblocks = |effect: &Effect| matches!(effect, Effect::Order(Order::Unblock { set: Set::Throttled, addr }) if addr.to_string() == other);

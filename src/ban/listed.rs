@@ -9,13 +9,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::time::Time;
 
 /// Addresses, and when each expires.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listed {
     four: HashMap<Ipv4Addr, u32>,
     six: HashMap<Ipv6Addr, u32>,
 }
 
 impl Listed {
+    /// An empty one, in which so many have room: to grow takes half as much memory besides.
+    /// They are taken for IPv4, as nearly all are.
+    pub fn with_room_for(count: usize) -> Listed {
+        Listed {
+            four: HashMap::with_capacity(count),
+            six: HashMap::new(),
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.four.len() + self.six.len()
@@ -53,8 +62,36 @@ impl Listed {
 
     /// Takes off whoever has expired.
     pub fn expire(&mut self, now: Time) {
-        self.four.retain(|_, secs| time(*secs) > now);
-        self.six.retain(|_, secs| time(*secs) > now);
+        self.retain(|_, expires| expires > now);
+    }
+
+    /// Takes off all others.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(IpAddr, Time) -> bool) {
+        self.four
+            .retain(|ip, secs| is_kept(IpAddr::V4(*ip), time(*secs)));
+        self.six
+            .retain(|ip, secs| is_kept(IpAddr::V6(*ip), time(*secs)));
+    }
+
+    /// Puts everybody of another on it who is not there, until then.
+    pub fn add_missing(&mut self, other: Listed) {
+        if self.is_empty() {
+            *self = other; // of a long one there is no room for a copy
+            return;
+        }
+        for (ip, expires) in other.iter() {
+            if self.get(&ip).is_none() {
+                self.insert(ip, expires);
+            }
+        }
+    }
+
+    /// Gives each end as another clock shows it.
+    pub fn move_ends(&mut self, to: impl Fn(Time) -> Time) {
+        let four = self.four.values_mut();
+        for end in four.chain(self.six.values_mut()) {
+            *end = secs(to(time(*end)));
+        }
     }
 
     /// Everybody, in no order.
@@ -68,6 +105,16 @@ impl Listed {
         let six = self.six.iter();
         let four = four.map(|(ip, secs)| (IpAddr::V4(*ip), time(*secs)));
         four.chain(six.map(|(ip, secs)| (IpAddr::V6(*ip), time(*secs))))
+    }
+}
+
+impl FromIterator<(IpAddr, Time)> for Listed {
+    fn from_iter<I: IntoIterator<Item = (IpAddr, Time)>>(entries: I) -> Listed {
+        let mut listed = Listed::default();
+        for (ip, expires) in entries {
+            listed.insert(ip, expires);
+        }
+        listed
     }
 }
 
@@ -85,6 +132,7 @@ fn time(secs: u32) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn both_families_are_kept_by_the_second() {
@@ -100,6 +148,15 @@ mod tests {
             assert_eq!(listed.get(&ip), Some(Time::from_secs(secs)), "{micros}");
         }
         assert_eq!((listed.len(), listed.ips().count()), (2, 2));
+        let mut later = Listed::default();
+        later.add_missing(listed.clone());
+        assert_eq!(later, listed);
+        later.move_ends(|end| end + Duration::from_secs(60));
+        assert_eq!(later.get(&four), Some(Time::from_secs(61)));
+        later.remove(&six);
+        later.add_missing(listed.clone());
+        assert_eq!(later.get(&four), Some(Time::from_secs(61)));
+        assert_eq!(later.get(&six), Some(Time::from_secs(5)));
         listed.expire(Time::from_secs(1));
         assert_eq!(listed.ips().collect::<Vec<_>>(), [six]);
         listed.remove(&six);
