@@ -214,6 +214,27 @@ crate::namespaced! {
         assert_eq!(run("nft list ruleset"), before);
     }
 
+    fn what_the_kernel_does_not_hold_back_is_not_missed() {
+        run("nft add table inet ringfence");
+        // In a map the kernel takes no note of a source.
+        run("nft add map inet ringfence ringfence-throttled/udp-dialog { type ipv4_addr : mark ; flags dynamic,timeout ; timeout 1m ; }");
+        let sets = [jail(), Set::Throttled, Set::List];
+        let mut firewall = BED.open(SIZES);
+        let refused = |notes: &[Note]| notes.iter().filter(|note| matches!(note, Note::NoThrottle { .. })).count();
+        assert_eq!(refused(&firewall.ensure(&sets).expect("ensure")), 2);
+        assert_eq!(firewall.check(), Ok(vec![]), "what cannot be put back is no reason for a repair");
+        assert_eq!(firewall.handle().expect("handle").check(), Ok(vec![]));
+        assert_eq!(apply(&mut firewall, &[block(&jail(), "192.0.2.7", 60)]), []);
+        run("nft delete map inet ringfence ringfence-throttled/udp-dialog");
+        assert_eq!(refused(&firewall.ensure(&sets).expect("ensure")), 0);
+        assert_eq!(firewall.check(), Ok(vec![]));
+        run("nft flush chain inet ringfence ringfence-sip-udp");
+        assert_eq!(
+            firewall.check(),
+            Ok(Family::BOTH.map(|family| Missing::Throttle { family }).to_vec())
+        );
+    }
+
     fn a_crash_while_a_set_was_enlarged_loses_nobody() {
         run("ip link set lo up");
         run("ip addr add 192.0.2.1/32 dev lo");

@@ -147,7 +147,9 @@ impl Objects {
         self.ensure_sets(&present, &wanted, &mut notes)?;
         present = self.look()?;
         self.ensure_listed(&present)?;
-        let held = self.ensure_held(&present);
+        let held = self
+            .ensure_held(&present)
+            .inspect_err(|_| self.held.clear());
         self.ensure_rules(&present, held.is_ok(), &mut notes)?;
         match held {
             Ok(()) => self.remove_old_meters(&present)?,
@@ -412,7 +414,9 @@ impl Objects {
                 _ => {}
             }
         }
-        let rules = self.rules(&present, self.sets.contains(&Set::Throttled));
+        // What the kernel has refused is a note of `ensure`, and no loss.
+        let holds_back = self.sets.contains(&Set::Throttled) && !self.held.is_empty();
+        let rules = self.rules(&present, holds_back);
         for family in Family::BOTH {
             let of_family = rules.iter().filter(|rule| rule.family == family);
             let (throttles, drops): (Vec<_>, Vec<_>) =
@@ -421,7 +425,7 @@ impl Objects {
                 .into_iter()
                 .partition(|rule| matches!(rule.fate, Fate::Drop(Some(_))));
             let is_held = present.held == self.held && present.has_all(throttles.into_iter());
-            if self.sets.contains(&Set::Throttled) && !is_held {
+            if holds_back && !is_held {
                 missing.push(Missing::Throttle { family });
             }
             let is_listed = self.is_listed(&present) || !self.sets.contains(&Set::List);
