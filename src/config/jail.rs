@@ -245,6 +245,14 @@ impl Reader {
             Purpose::Ban => self.can_act(&text.actions, text.bantime, doubts)?,
             Purpose::Judge => Vec::new(),
         };
+        let aggregate = judgement::aggregate(text)?;
+        let hosts_only = !stock.iter().all(Layout::takes_networks);
+        if hosts_only && aggregate.is_some() {
+            return Err(
+                "aggregate: its action cannot ban networks of both families; leave it out, or write `banaction = ringfence`"
+                    .to_owned(),
+            );
+        }
         let reach = match self.is_tree {
             true if self.purpose == Purpose::Judge || !stock.is_empty() => Reach::EVERYTHING,
             true => reach_of_actions(&text.actions)?,
@@ -295,7 +303,7 @@ impl Reader {
                 name: text.name.as_str().into(),
                 maxretry: text.maxretry,
                 findtime: text.findtime,
-                aggregate: judgement::aggregate(text)?,
+                aggregate,
                 maxmatches: text.maxmatches,
                 bantime: text.bantime,
                 increment: text.bantime_increment.clone(),
@@ -304,6 +312,7 @@ impl Reader {
                     true => Tally::Matches,
                     false => Tally::Tries,
                 },
+                hosts_only,
                 ignored: Protected::only(ignore.addrs.iter().copied()),
                 hints: match self.is_tree {
                     true => None,

@@ -641,14 +641,15 @@ fn unblock(set: Set, addr: Addr) -> Effect {
 }
 
 /// Whom a failure is counted for and a ban is laid on. Where somebody protected lives in
-/// the same /64 it is our own network, or a customer's: then it is the host alone.
+/// the same /64 it is our own network, or a customer's: then it is the host alone, as where
+/// the jail's action knows no networks.
 fn offender(jail: &Jail, addr: Addr, protected: &Protected) -> Addr {
     let prefix = match addr.is_host() {
         true => Addr::offender(addr.ip()),
         false => addr,
     };
     let is_mixed = protected.any_inside(&prefix) || jail.rules.ignored.any_inside(&prefix);
-    match jail.rules.tally == Tally::Tries && !is_mixed {
+    match jail.rules.tally == Tally::Tries && !jail.rules.hosts_only && !is_mixed {
         true => prefix,
         false => addr,
     }

@@ -135,6 +135,7 @@ pub(super) fn operators_rules() -> Rules {
         apiban: false,
         tally: Tally::Matches,
         hints: None,
+        hosts_only: false,
         maxchallenges: None,
         ignored: Protected::default(),
     }

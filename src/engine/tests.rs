@@ -26,6 +26,7 @@ pub(super) fn rules(name: &str) -> Rules {
         apiban: true,
         tally: Tally::Tries,
         hints: None,
+        hosts_only: false,
         maxchallenges: None,
         ignored: Protected::default(),
     }
@@ -422,6 +423,33 @@ fn one_try_in_two_forms_is_one_try() {
             2 record ban asterisk 192.0.2.7
             2 tell banned 192.0.2.7 maxretry after 3
             2 nothing
+        "#]],
+    );
+}
+
+#[test]
+fn ipv6_is_counted_and_banned_by_host_where_the_action_knows_no_networks() {
+    let mut rules = rules("asterisk");
+    rules.hosts_only = true;
+    let engine = Engine::new(
+        vec![rules],
+        Protected::default(),
+        Checks::default(),
+        Time::from_secs(START),
+    );
+    check_with(
+        engine,
+        "0 bad asterisk 2001:db8:1:2::1
+         1 bad asterisk 2001:db8:1:2::2
+         2 bad asterisk 2001:db8:1:2::1
+         3 bad asterisk 2001:db8:1:2::1",
+        expect![[r#"
+            0 tell found 2001:db8:1:2::1 1/3
+            1 tell found 2001:db8:1:2::2 1/3
+            2 tell found 2001:db8:1:2::1 2/3
+            3 block asterisk 2001:db8:1:2::1 3600s
+            3 record ban asterisk 2001:db8:1:2::1
+            3 tell banned 2001:db8:1:2::1 maxretry after 3
         "#]],
     );
 }

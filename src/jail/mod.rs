@@ -54,6 +54,8 @@ pub struct Rules {
     pub apiban: bool,
     /// What is counted, and for whom.
     pub tally: Tally,
+    /// Can its action ban hosts only? Then nobody's network is banned in his place.
+    pub hosts_only: bool,
     /// How long a ban lasts that rests on what a forged packet can cause (`hints`). Without
     /// it every failure counts as proven.
     pub hints: Option<BanTime>,

@@ -73,7 +73,7 @@ class Apiban:
 
 
 class Daemon:
-    """With one jail of ours, and one for each of `stock`, names with a stock action of fail2ban's."""
+    """With one jail of ours, and one for each of `stock`: a name, a stock action of fail2ban's, and how it judges."""
 
     def __init__(self, folder, log, jail, settings="", stock=()):
         self.folder = folder
@@ -82,7 +82,7 @@ class Daemon:
         (folder / "ringfence.toml").write_text(f'state_dir = "{folder}/state"\nsocket = "{folder}/socket"\n{settings}')
         (folder / "jail.d" / "lab.conf").write_text(
             f"[asterisk]\nenabled = false\n[freeswitch]\nenabled = false\n[kamailio]\nenabled = true\nlogpath = {log}\n{jail}"
-            + "".join(f"[{name}]\nenabled = true\nfilter = kamailio\nlogpath = {log}\naction = {action}\n{jail}" for name, action in stock))
+            + "".join(f"[{name}]\nenabled = true\nfilter = kamailio\nlogpath = {log}\naction = {action}\n{judges}" for name, action, judges in stock))
         if stock:
             (folder / "action.d").symlink_to("/etc/fail2ban/action.d")
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

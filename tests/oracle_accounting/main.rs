@@ -105,6 +105,7 @@ fn jails(dice: &mut Dice, count: usize) -> (Vec<Rules>, Value) {
             apiban: false,
             tally: Tally::Matches,
             hints: None,
+            hosts_only: false,
             maxchallenges: None,
             ignored: Protected::default(),
         };

@@ -39,12 +39,16 @@ impl Layout {
     /// Can it hold this? A set may hold hosts only; a prefix of IPv4 the kernel then puts
     /// into an ipset as all its hosts.
     pub fn holds(&self, addr: &Addr) -> bool {
-        addr.is_host()
-            || match &self.kind {
-                Kind::Chain(_) => true,
-                Kind::Set(set) => !set.is_of_hosts() || !addr.is_ipv6(),
-                Kind::Table(table) => table.set_made.contains("interval"),
-            }
+        addr.is_host() || self.takes_networks() || self.is_of_hosts() && !addr.is_ipv6()
+    }
+
+    /// Can it hold networks, of either family?
+    pub fn takes_networks(&self) -> bool {
+        match &self.kind {
+            Kind::Chain(_) => true,
+            Kind::Set(set) => !set.is_of_hosts(),
+            Kind::Table(table) => table.set_made.contains("interval"),
+        }
     }
 
     /// Does it hold single addresses, and a prefix of IPv4 as all of its hosts?

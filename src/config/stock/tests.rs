@@ -516,3 +516,41 @@ fn places_are_not_shared() {
         assert_eq!(config.broken.len(), problems.len());
     }
 }
+
+/// Sets of fail2ban's take hosts only, so an own jail that bans by one bans no network.
+#[test]
+fn a_jail_bans_networks_where_its_action_can() {
+    for (action, keys, expected) in [
+        ("chain[name=a]", "", Ok(false)),
+        ("chain[name=a]", "aggregate = 5", Ok(false)),
+        ("set[name=a]", "", Ok(true)),
+        ("chain[name=a]\n set[name=a]", "", Ok(true)),
+        (
+            "set[name=a]",
+            "aggregate = 5",
+            Err("jail own: aggregate: its action cannot ban networks of both families"),
+        ),
+    ] {
+        let jail = format!(
+            "[own]\nenabled = true\nfilter = kamailio\nlogpath = /var/log/own\naction = {action}\n{keys}\n"
+        );
+        let set = SET.replace("@timeout", "0");
+        let folder = testing::write_tree(&[
+            ("jail.d/own.conf", &jail),
+            ("action.d/chain.conf", PLAIN),
+            ("action.d/set.conf", &set),
+        ]);
+        let location = super::super::Location {
+            folder: folder.path().to_owned(),
+            tree: None,
+        };
+        let config = super::super::Config::load(&location, super::super::Purpose::Ban).unwrap();
+        let own = config.jails.iter().find(|jail| &*jail.rules.name == "own");
+        let found = own.map(|jail| jail.rules.hosts_only);
+        let problems = config.problems.join("\n");
+        match expected {
+            Ok(hosts_only) => assert_eq!(found, Some(hosts_only), "{action}: {problems}"),
+            Err(problem) => assert!(found.is_none() && problems.contains(problem), "{problems}"),
+        }
+    }
+}

@@ -155,6 +155,7 @@ fn engine() -> Engine {
         apiban: false,
         tally: Tally::Tries,
         hints: Some(BanTime::For(Duration::from_secs(600))),
+        hosts_only: false,
         maxchallenges: Some(100),
         ignored: Protected::default(),
     };

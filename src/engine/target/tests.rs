@@ -20,6 +20,7 @@ use crate::time::{BanTime, Time};
 pub(super) fn engine() -> Engine {
     let rules = |name| Rules {
         hints: Some(BanTime::For(Duration::from_secs(600))),
+        hosts_only: false,
         maxchallenges: Some(10),
         apiban: false,
         ..rules(name)
