@@ -224,6 +224,7 @@ impl Keeper {
             fight: Fight::default(),
             trouble: None,
         };
+        post.tell_judge();
         let keeper = Keeper {
             post: Arc::new(Mutex::new(post)),
             bell,
@@ -485,7 +486,17 @@ impl Post {
             Stand::Over => Ok(()),
         };
         self.glance = None;
+        if done.is_ok() {
+            self.tell_judge();
+        }
         done.map_err(|error| error.to_string())
+    }
+
+    /// Whether the banned may be seen.
+    fn tell_judge(&self) {
+        let is_laid = self.stand == Stand::Laid;
+        self.judge
+            .visit(|engine, now, _| engine.drops_are(is_laid, now));
     }
 
     /// A cheap look. What cannot be looked at is not well.

@@ -58,16 +58,16 @@ pub use target::Target;
 /// the confirmation is remembered; whoever fails after that is asked for again.
 const LISTED_BANTIME: Duration = Duration::from_secs(86_400);
 
-/// A line of a banned address this long after its ban means that packets still
-/// come through, so the order is given again. Lines that were on their way when
-/// the ban was laid on arrive sooner.
+/// A line of a banned address this long after its ban, and after drops were laid on, means
+/// that packets still come through, so the order is given again. Lines that were on their
+/// way by then arrive sooner.
 const STRAGGLERS: Duration = Duration::from_secs(3);
 
 /// How often that is done for one ban: under attack nobody wants a line for each packet.
 const AGAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Bans for which that is remembered, and the most that are ordered again in this time:
-/// while no drop is in force, very many are seen.
+/// when somebody has flushed the firewall, very many are seen.
 const AGAIN_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// How often the silent are forgotten and expired list entries dropped.
@@ -87,6 +87,8 @@ pub struct Engine {
     asked: HashMap<IpAddr, JailName>,
     list: Listed,
     again: LruCache<(JailName, Addr), Time>,
+    /// Since when drops are in force; none while they are lifted.
+    laid_since: Option<Time>,
     pages: Vec<WaitingPage>,
     bans_total: u64,
     asks_flows: bool,
@@ -109,6 +111,7 @@ impl Engine {
             asked: HashMap::new(),
             list: Listed::default(),
             again: LruCache::new(AGAIN_MAX),
+            laid_since: Some(Time::default()),
             pages: Vec::new(),
             bans_total: 0,
             asks_flows: false,
@@ -124,6 +127,12 @@ impl Engine {
     /// asked, and every answer is a no.
     pub fn flows_can_be_asked(&mut self, yes: bool) {
         self.asks_flows = yes;
+    }
+
+    /// Drops are lifted, or in force again: that banned addresses are seen meanwhile is as
+    /// it should be.
+    pub fn drops_are(&mut self, laid: bool, now: Time) {
+        self.laid_since = laid.then_some(now);
     }
 
     /// New rules after a reload: jails that stay keep their windows.
@@ -375,7 +384,8 @@ impl Engine {
             None => self.again.peek_lru().is_none_or(|(_, last)| is_old(last)),
         };
         let is_cut_off = ban.reason != Reason::Throttled;
-        if is_cut_off && time > ban.since + STRAGGLERS && due {
+        let since = self.laid_since.map(|laid| laid.max(ban.since));
+        if is_cut_off && since.is_some_and(|since| time > since + STRAGGLERS) && due {
             effects.extend(block(&ban, now).map(Effect::Order));
             effects.push(Effect::Tell(Tell::StillSeen(ban)));
             self.again.put(key, now);

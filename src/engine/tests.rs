@@ -353,6 +353,25 @@ fn very_many_who_are_seen_still_are_not_ordered_for_each_line() {
 }
 
 #[test]
+fn while_drops_are_lifted_who_is_banned_may_be_seen() {
+    let mut engine = engine();
+    let mut seen = |secs: i64, laid: Option<bool>| {
+        let (mut effects, now) = (Vec::new(), Time::from_secs(START + secs));
+        if let Some(laid) = laid {
+            engine.drops_are(laid, now);
+        }
+        let ip = "198.51.100.7".parse().unwrap();
+        engine.handle(failure("asterisk", ip, 0, now), now, &mut effects);
+        let again = |effect: &Effect| matches!(effect, Effect::Tell(Tell::StillSeen(_)));
+        effects.iter().any(again)
+    };
+    assert_eq!([0, 1, 2].map(|secs| seen(secs, None)), [false; 3]);
+    assert!(!seen(10, Some(false)) && !seen(500, None), "lifted");
+    assert!(!seen(510, Some(true)), "its line was on its way");
+    assert!(seen(514, None), "and this packet came through");
+}
+
+#[test]
 fn maxretry_failures_ban_and_the_ban_ends() {
     check(
         "0 bad asterisk 192.0.2.7
