@@ -878,10 +878,12 @@ type EachLength<'a> = dyn FnMut(u8, &[(usize, Entry)]) + 'a;
 
 /// Hands over the entries of each length, with their places. Most often all have one.
 fn by_length(entries: &[Entry], each: &mut EachLength<'_>) {
-    let lengths: BTreeSet<u8> = entries
+    let mut lengths: Vec<u8> = entries
         .iter()
         .map(|entry| entry.addr.prefix_len())
         .collect();
+    lengths.sort_unstable();
+    lengths.dedup();
     for length in lengths {
         let places = entries.iter().copied().enumerate();
         let of_length: Vec<_> = places
