@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use namespace::run;
 use ringfence::ban::archive::Archive;
-use ringfence::ban::store::{OldBan, Reading, Record, Store};
+use ringfence::ban::record::{OldBan, Reading, Record};
+use ringfence::ban::store::Store;
 use ringfence::ticket::{Ban, Reason, Testimony};
 use ringfence::time::Time;
 use rusqlite::Connection;

@@ -13,8 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::record::{Kept, Record};
 use super::salvage;
-use super::store::{Kept, LOCK_WAIT, Record, Store, StoreError, Trouble};
+use super::store::{LOCK_WAIT, Store, StoreError, Trouble};
 use crate::addr::Addr;
 use crate::ticket::{Ban, JailName, Reason, last_lines};
 use crate::time::Time;

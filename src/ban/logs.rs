@@ -6,7 +6,8 @@
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::store::{ForeignPlace, Mark, Place, sound};
+use super::record::{ForeignPlace, Mark, Place};
+use super::rows::sound;
 use crate::ticket::JailName;
 
 /// Where reading stopped by fail2ban's table. Whether a jail is enabled says nothing here:

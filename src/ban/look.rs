@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::open::{self, StoreError};
-use super::store::json;
+use super::rows::json;
 use crate::addr::Addr;
 use crate::ticket::{JailName, Reason};
 use crate::time::Time;

@@ -10,13 +10,17 @@
 //! time it is, and [`store`] writes what the ledger says.
 
 pub mod archive;
+mod bans;
 pub mod listed;
 mod logs;
 pub mod look;
 mod open;
+pub mod record;
+mod rows;
 mod salvage;
 mod standings;
 pub mod store;
+mod tries;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};

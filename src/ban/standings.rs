@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::open;
-use super::store::sound;
+use super::rows::sound;
 use crate::ticket::KeptStanding;
 use crate::time::Time;
 

@@ -8,216 +8,26 @@
 //!
 //! The store decides nothing. It is used by one thread.
 
-use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Transaction, params};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
 pub use super::open::{StoreError, Trouble};
 
 use super::listed::Listed;
-use super::{logs, open, standings};
-use crate::addr::Addr;
-use crate::ticket::{Ban, FormTries, Group, JailName, KeptStanding, KeptTries, Reason, Testimony};
-use crate::time::{BanTime, Time};
-
-/// Rows of the past that are loaded: as many addresses as the engine remembers.
-const HISTORY_MAX: usize = 32_768;
-
-/// Offenders whose tries are loaded: as many as one jail's window holds.
-const TRIES_MAX: u32 = 65_536;
-
-/// Offenders whose tries wait to be written: those of a few full windows, some 20 MB.
-const TRIES_WAITING_MAX: usize = 4 * 65_536;
+use super::record::{Kept, Place, Record};
+use super::rows::{Names, if_sound, sound};
+use super::{bans, logs, open, standings, tries};
+use crate::time::Time;
 
 /// How long tries are kept whose jail does not delete them: longer than any `findtime`.
 const TRIES_KEPT: Duration = Duration::from_secs(60 * 86_400);
 
 /// How long another program's lock on the file is waited for.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
-
-/// Where reading of one log stopped: everything before `offset` was judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The path under which it was followed.
-    pub path: PathBuf,
-    /// Its inode.
-    pub inode: u64,
-    /// How many of its first bytes the fingerprint covers.
-    pub head_len: u8,
-    /// The fingerprint of its first bytes, by which a reused inode is told.
-    pub head_hash: u64,
-    /// The first byte that was not yet judged.
-    pub offset: u64,
-    /// When it had last been written to, in nanoseconds since 1970.
-    pub modified: i64,
-    /// The same for fail2ban, of the file that has this name now. Not read back.
-    pub mark: Option<Mark>,
-}
-
-/// How fail2ban knows a log again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// SHA-1 of its first line with its newline, in hexadecimal.
-    pub first_line: String,
-    /// The jails that follow it.
-    pub jails: Vec<JailName>,
-}
-
-/// Where fail2ban stopped reading a log for a jail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignPlace {
-    /// Which jail.
-    pub jail: JailName,
-    /// The path under which it was followed.
-    pub path: PathBuf,
-    /// As [`Mark::first_line`].
-    pub first_line: String,
-    /// The first byte that was not yet judged.
-    pub offset: u64,
-}
-
-/// How far all logs were read, and the tries that those lines left behind: they are
-/// written together, so that no line counts twice or not at all after a crash.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Where reading of each log stopped; what was known before is void.
-    pub places: Vec<Place>,
-    /// Jails of which all that was known is void.
-    pub anew: Vec<JailName>,
-    /// Tries that have changed.
-    pub tries: Vec<KeptTries>,
-    /// Where reading of each journal stopped: facts, by their names.
-    pub cursors: Vec<(String, String)>,
-}
-
-impl Reading {
-    /// Puts what was read before it into one with it: what came later counts. However
-    /// long nothing can be written, it stays bounded.
-    pub fn after(&mut self, mut before: Reading) {
-        before
-            .tries
-            .retain(|tries| !self.anew.contains(&tries.jail));
-        before.tries.append(&mut self.tries);
-        before.anew.append(&mut self.anew);
-        before.anew.sort_unstable();
-        before.anew.dedup();
-        let newer = &self.cursors;
-        let is_newest =
-            |(name, _): &(String, String)| !newer.iter().any(|(other, _)| other == name);
-        self.cursors.extend(
-            before
-                .cursors
-                .into_iter()
-                .filter(is_newest)
-                .collect::<Vec<_>>(),
-        );
-        (self.tries, self.anew) = (newest(before.tries), before.anew);
-    }
-}
-
-/// Of each offender what came last, and of all the last ones that there is room for.
-fn newest(mut tries: Vec<KeptTries>) -> Vec<KeptTries> {
-    let mut known = HashSet::new();
-    tries.reverse();
-    tries.retain(|tries| known.insert((tries.jail.clone(), tries.addr)));
-    tries.truncate(TRIES_WAITING_MAX);
-    tries.reverse();
-    tries
-}
-
-/// One thing to be kept.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// A ban, and what convicted.
-    Ban {
-        /// The ban.
-        ban: Ban,
-        /// What the log says of it.
-        testimony: Testimony,
-        /// Which one of this address by this jail it is, as fail2ban counts.
-        count: u32,
-    },
-    /// A ban in force and its count, for a file that may not know it.
-    Standing(Ban, u32),
-    /// A ban that is written down already lasts longer.
-    Prolonged(Ban),
-    /// An address was pardoned by a jail: its ban, if there is one, and its past are void.
-    Unban {
-        /// By which jail it was held.
-        jail: JailName,
-        /// Whom it held.
-        addr: Addr,
-    },
-    /// An address is pardoned: no jail knows it any more.
-    Forget(Addr),
-    /// All logs were read up to here, and so the tries stand.
-    Read(Reading),
-    /// What makes an address known-good or shared.
-    Known(KeptStanding),
-    /// Entries of the list are in force until then.
-    Listed(Vec<(Addr, Time)>),
-    /// These jails run, and no others.
-    Jails(Vec<JailName>),
-    /// A named fact, as JSON: the list's cursor, the times of its requests.
-    Fact(String, String),
-}
-
-/// A ban as the database has it; its jail's rules say what is left of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OldBan {
-    /// The jail that laid it on.
-    pub jail: JailName,
-    /// Whom it holds.
-    pub addr: Addr,
-    /// Since when, in whole seconds.
-    pub since: Time,
-    /// How long it lasts; unknown if a fail2ban before 0.11 wrote it (`-2`).
-    pub bantime: Option<BanTime>,
-    /// Why.
-    pub reason: Reason,
-    /// How many tries convicted it.
-    pub tries: u32,
-}
-
-/// That an address was banned before.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PastBan {
-    /// By which jail.
-    pub jail: JailName,
-    /// Whom.
-    pub addr: Addr,
-    /// How often.
-    pub count: u32,
-    /// Since when the last time, in whole seconds.
-    pub latest: Time,
-}
-
-/// What the last run left.
-#[derive(Debug, Default, PartialEq)]
-pub struct Kept {
-    /// Bans that have not ended, as far as the database can tell.
-    pub bans: Vec<OldBan>,
-    /// The newest bans of each address and jail, ended or not, the oldest of them first.
-    pub history: Vec<PastBan>,
-    /// Where reading stopped.
-    pub places: Vec<Place>,
-    /// The same by fail2ban's table, which we write with our own; it may have gone on.
-    pub foreign: Vec<ForeignPlace>,
-    /// The tries that were not too many yet.
-    pub tries: Vec<KeptTries>,
-    /// What makes addresses known-good or shared, the oldest first.
-    pub standings: Vec<KeptStanding>,
-    /// Entries of the list that have not expired.
-    pub listed: Listed,
-}
 
 /// The open database.
 #[derive(Debug)]
@@ -280,7 +90,7 @@ impl Store {
             // A file of fail2ban's that cannot be written has none of our tables.
             let ours = open::has_table(&self.connection, "ringfence_facts")?;
             let mut names = Names::default();
-            let (bans, history) = load_bans(&self.connection, &mut names, now)?;
+            let (bans, history) = bans::load(&self.connection, &mut names, now)?;
             let kept = Kept {
                 bans,
                 history,
@@ -292,7 +102,7 @@ impl Store {
             }
             Ok(Kept {
                 places: load_places(&self.connection)?,
-                tries: load_tries(&self.connection, &mut names)?,
+                tries: tries::load(&self.connection, &mut names)?,
                 standings: standings::load(&self.connection)?,
                 listed: load_listed(&self.connection, now)?,
                 ..kept
@@ -374,45 +184,13 @@ fn write_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result
             ban,
             testimony,
             count,
-        } => write_ban(transaction, ban, testimony, *count, &[LATEST, HISTORY]),
-        Record::Standing(ban, count) => {
-            write_ban(transaction, ban, &Testimony::default(), *count, &[STANDING])
-        }
-        Record::Prolonged(ban) => {
-            for statement in [HISTORY_LASTS, LATEST_LASTS] {
-                transaction.prepare_cached(statement)?.execute(params![
-                    ban.addr.to_string(),
-                    ban.jail.as_ref(),
-                    rounded(ban.since).as_secs(),
-                    BanSecs(ban)
-                ])?;
-            }
-            Ok(())
-        }
-        Record::Unban { jail, addr } => {
-            for statement in [
-                "DELETE FROM bips WHERE ip = ?1 AND jail = ?2",
-                "DELETE FROM bans WHERE ip = ?1 AND jail = ?2",
-            ] {
-                transaction
-                    .prepare_cached(statement)?
-                    .execute(params![addr.to_string(), jail.as_ref()])?;
-            }
-            Ok(())
-        }
-        Record::Forget(addr) => {
-            for statement in [
-                "DELETE FROM bips WHERE ip = ?1",
-                "DELETE FROM bans WHERE ip = ?1",
-            ] {
-                transaction
-                    .prepare_cached(statement)?
-                    .execute([addr.to_string()])?;
-            }
-            Ok(())
-        }
+        } => bans::write(transaction, ban, testimony, *count),
+        Record::Standing(ban, count) => bans::write_standing(transaction, ban, *count),
+        Record::Prolonged(ban) => bans::prolong(transaction, ban),
+        Record::Unban { jail, addr } => bans::pardon(transaction, jail, addr),
+        Record::Forget(addr) => bans::forget(transaction, addr),
         Record::Read(reading) => {
-            write_tries(transaction, reading)?;
+            tries::write(transaction, reading)?;
             for (name, value) in &reading.cursors {
                 write_fact(transaction, name, value)?;
             }
@@ -455,280 +233,6 @@ fn write_fact(transaction: &Transaction<'_>, name: &str, value: &str) -> rusqlit
         .map(|_| ())
 }
 
-fn write_tries(transaction: &Transaction<'_>, reading: &Reading) -> rusqlite::Result<()> {
-    for jail in &reading.anew {
-        transaction
-            .prepare_cached("DELETE FROM ringfence_tries WHERE jail = ?1")?
-            .execute([jail.as_ref()])?;
-    }
-    let mut delete =
-        transaction.prepare_cached("DELETE FROM ringfence_tries WHERE jail = ?1 AND ip = ?2")?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO ringfence_tries(jail, ip, forms, last) VALUES(?1, ?2, ?3, ?4)",
-    )?;
-    for KeptTries { jail, addr, forms } in &reading.tries {
-        let (jail, ip) = (jail.as_ref(), addr.to_string());
-        let Some(last) = forms.iter().map(|form| form.last).max() else {
-            delete.execute(params![jail, ip])?;
-            continue;
-        };
-        let forms: Vec<Value> = forms
-            .iter()
-            .map(|form| {
-                json!([
-                    form.form,
-                    form.count,
-                    form.first.as_micros(),
-                    form.last.as_micros(),
-                    form.proven
-                ])
-            })
-            .collect();
-        insert.execute(params![
-            jail,
-            ip,
-            Value::Array(forms).to_string(),
-            last.as_secs()
-        ])?;
-    }
-    Ok(())
-}
-
-/// The rows that make sense. One that holds something else than its columns say is as if
-/// it were not there: it must not keep the others from us. Damage is an error.
-pub(super) fn sound<T>(
-    rows: impl Iterator<Item = rusqlite::Result<Option<T>>>,
-) -> rusqlite::Result<Vec<T>> {
-    rows.filter_map(|row| if_sound(row).transpose()).collect()
-}
-
-fn if_sound<T>(row: rusqlite::Result<Option<T>>) -> rusqlite::Result<Option<T>> {
-    match row {
-        Err(error) if error.sqlite_error_code().is_none() => Ok(None),
-        row => row,
-    }
-}
-
-/// The names of jails, each of which is kept once: there are few of them and many rows.
-#[derive(Default)]
-struct Names(BTreeSet<JailName>);
-
-impl Names {
-    fn get(&mut self, text: &str) -> JailName {
-        if let Some(name) = self.0.get(text) {
-            return name.clone();
-        }
-        let name = JailName::from(text);
-        self.0.insert(name.clone());
-        name
-    }
-}
-
-fn load_tries(connection: &Connection, names: &mut Names) -> rusqlite::Result<Vec<KeptTries>> {
-    let mut select = connection
-        .prepare("SELECT jail, ip, forms FROM ringfence_tries ORDER BY last DESC LIMIT ?1")?;
-    let rows = select.query_map([TRIES_MAX], |row| {
-        let (jail, ip, forms): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let forms: Vec<Vec<i64>> = serde_json::from_str(&forms).unwrap_or_default();
-        Ok(ip.parse().ok().map(|addr| KeptTries {
-            jail: names.get(&jail),
-            addr,
-            forms: forms.iter().filter_map(|form| form_tries(form)).collect(),
-        }))
-    })?;
-    let mut tries: Vec<KeptTries> = sound(rows)?;
-    tries.reverse(); // the one that was silent longest first
-    Ok(tries)
-}
-
-/// Tries as they are written. Before there were proofs their number was not.
-fn form_tries(written: &[i64]) -> Option<FormTries> {
-    let [form, count, first, last, rest @ ..] = written else {
-        return None;
-    };
-    Some(FormTries {
-        form: u32::try_from(*form).ok()?,
-        count: u32::try_from(*count).ok()?,
-        proven: u32::try_from(rest.first().copied().unwrap_or(0)).ok()?,
-        first: Time::from_micros(*first),
-        last: Time::from_micros(*last),
-    })
-}
-
-/// The latest ban of an address by a jail.
-const LATEST: &str = "
-    INSERT OR REPLACE INTO bips(ip, jail, timeofban, bantime, bancount, data)
-    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-
-/// The same, if none is known.
-const STANDING: &str = "
-    INSERT OR IGNORE INTO bips(ip, jail, timeofban, bantime, bancount, data)
-    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-
-/// One ban more in the history.
-const HISTORY: &str = "
-    INSERT INTO bans(ip, jail, timeofban, bantime, bancount, data)
-    VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-
-/// The latest ban has these times now.
-const LATEST_LASTS: &str = "
-    UPDATE bips SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2";
-
-/// The same ban in the history, told by its time. (The plus: few bans are of one address, and
-/// many of one second.)
-const HISTORY_LASTS: &str = "
-    UPDATE bans SET timeofban = ?3, bantime = ?4 WHERE ip = ?1 AND jail = ?2
-    AND +timeofban = (SELECT timeofban FROM bips WHERE ip = ?1 AND jail = ?2)";
-
-fn write_ban(
-    transaction: &Transaction<'_>,
-    ban: &Ban,
-    testimony: &Testimony,
-    count: u32,
-    statements: &[&str],
-) -> rusqlite::Result<()> {
-    let jail = ban.jail.as_ref();
-    let ip = ban.addr.to_string();
-    let data = data(ban, testimony).to_string();
-    transaction
-        .prepare_cached("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)")?
-        .execute([jail])?;
-    let since = rounded(ban.since).as_secs();
-    for statement in statements {
-        let row = params![ip, jail, since, BanSecs(ban), count, data];
-        transaction.prepare_cached(statement)?.execute(row)?;
-    }
-    Ok(())
-}
-
-/// What is written of a ban's cause, as fail2ban does: its lines, how many failures there
-/// were, and what the first of them captured, by name.
-fn data(ban: &Ban, Testimony { lines, captured }: &Testimony) -> Value {
-    let captured = captured.iter().flat_map(|captured| &captured.groups);
-    let mut data: serde_json::Map<String, Value> = captured
-        .map(|(name, group)| {
-            let value = match group {
-                Group::Text(text) => json!(text),
-                Group::List(parts) => json!(parts),
-            };
-            (name.to_string(), value)
-        })
-        .collect();
-    let matches = lines.split('\n').filter(|line| !line.is_empty());
-    data.insert("matches".to_owned(), matches.collect());
-    data.insert("failures".to_owned(), ban.tries.into());
-    data.insert("ringfence".to_owned(), ban.reason.word().into());
-    Value::Object(data)
-}
-
-/// A time as fail2ban writes it: to the nearest second, halves to the even one.
-pub fn rounded(time: Time) -> Time {
-    Time::from_secs(time.as_secs_f64().round_ties_even() as i64)
-}
-
-/// The length of a ban as fail2ban writes it: a whole number where it is one, -1 for ever.
-struct BanSecs<'a>(&'a Ban);
-
-impl ToSql for BanSecs<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let Ban { since, until, .. } = *self.0;
-        Ok(match until.map(|until| until.since(since)) {
-            None => (-1i64).into(),
-            Some(span) if span.subsec_nanos() == 0 => span.as_secs().cast_signed().into(),
-            Some(span) => span.as_secs_f64().into(),
-        })
-    }
-}
-
-/// The bans that have not ended, and of all bans the newest, the oldest of them first.
-fn load_bans(
-    connection: &Connection,
-    names: &mut Names,
-    now: Time,
-) -> rusqlite::Result<(Vec<OldBan>, Vec<PastBan>)> {
-    let mut select =
-        connection.prepare("SELECT jail, ip, timeofban, bantime, bancount, data FROM bips")?;
-    let mut rows = select.query([])?;
-    let (mut bans, mut history) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
-        let Some((past, bantime_secs)) = if_sound(read_ban(row, names))? else {
-            continue;
-        };
-        let end_secs = past.latest.as_secs_f64() + bantime_secs;
-        let bantime = match bantime_secs {
-            -2.0 => None,
-            -1.0 => Some(BanTime::Forever),
-            secs => Some(BanTime::For(
-                Duration::try_from_secs_f64(secs).unwrap_or(Duration::ZERO),
-            )),
-        };
-        if bantime_secs == -2.0 || bantime_secs == -1.0 || end_secs > now.as_secs_f64() {
-            let Cause {
-                ringfence,
-                failures,
-            } = json(row.get_ref(5)?);
-            bans.push(OldBan {
-                jail: past.jail.clone(),
-                addr: past.addr,
-                since: past.latest,
-                bantime,
-                reason: ringfence
-                    .as_str()
-                    .and_then(Reason::from_word)
-                    .unwrap_or(Reason::MaxRetry),
-                tries: failures
-                    .as_u64()
-                    .and_then(|tries| u32::try_from(tries).ok())
-                    .unwrap_or(0),
-            });
-        }
-        history.push(past);
-        if history.len() >= 2 * HISTORY_MAX {
-            drop_the_oldest(&mut history);
-        }
-    }
-    drop_the_oldest(&mut history);
-    Ok((bans, history))
-}
-
-/// A ban, and how many seconds it lasts. With a random part that has a fraction of a second
-/// in fail2ban's file.
-fn read_ban(row: &Row<'_>, names: &mut Names) -> rusqlite::Result<Option<(PastBan, f64)>> {
-    let Ok(addr) = row.get_ref(1)?.as_str()?.parse() else {
-        return Ok(None);
-    };
-    let count: i64 = row.get(4)?;
-    let past = PastBan {
-        jail: names.get(row.get_ref(0)?.as_str()?),
-        addr,
-        count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),
-        latest: Time::from_secs_f64(row.get(2)?),
-    };
-    Ok(Some((past, row.get(3)?)))
-}
-
-/// Puts them in the order of their times, and keeps the newest.
-fn drop_the_oldest(history: &mut Vec<PastBan>) {
-    history.sort_by_key(|past| past.latest);
-    let surplus = history.len().saturating_sub(HISTORY_MAX);
-    history.drain(..surplus);
-}
-
-/// What is read of a ban's cause at start; the lines are not.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Cause {
-    ringfence: Value,
-    failures: Value,
-}
-
-/// What was written of a ban's cause: as text, or as bytes, as fail2ban does. If it is
-/// neither, nothing.
-pub(super) fn json<T: Default + DeserializeOwned>(written: ValueRef<'_>) -> T {
-    let bytes = written.as_bytes().unwrap_or_default();
-    serde_json::from_slice(bytes).unwrap_or_default()
-}
-
 fn load_places(connection: &Connection) -> rusqlite::Result<Vec<Place>> {
     let mut select =
         connection.prepare("SELECT path, inode, head_len, head_hash, offset, modified FROM ringfence_positions ORDER BY rowid")?;
@@ -767,7 +271,12 @@ fn load_listed(connection: &Connection, now: Time) -> rusqlite::Result<Listed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::tests::tries;
+    use super::super::record::{OldBan, PastBan, Reading};
     use super::*;
+    use crate::addr::Addr;
+    use crate::ticket::{Ban, KeptStanding, Reason, Testimony};
+    use crate::time::BanTime;
 
     fn ban(addr: &str, since: i64, until: Option<i64>) -> Ban {
         Ban {
@@ -788,22 +297,6 @@ mod tests {
             bantime,
             reason: ban.reason,
             tries: ban.tries,
-        }
-    }
-
-    /// Tries of 192.0.2.`host`, in so many forms.
-    fn tries(host: u8, forms: u32) -> KeptTries {
-        let form = |form| FormTries {
-            form,
-            count: 5,
-            proven: 2,
-            first: Time::from_micros(7),
-            last: Time::from_secs(10 * i64::from(form)),
-        };
-        KeptTries {
-            jail: "asterisk".into(),
-            addr: format!("192.0.2.{host}").parse().unwrap(),
-            forms: (0..forms).map(form).collect(),
         }
     }
 
@@ -870,34 +363,6 @@ mod tests {
             Some(of(39_999, false).addr)
         );
         assert!(kept.is_sorted_by_key(|kept| kept.last));
-    }
-
-    #[test]
-    fn readings_are_joined() {
-        let reading = |anew: &[&str], tries: &[KeptTries]| Reading {
-            places: Vec::new(),
-            anew: anew.iter().map(|jail| (*jail).into()).collect(),
-            tries: tries.to_vec(),
-            cursors: Vec::new(),
-        };
-        let mut later = reading(&[], &[tries(1, 2)]);
-        later.after(reading(&["sshd"], &[tries(1, 1), tries(2, 1)]));
-        let expected = reading(&["sshd"], &[tries(2, 1), tries(1, 2)]);
-        assert_eq!(later, expected);
-        let mut anew = reading(&["asterisk"], &[tries(3, 1)]);
-        anew.after(later);
-        assert_eq!(anew, reading(&["asterisk", "sshd"], &[tries(3, 1)]));
-
-        let cursors = |all: &[(&str, &str)]| Reading {
-            cursors: all
-                .iter()
-                .map(|(name, at)| ((*name).to_owned(), (*at).to_owned()))
-                .collect(),
-            ..Reading::default()
-        };
-        let mut later = cursors(&[("a", "2")]);
-        later.after(cursors(&[("a", "1"), ("b", "1")]));
-        assert_eq!(later, cursors(&[("a", "2"), ("b", "1")]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::clock::{Clock, LOOK_EVERY};
 use super::keeper::Bell;
 use super::recidive::Recidive;
 use crate::action::{Action, Outcome};
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::engine::{Effect, Engine, Event, Held, LIST_PART, Tell};
 use crate::feed::Command;
 use crate::ticket::{Failure, JailName, Order, Reason, Set};

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::bus::{self, BroughtBack, Judge, ORDERS_KEPT, Paper};
 use super::stock;
 use crate::ban::archive::{Archive, is_from_kernel};
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::engine::{Before, Held, Tell};
 use crate::ticket::{JailName, Testimony};
 use crate::time::{Time, human};

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::ban::store::{Reading, Record};
+use crate::ban::record::{Reading, Record};
 use crate::engine::{About, Before, Effect, Event, Tell};
 use crate::ticket::{Ban, FormTries, KeptStanding};
 use crate::time::Time;

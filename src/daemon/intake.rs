@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::bus::{self, Judge};
 use super::journals::Journals;
 use super::marks::{self, Marks};
-use crate::ban::store::{ForeignPlace, Place};
+use crate::ban::record::{ForeignPlace, Place};
 use crate::config::JailConfig;
 use crate::engine::Event;
 use crate::filter::Filter;

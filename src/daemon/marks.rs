@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use crate::ban::store::{ForeignPlace, Mark, Place};
+use crate::ban::record::{ForeignPlace, Mark, Place};
 use crate::config::JailConfig;
 use crate::ticket::JailName;
 use crate::watch::{Head, LINE_BYTES_MAX, Position};

@@ -50,7 +50,7 @@ use tracing::{info, warn};
 
 use crate::action;
 use crate::ban::archive::{Archive, Terms};
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::config::native::SettingsError;
 use crate::config::{self, Config, Database, JailConfig, Location, Purpose};
 use crate::control;

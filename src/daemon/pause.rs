@@ -13,7 +13,7 @@ use super::bus::Judge;
 use super::keeper::Keeper;
 use super::verbs::Paused;
 use crate::ban::archive::Archive;
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::time::{Time, human};
 
 /// The name under which a pause's end is kept, in microseconds since 1970.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::stock;
 use crate::action::nftables;
-use crate::ban::store::OldBan;
+use crate::ban::record::OldBan;
 use crate::config::Config;
 use crate::engine::Held;
 use crate::ticket::{Entry, Reason, Set};

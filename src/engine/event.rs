@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::addr::Addr;
-use crate::ban::store::{Place, Record};
+use crate::ban::record::{Place, Record};
 use crate::feed::{Command, Page};
 use crate::jail::protect::Protected;
 use crate::ticket::{Alarm, Ban, Failure, JailName, Order, Registration, Set, Sighting, Verdict};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Effect, Engine, Tell, offender};
 use crate::addr::Addr;
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::feed::{Command, Page};
 use crate::ticket::{Entry, Order, Reason, Set, Verdict};
 use crate::time::Time;

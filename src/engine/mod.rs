@@ -29,7 +29,7 @@ use lru::LruCache;
 
 use crate::addr::{self, Addr};
 use crate::ban::listed::Listed;
-use crate::ban::store::{Place, Reading, Record, rounded};
+use crate::ban::record::{Place, Reading, Record, rounded};
 use crate::ban::{Due, Ledger};
 use crate::feed::Command;
 use crate::feed::verdicts::{Cached, Verdicts};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Effect, Engine, Refusal, Tell, set_of, unblock};
 use crate::addr::Addr;
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::jail::bantime::Increment;
 use crate::jail::protect::Protected;
 use crate::jail::{Jail, Rules, Tally};

@@ -9,7 +9,7 @@ use super::{Effect, Engine, LIST_PART, Tell, allow, block, unblock};
 use crate::addr::Addr;
 use crate::ban::archive::is_from_kernel;
 use crate::ban::listed::Listed;
-use crate::ban::store::{OldBan, PastBan, Record};
+use crate::ban::record::{OldBan, PastBan, Record};
 use crate::jail::history::Past;
 use crate::jail::{Jail, Rules};
 use crate::ticket::{Ban, Entry, JailName, KeptStanding, KeptTries, Order, Reason, Set, Testimony};

@@ -15,7 +15,7 @@ mod tests;
 use super::flows::{Case, Flows};
 use super::{Effect, Engine, Tell, offender, set_of, unblock};
 use crate::addr::{self, Addr};
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::jail::accounts::Accounts;
 use crate::jail::alarms::Alarms;
 use crate::jail::brake::{Brake, Change};

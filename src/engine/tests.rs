@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 
 use super::restore::NO_PAGE;
 use super::*;
-use crate::ban::store::{OldBan, PastBan};
+use crate::ban::record::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
 use crate::ticket::{Captured, FormTries, Registration, Sight, Sighting, Trust};

@@ -30,7 +30,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ringfence::addr::Addr;
-use ringfence::ban::store::{Record, Store};
+use ringfence::ban::record::Record;
+use ringfence::ban::store::Store;
 use ringfence::config::fail2ban::{Formula, Increment};
 use ringfence::engine::{Before, Checks, Effect, Engine, Event};
 use ringfence::jail::protect::Protected;

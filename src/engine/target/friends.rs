@@ -8,7 +8,7 @@
 
 use super::{recorded, tried};
 use crate::addr::Addr;
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::engine::{Effect, Engine, set_of, unblock};
 use crate::jail::brake::Change;
 use crate::jail::standing::{self, PATIENCE, Rank};

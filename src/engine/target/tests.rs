@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 
 use crate::addr::Addr;
 use crate::ban::listed::Listed;
-use crate::ban::store::Record;
+use crate::ban::record::Record;
 use crate::engine::tests::{START, check_with, held, play_with, rules};
 use crate::engine::{Before, Checks, Effect, Engine, Event};
 use crate::jail::Rules;
