@@ -440,7 +440,13 @@ const KAMAILIO: &[Written] = &[
         "INFO: {1 1 INVITE 7-1} <script>: a call of @",
     ),
     written(
-        "the same, no prefix",
+        "line of an administrator, longer than ours",
+        Pen::Raw,
+        Says::Nothing,
+        "NOTICE: {1 1 REGISTER 7-1} <script>: Auth error for 1001@192.0.2.10 from ^ cause -2 ua=@",
+    ),
+    written(
+        "line of an administrator, no prefix",
         Pen::Raw,
         Says::Nothing,
         "INFO: <script>: a call of @",
@@ -691,9 +697,9 @@ const BROKEN: &[&str] = &[
 ///
 /// is the server's word on whoever sent the Call-ID `x} <script>: a call of x`, or an
 /// administrator's line on a user agent `x} <script>: Blocking traffic from ADDR`, whose
-/// sender frames ADDR. Where both readings name somebody they name two. It has one only if the
-/// first message is whole, so that nothing of an administrator's goes on behind it; and always
-/// if there is no prefix.
+/// sender frames ADDR. Where both readings name somebody they name two. It has one only if each
+/// message before the last is whole, so that no line goes on behind it; and always if there is
+/// no prefix.
 fn unclear(server: &str, field: &str, way: Way, log: &str) -> bool {
     let begins = |text: &&str| {
         let of_messages = ["<script>: ", "<core> [", "pike [", "sanity ["];
@@ -704,14 +710,36 @@ fn unclear(server: &str, field: &str, way: Way, log: &str) -> bool {
         "kamailio" if log.contains(": {") => {
             let messages: Vec<&str> = log.split("} ").skip(1).filter(begins).collect();
             let before_last = messages.split_last().map_or(&[][..], |(_, before)| before);
+            let is_addr = |text: &str| text.parse::<std::net::IpAddr>().is_ok();
             let is_whole = |text: &&str| {
-                let words = [
-                    "<script>: Blocking traffic from ",
-                    "pike [pike_funcs.c:135]: pike_check_ipaddr(): PIKE - BLOCKing ip ",
-                ];
-                let rest = words.iter().find_map(|words| text.strip_prefix(words));
-                let is_part = |char: char| char.is_ascii_hexdigit() || ".:".contains(char);
-                rest.is_some_and(|rest| rest.trim_end_matches(", node=0x7f1").chars().all(is_part))
+                let words: Vec<&str> = text.split(' ').collect();
+                match words[..] {
+                    ["<script>:", "Blocking", "traffic", "from", addr] => is_addr(addr),
+                    ["<script>:", "Auth", "success", "for", _, "from", addr] => is_addr(addr),
+                    [
+                        "<script>:",
+                        "Auth",
+                        "error",
+                        "for",
+                        _,
+                        "from",
+                        addr,
+                        "cause",
+                        "-2",
+                    ] => is_addr(addr),
+                    [
+                        "pike",
+                        _,
+                        "pike_check_ipaddr():",
+                        "PIKE",
+                        "-",
+                        "BLOCKing",
+                        "ip",
+                        addr,
+                        node,
+                    ] => addr.strip_suffix(',').is_some_and(is_addr) && node == "node=0x7f1",
+                    _ => false,
+                }
             };
             !before_last.iter().all(is_whole)
         }
@@ -1085,12 +1113,12 @@ fn kamailio() {
         KAMAILIO,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  104      0      0     0   104      12        92  Call-ID
-                  104      0      0     0   104      13        91  Call-ID, port
-                  104      0      0     0   104      13        91  Call-ID, tutorial
-                  104      0      0     0   104      14        90  Call-ID, success
+                  104      0      0     0   104       8        96  Call-ID
+                  104      0      0     0   104       9        95  Call-ID, port
+                  104      0      0     0   104       9        95  Call-ID, tutorial
+                  104      0      0     0   104       8        96  Call-ID, success
                   104      0      0     0     0       0         0  Call-ID, no address
-                  104      0      0     0   104      12        92  Call-ID, pike
+                  104      0      0     0   104       7        97  Call-ID, pike
                   104      0      0     0   104       0       104  From user
                   104      0      0     0   104       0       104  From domain
                   104      0      0     0   104       0       104  From user, success
@@ -1103,21 +1131,22 @@ fn kamailio() {
                   104      0      0     0     0       0         0  request URI, no address
                   104      0      0     0     0       0         0  header, no address
                   104      0      0     0     0       0         0  line of an administrator, open
-                  104      0      0     0     0       0         0  the same, no prefix
-                 1976      0      0     0  1456     106      1350  all
+                  104      0      0     0     0       0         0  line of an administrator, longer than ours
+                  104      0      0     0     0       0         0  line of an administrator, no prefix
+                 2080      0      0     0  1456      83      1373  all
 
-            +++++++++++++++++++++++++???+?++++++++++++ ++?+++++++ file   Call-ID
-            +++++++++++++++++++++++++???+?++++++++++++ +++?+?+?++ syslog Call-ID
-            +++++++++++++++++++++++++???+?++++++++++++ +?++?+++++ file   Call-ID, port
-            +++++++++++++++++++++++++???+?++++++++++++ +++++??+?+ syslog Call-ID, port
-            +++++++++++++++++++++++++???+?++++++++++++ ++??+++++? file   Call-ID, tutorial
-            +++++++++++++++++++++++++???+?++++++++++++ ?+?+++++++ syslog Call-ID, tutorial
-            +++++++++++++++++++++++++???+?++++++++++++ +++++++++? file   Call-ID, success
-            +++++++++++++++++++++++++???+?++++++++++++ ?+++???++? syslog Call-ID, success
+            +++++++++++++++++++++++++??+++++++++++++++ ++?+++++++ file   Call-ID
+            +++++++++++++++++++++++++??+++++++++++++++ +++?+?+?++ syslog Call-ID
+            +++++++++++++++++++++++++??+++++++++++++++ +?++?+++++ file   Call-ID, port
+            +++++++++++++++++++++++++??+++++++++++++++ +++++??+?+ syslog Call-ID, port
+            +++++++++++++++++++++++++??+++++++++++++++ ++??+++++? file   Call-ID, tutorial
+            +++++++++++++++++++++++++??+++++++++++++++ ?+?+++++++ syslog Call-ID, tutorial
+            +++++++++++++++++++++++++??+++++++++++++++ +++++++++? file   Call-ID, success
+            +++++++++++++++++++++++++??+++++++++++++++ ++++?+?++? syslog Call-ID, success
             .......................................... .......... file   Call-ID, no address
             .......................................... .......... syslog Call-ID, no address
-            +++++++++++++++++++++++++???+?++++++++++++ +++++?++++ file   Call-ID, pike
-            +++++++++++++++++++++++++???+?++++++++++++ ?+++++?++? syslog Call-ID, pike
+            +++++++++++++++++++++++++??+++++++++++++++ +++++?++++ file   Call-ID, pike
+            +++++++++++++++++++++++++??+++++++++++++++ ?+++++?+++ syslog Call-ID, pike
             ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
             ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
             ++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
@@ -1142,8 +1171,10 @@ fn kamailio() {
             .......................................... .......... syslog header, no address
             .......................................... .......... file   line of an administrator, open
             .......................................... .......... syslog line of an administrator, open
-            .......................................... .......... file   the same, no prefix
-            .......................................... .......... syslog the same, no prefix
+            .......................................... .......... file   line of an administrator, longer than ours
+            .......................................... .......... syslog line of an administrator, longer than ours
+            .......................................... .......... file   line of an administrator, no prefix
+            .......................................... .......... syslog line of an administrator, no prefix
         "#]],
     );
 }
