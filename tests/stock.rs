@@ -665,6 +665,19 @@ namespaced! {
             stock.remove().unwrap();
         }
 
+        // What cannot be taken away yet is not forgotten.
+        let chain = chain_of("-j DROP");
+        let mut stock = open(&chain);
+        assert_eq!(order(&mut stock, &["+192.0.2.1"]), [""; 0]);
+        run("iptables -I FORWARD -j f2b-pbx");
+        let mut told = 0;
+        stock.retain(&|_| false, &mut |_, _| told += 1);
+        assert!(told == 1 && stock.has_litter() && stock.layouts() == chain);
+        run("iptables -D FORWARD -j f2b-pbx");
+        stock.sweep(&mut |_, error| panic!("{error}"));
+        assert!(!stock.has_litter() && stock.layouts().is_empty());
+        assert!(!dump().contains("pbx"), "{}", dump());
+
         // Lifted and laid, each rule is where it was.
         let chain = chain_of("-j DROP");
         let mut stock = open(&chain);
@@ -689,15 +702,20 @@ name=$(basename "$0")
 input=
 [[ $name == *-restore ]] && input=$(cat)
 if [[ " REFUSED " == *" $name "* && "$name $* $input" == *@(f2b-|-save)* ]]; then
-  echo 'Another app is currently holding the xtables lock.' >&2
-  exit 4
+  ENDS
 fi
 [[ $name == *-restore ]] && exec FOLDER/$name "$@" <<<"$input"
 exec FOLDER/$name "$@"
 "#;
 
-/// Puts the script in the programs' place while `meanwhile` is done.
+/// Has the programs say that the lock is held while `meanwhile` is done.
 fn with_refused(lab: &mut Lab, refused: &str, meanwhile: impl FnOnce(&mut Lab)) {
+    let ends = "echo 'Another app is currently holding the xtables lock.' >&2; exit 4";
+    with_ends(lab, refused, ends, meanwhile);
+}
+
+/// Puts the script in the programs' place while `meanwhile` is done.
+fn with_ends(lab: &mut Lab, refused: &str, ends: &str, meanwhile: impl FnOnce(&mut Lab)) {
     let real = lab.path("real");
     let program = fs::canonicalize("/usr/sbin/iptables").unwrap();
     if !real.exists() {
@@ -712,7 +730,11 @@ fn with_refused(lab: &mut Lab, refused: &str, meanwhile: impl FnOnce(&mut Lab)) 
     }
     let script = LOCKED.replace("FOLDER", &real.display().to_string());
     let locked = lab.path("locked");
-    fs::write(&locked, script.replace("REFUSED", refused)).unwrap();
+    fs::write(
+        &locked,
+        script.replace("REFUSED", refused).replace("ENDS", ends),
+    )
+    .unwrap();
     fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     run(&format!(
         "mount --bind {} {}",
@@ -808,6 +830,27 @@ namespaced! {
         assert_eq!([count("192.0.2.1"), count("192.0.2.2")], [1, 1]);
         lab.ringfence(&["unban", "192.0.2.1"]);
         lab.wait("the unban", || count("192.0.2.1") == 0);
+
+        // A program that does not end holds up neither who asks nor the end; what it has not
+        // done the next start does.
+        with_ends(&mut lab, "iptables-restore", "exec sleep 30", |lab| {
+            lab.ringfence(&["ban", "--jail", "multi", "192.0.2.4"]);
+            with_status(lab, "has not ended for a while", true);
+            lab.terminate();
+            let said = running::said(lab.folder.path());
+            assert!(said.contains("is still at work and is left alone"), "{said}");
+        });
+        lab.start_ringfence();
+        lab.wait("the ban", || count("192.0.2.4") == 1);
+        lab.terminate();
+
+        // A jail that cannot run for a mistake keeps what it has, also over a reload.
+        lab.set_jails(&JAILS.split("[all]").next().unwrap().replace("[multi]", "[other]\naction = ringfence\n[multi]\nmaxretry = none"));
+        lab.start_ringfence();
+        lab.ringfence(&["reload"]);
+        lab.ringfence(&["ban", "--jail", "other", "192.0.2.5"]);
+        lab.wait("the reload's end", || running::said(lab.folder.path()).contains("192.0.2.5"));
+        assert_eq!(count("192.0.2.4"), 1, "{}", running::said(lab.folder.path()));
         lab.ringfence(&["stop"]);
     }
 }

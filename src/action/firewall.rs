@@ -162,7 +162,7 @@ impl Missing {
 }
 
 /// What a cheap look shows: numbers that change whenever objects of ours come or go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Glance(pub(super) Vec<Option<u64>>);
 
 impl Glance {

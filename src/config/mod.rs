@@ -30,6 +30,7 @@ use fail2ban::{Globals, Root, Roots};
 use jail::filter_text;
 pub use jail::{IGNORE_TAGS, IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
 use native::{Settings, SettingsError};
+pub(crate) use stock::is_sound;
 
 /// Our own jails and filters, as they stand in the source tree.
 static EMBEDDED: &[(&str, &str)] = &[

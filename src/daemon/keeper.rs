@@ -23,6 +23,7 @@ mod fight;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,6 +43,9 @@ use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outco
 use crate::addr::Addr;
 use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
+
+/// The name of his thread.
+pub(super) const THREAD: &str = "keeper";
 
 /// How often he looks. With [`SETTLED_MAX`] it keeps a repair within two seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(900);
@@ -160,6 +164,8 @@ pub struct Condition {
 #[derive(Clone)]
 pub struct Keeper {
     post: Arc<Mutex<Post>>,
+    /// Shall he go home? Nobody waits at his post for it.
+    is_over: Arc<AtomicBool>,
     bell: Bell,
 }
 
@@ -182,6 +188,8 @@ struct Post {
     stand: Stand,
     /// How it looked when all was well; none if that must be seen first.
     glance: Option<Glance>,
+    /// How what jails with stock actions have looked last.
+    stock_glance: Glance,
     witnesses: HashMap<Set, Witnesses>,
     counts: Counts,
     /// Sets that have lost entries, by their number or since an order was refused, and that
@@ -217,6 +225,7 @@ impl Keeper {
             judge,
             stand: paused_until.map_or(Stand::Laid, Stand::Paused),
             glance: None,
+            stock_glance: Glance::default(),
             witnesses: HashMap::new(),
             counts: Counts::default(),
             short: BTreeSet::new(),
@@ -227,16 +236,20 @@ impl Keeper {
         post.tell_judge();
         let keeper = Keeper {
             post: Arc::new(Mutex::new(post)),
+            is_over: Arc::default(),
             bell,
         };
         let himself = keeper.clone();
-        let thread = bus::named("keeper", move || himself.keep(&monitor))?;
+        let thread = bus::named(THREAD, move || himself.keep(&monitor))?;
         Ok((keeper, thread))
     }
 
     fn keep(&self, monitor: &Monitor) {
         loop {
             self.sleep(monitor, LOOK_EVERY);
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
             let doubtful = self.bell.take();
             monitor.heard();
             let mut post = self.post();
@@ -365,7 +378,7 @@ impl Keeper {
 
     /// Goes home, and leaves all as it is.
     pub fn close(&self) {
-        self.post().stand = Stand::Over;
+        self.is_over.store(true, Ordering::Relaxed);
         self.bell.ring();
     }
 
@@ -377,7 +390,7 @@ impl Keeper {
             Ok(missing) => missing.iter().map(ToString::to_string).collect(),
             Err(error) => unseen(error),
         };
-        let lacking = post.stock.lacking(&post.judge);
+        let lacking = post.stock.lacking_now(&post.judge);
         missing.extend(lacking.map_or_else(unseen, |mut lacking| {
             lacking.words.append(&mut lacking.owed);
             lacking.words
@@ -413,12 +426,17 @@ impl Keeper {
         let shown = sets.map(|set| {
             let in_force = post.judge.visit(|engine, _, _| engine.in_force_len(&set));
             let (mut entries, mut packets, mut bytes) = (0, 0, 0);
-            // A set that is not there has no entries; `condition` tells of it.
-            let _missing = post.firewall.list(&set, &mut |kept| {
-                entries += 1;
-                packets += kept.packets;
-                bytes += kept.bytes;
-            });
+            // A long list is not read where that takes minutes; it is counted elsewhere.
+            if set == Set::List && !post.firewall.lists_fast() {
+                entries = in_force;
+            } else {
+                // A set that is not there has no entries; `condition` tells of it.
+                let _missing = post.firewall.list(&set, &mut |kept| {
+                    entries += 1;
+                    packets += kept.packets;
+                    bytes += kept.bytes;
+                });
+            }
             SetShown {
                 set: word(&set).to_owned(),
                 ports: post.firewall.reach(&set).to_string(),
@@ -502,7 +520,11 @@ impl Post {
     /// A cheap look. What cannot be looked at is not well.
     fn look(&mut self) -> Option<Glance> {
         let ours = self.firewall.glance().ok()?;
-        Some(ours.and(self.stock.glance().ok()?))
+        // While orders are carried out there it is as it was: he looks again in a moment.
+        if let Some(theirs) = self.stock.glance() {
+            self.stock_glance = theirs.ok()?;
+        }
+        Some(ours.and(self.stock_glance.clone()))
     }
 
     /// Has anything changed, or is anything lost that must be there?

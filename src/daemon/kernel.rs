@@ -6,7 +6,6 @@ use super::{bus, stock};
 use crate::action::stock::Stock;
 use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
-use crate::ban::Ledger;
 use crate::ban::listed::Listed;
 use crate::config::{self, Config};
 use crate::engine::{Effect, Engine, Held};
@@ -179,9 +178,9 @@ impl Kernel {
     }
 
     /// Lets go whom stock actions hold and no jail does.
-    pub fn keep_only(&mut self, ledger: &Ledger) {
+    pub fn keep_only(&mut self, engine: &Engine) {
         if let Kernel::Firewall { stock, .. } = self {
-            let wanted = stock::wanted(stock, ledger);
+            let wanted = stock::wanted(stock, engine);
             stock::keep_only(stock, &wanted);
         }
     }

@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -131,6 +131,13 @@ pub enum Ending {
     Upgrade(Successor),
 }
 
+/// How long the end waits for threads that wait for the system's programs: a part of what
+/// systemd gives us (`TimeoutStopSec`).
+const END_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How often it looks whether they have ended.
+const END_LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// Runs until it is told to stop.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     end_on_panic();
@@ -216,7 +223,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     drop(on_list); // of a million addresses it is 19 MB
     // Until the database is read nobody knows who is banned: all stay (see `clerk`).
     if !archive.is_unread() {
-        kernel.keep_only(engine.ledger());
+        kernel.keep_only(&engine);
     }
 
     let report = report(options, &config, &kernel, &feed_settings, &known, restored);
@@ -412,8 +419,19 @@ fn finish(
     judge.keep(running(&[])); // as fail2ban leaves them
     judge.close();
     door.end(matches!(stopped.ending, Ending::Lift | Ending::Purge));
+    let deadline = Instant::now() + END_PATIENCE;
     for thread in threads {
-        if thread.join().is_err() {
+        // Whoever waits for a program of the system's may do so for longer than we have.
+        let name = thread.thread().name().unwrap_or_default().to_owned();
+        let waits = [stock::THREAD, keeper::THREAD].contains(&name.as_str());
+        while waits && !thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(END_LOOK_EVERY);
+        }
+        if waits && !thread.is_finished() {
+            warn!(
+                "the thread `{name}` is still at work and is left alone; whatever it has not done the next start does, or `ringfence stop`"
+            );
+        } else if thread.join().is_err() {
             warn!("a thread ended in a panic");
         }
     }

@@ -284,11 +284,11 @@ impl Operator {
             Verb::Why { addr, for_customer } => reply(self.why(&addr, for_customer).await),
             Verb::Unban { addr } => reply(self.unban(&addr)),
             Verb::Reload => reply(self.reload_or_upgrade().await),
-            Verb::Stop { purge } => reply(self.end(purge)),
-            Verb::Pause { secs } => reply(self.pause(secs)),
-            Verb::Firewall => reply(self.firewall()),
-            Verb::Repair => reply(self.kept().and_then(Keeper::repair)),
-            Verb::Resume => reply(self.resume()),
+            Verb::Stop { purge } => reply(self.end(purge).await),
+            Verb::Pause { secs } => reply(self.pause(secs).await),
+            Verb::Firewall => reply(self.firewall().await),
+            Verb::Repair => reply(self.repair().await),
+            Verb::Resume => reply(self.resume().await),
             Verb::ApibanStatus => reply(Ok(self.apiban())),
             Verb::ApibanCheck { addr } => reply(self.check(&addr).await),
         }
@@ -307,12 +307,19 @@ impl Operator {
         self.parts.judge.visit(|engine, _, _| look(engine))
     }
 
-    fn pause(&self, secs: u64) -> Result<Paused, String> {
-        pause::begin(self.parts.keeper.as_ref(), &self.parts.judge, secs)
+    async fn pause(&self, secs: u64) -> Result<Paused, String> {
+        let (keeper, judge) = (self.parts.keeper.clone(), self.parts.judge.clone());
+        aside(move || pause::begin(keeper.as_ref(), &judge, secs)).await
     }
 
-    fn resume(&self) -> Result<Paused, String> {
-        pause::end(self.parts.keeper.as_ref(), &self.parts.judge)
+    async fn resume(&self) -> Result<Paused, String> {
+        let (keeper, judge) = (self.parts.keeper.clone(), self.parts.judge.clone());
+        aside(move || pause::end(keeper.as_ref(), &judge)).await
+    }
+
+    async fn repair(&self) -> Result<Vec<String>, String> {
+        let keeper = self.kept()?.clone();
+        aside(move || keeper.repair()).await
     }
 
     fn ban(&self, addr: &str, jail: Option<String>, secs: Option<u64>) -> Result<BanShown, String> {
@@ -354,17 +361,19 @@ impl Operator {
     }
 
     /// Ends the daemon. The rules go at once, however long all else takes.
-    fn end(&self, purge: bool) -> Result<u32, String> {
-        let lifted = self.parts.keeper.as_ref().map_or(Ok(()), |keeper| {
-            keeper.lift_for_good().map_err(|error| {
-                format!("ringfence ends, but its rules are not all gone: {error}; `ringfence stop` once more takes them away")
-            })
-        });
-        self.parts.door.end(true);
+    async fn end(&self, purge: bool) -> Result<u32, String> {
         *self.ending.borrow_mut() = match purge {
             true => Ending::Purge,
             false => Ending::Lift,
         };
+        let lifted = match self.parts.keeper.clone() {
+            None => Ok(()),
+            Some(keeper) => aside(move || keeper.lift_for_good()).await,
+        };
+        let lifted = lifted.map_err(|error| {
+            format!("ringfence ends, but its rules are not all gone: {error}; `ringfence stop` once more takes them away")
+        });
+        self.parts.door.end(true);
         self.stop.notify_one();
         // Nobody keeps anything any more, so it ends whatever was refused.
         lifted.map(|()| std::process::id())
@@ -426,4 +435,12 @@ fn reply<T: Serialize>(result: Result<T, String>) -> Reply {
         Ok(answer) => Reply::native(&answer),
         Err(error) => Reply::error(error),
     }
+}
+
+/// Has something done that may wait for programs and for the keeper, while this thread goes on.
+async fn aside<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, String> + Send + 'static,
+) -> Result<R, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(format!("it was not done: {error}")))
 }

@@ -13,7 +13,7 @@ use crate::action::error::Error;
 use crate::action::program::{must, run};
 
 /// How long iptables waits for another iptables to finish.
-pub(super) const LOCK: &[&str] = &["-w", "10"];
+pub(super) const LOCK: &[&str] = &["-w", "5"];
 
 /// Copies of a rule that are taken away.
 const COPIES_MAX: usize = 16;

@@ -68,6 +68,8 @@ impl Change {
 #[derive(Debug, Default)]
 pub struct Stock {
     jails: BTreeMap<JailName, Vec<Place>>,
+    /// What nobody needs and could not be taken away yet.
+    gone: BTreeMap<JailName, Vec<Place>>,
     /// Are drops lifted? Then bans come and go as ever, and no rule leads to them.
     lifted: bool,
     eyes: Eyes,
@@ -123,11 +125,23 @@ impl Stock {
                 .extract_if(.., |place| !layouts.contains(&place.layout))
                 .collect();
             if !gone.is_empty() {
-                remove_all(gone.into_iter()).unwrap_or_else(|error| trouble(jail, error));
                 rulesets = Rulesets::default();
             }
+            for mut place in gone {
+                let Err(error) = place.remove() else {
+                    continue;
+                };
+                trouble(jail, error);
+                let object = place.layout.object();
+                match layouts.iter().any(|layout| layout.object() == object) {
+                    // The same chain or set: bans stay in it, as it was, until it can go.
+                    true => places.push(place),
+                    false => self.gone.entry(jail.clone()).or_default().push(place),
+                }
+            }
             for layout in layouts {
-                if places.iter().all(|place| place.layout != *layout) {
+                let object = layout.object();
+                if places.iter().all(|place| place.layout.object() != object) {
                     let mut place = Place::new(layout.clone());
                     place
                         .take_over(!self.lifted, &mut rulesets)
@@ -138,15 +152,44 @@ impl Stock {
         }
     }
 
-    /// Takes away what other jails than these have.
-    pub fn retain(&mut self, layouts: &Layouts, trouble: &mut dyn FnMut(&JailName, Error)) {
+    /// Takes away what the jails have that are not to be kept. What cannot be taken away is
+    /// not forgotten: see [`Stock::sweep`].
+    pub fn retain(
+        &mut self,
+        keeps: &dyn Fn(&JailName) -> bool,
+        trouble: &mut dyn FnMut(&JailName, Error),
+    ) {
         let jails = std::mem::take(&mut self.jails).into_iter();
         let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            jails.partition(|(jail, _)| layouts.contains_key(jail));
+            jails.partition(|(jail, _)| keeps(jail));
         self.jails = kept;
         for (jail, places) in gone {
-            remove_all(places.into_iter()).unwrap_or_else(|error| trouble(&jail, error));
+            self.gone.entry(jail).or_default().extend(places);
         }
+        self.sweep(trouble);
+    }
+
+    /// Takes away what nobody needs any more and could not be taken away before.
+    pub fn sweep(&mut self, trouble: &mut dyn FnMut(&JailName, Error)) {
+        // What another jail has by now is not ours to take.
+        let used = self.jails.values().flatten();
+        let used: BTreeSet<String> = used.map(|place| place.layout.object()).collect();
+        for (jail, places) in &mut self.gone {
+            places.retain(|place| !used.contains(&place.layout.object()));
+            places.retain_mut(|place| match place.remove() {
+                Ok(()) => false,
+                Err(error) => {
+                    trouble(jail, error);
+                    true
+                }
+            });
+        }
+        self.gone.retain(|_, places| !places.is_empty());
+    }
+
+    /// Is anything there that nobody needs?
+    pub fn has_litter(&self) -> bool {
+        !self.gone.is_empty()
     }
 
     /// Lifts all drops: no rule leads to a ban any more. To lift twice is harmless.
@@ -238,13 +281,14 @@ impl Stock {
         self.jails.contains_key(jail)
     }
 
-    /// What is kept in the kernel, for whom.
+    /// What is in the kernel, for whom, also what could not be taken away.
     pub fn layouts(&self) -> Layouts {
-        let layouts = |places: &Vec<Place>| places.iter().map(|p| p.layout.clone()).collect();
-        let jails = self.jails.iter();
-        jails
-            .map(|(jail, places)| (jail.clone(), layouts(places)))
-            .collect()
+        let mut layouts = Layouts::new();
+        for (jail, places) in self.jails.iter().chain(&self.gone) {
+            let own = places.iter().map(|place| place.layout.clone());
+            layouts.entry(jail.clone()).or_default().extend(own);
+        }
+        layouts
     }
 
     /// The jails.
@@ -262,9 +306,12 @@ impl Stock {
             .collect()
     }
 
-    /// Takes away everything of these jails, also what a run before us left.
+    /// Takes away everything, also what a run before us left. The others go even if one does
+    /// not.
     pub fn remove(&mut self) -> Result<(), Error> {
-        remove_all(std::mem::take(&mut self.jails).into_values().flatten())
+        let mut done = Ok(());
+        self.retain(&|_| false, &mut |_, error| done = Err(error));
+        done
     }
 
     /// Who shall be in the kernel for a jail: the others are let go.
@@ -358,13 +405,4 @@ impl Action for Stock {
             self.orders_of(&jail, &changes, outcome);
         }
     }
-}
-
-/// Takes places away; the others go even if one does not.
-fn remove_all(places: impl Iterator<Item = Place>) -> Result<(), Error> {
-    let mut done = Ok(());
-    for mut place in places {
-        done = place.remove().and(done);
-    }
-    done
 }

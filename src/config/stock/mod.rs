@@ -23,6 +23,7 @@ use crate::ticket::KERNEL_TIMEOUT_SECS_MAX;
 use crate::time::BanTime;
 
 use super::fail2ban::ActionText;
+pub(crate) use model::is_sound;
 use model::{Ban, Model};
 pub(super) use places::Places;
 use shell::Strange;

@@ -21,6 +21,7 @@ fn show(tree: &Path) -> String {
                 Err(why) => shown += &format!("  no: {why}\n"),
                 Ok(recognised) => {
                     for layout in &recognised.layouts {
+                        assert!(is_sound(layout), "{layout:?}");
                         shown +=
                             &format!("  {} {}\n", layout.family.word(), show_kind(&layout.kind));
                     }
@@ -295,6 +296,35 @@ actionunban = nft delete element inet t <set> \\{ <ip> \\}
 [Init]
 set = addr-set-<name>
 ";
+
+/// A word that no stock action has makes a noted layout one that nobody trusts.
+#[test]
+fn words_of_strangers_are_not_sound() {
+    let set = SET.replace("@timeout", "0");
+    for (action, word, stranger) in [
+        (PLAIN, "RETURN", "RETURN\n-A INPUT"),
+        (PLAIN, "filter", "filter\nCOMMIT"),
+        (PLAIN, "DROP", "--modprobe=/tmp/x"),
+        (PLAIN, "udp", "-M"),
+        (PLAIN, "INPUT", "-Z"),
+        (&set, "hash:ip", "-file"),
+        (&set, "f2b-pbx", "f2b-pbx -file"),
+        (TABLE, "inet t", "inet t; include \\\"/etc/shadow\\\""),
+        (TABLE, "type ipv4_addr", "type ipv4_addr } flush ruleset"),
+        (TABLE, "drop", "drop\nflush ruleset"),
+    ] {
+        let loaded = load(&Roots::dir(tree_of(action).path()));
+        let jail = &loaded.jails[0];
+        let recognised = recognise(&jail.actions[0], jail.bantime).unwrap();
+        let layout = &recognised.layouts[0];
+        let json = serde_json::to_string(layout).unwrap();
+        let stranger = stranger.replace('\n', "\\n");
+        let edited = json.replacen(word, &stranger, 1);
+        assert_ne!(edited, json);
+        let edited: crate::action::stock::Layout = serde_json::from_str(&edited).unwrap();
+        assert!(is_sound(layout) && !is_sound(&edited), "{edited:?}");
+    }
+}
 
 /// Whatever an action does besides, it does for a reason; so it is no stock action, and the
 /// error says what differs.

@@ -80,7 +80,7 @@ impl Operator {
         self.parts
             .judge
             .visit(|engine, now, effects| engine.reconfigure(rules, checks, now, effects));
-        self.parts.door.retain(&layouts);
+        self.parts.door.retain(&config);
         // Whose bans have another place by now: there they are laid on again.
         for jail in stock::moved(&stock::layouts(&before), &layouts) {
             let set = Set::Jail(jail);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::super::clock::Clock;
 use super::super::intake::{self, LogStatus};
-use super::super::keeper::{Condition, Keeper};
+use super::super::keeper::Condition;
 use super::super::verbs::{
     ApibanShown, BanShown, DoubtShown, FirewallShown, JailShown, LogShown, NearMissShown, Status,
 };
 use super::super::why::{self, Evidence, Why};
 use super::super::{standing, stock};
-use super::Operator;
+use super::{Operator, aside};
 use crate::action::stock::{Layouts, describe};
 use crate::addr::Addr;
 use crate::config::Config;
@@ -39,8 +39,11 @@ impl Operator {
         });
         let files = self.parts.intake.files().await.unwrap_or_default();
         let apiban = self.apiban();
-        let keeper = self.parts.keeper.as_ref();
-        let kept = keeper.map(Keeper::condition).unwrap_or_default();
+        let kept = match self.parts.keeper.clone() {
+            Some(keeper) => aside(move || Ok(keeper.condition())).await,
+            None => Ok(Condition::default()),
+        };
+        let kept = kept.unwrap_or_default();
         let current = self.current.borrow();
         let known = &current.known;
         let now = self.parts.judge.now();
@@ -124,12 +127,19 @@ impl Operator {
             Ok(Ok(written)) => written,
             _ => Err("it takes too long".to_owned()),
         };
+        let (kept, stock) = match self.parts.keeper.clone() {
+            Some(keeper) => {
+                let look = move || {
+                    let kept = keeper.with(|firewall| firewall.counters(&addr));
+                    Ok((Some(kept), keeper.stock_entries(&addr)))
+                };
+                aside(look).await?
+            }
+            None => (None, Ok(Vec::new())),
+        };
         let current = self.current.borrow();
-        let keeper = self.parts.keeper.as_ref();
-        let kept = keeper.map(|keeper| keeper.with(|firewall| firewall.counters(&addr)));
         let mut trouble = Vec::new();
         let mut told = |what: &str, error: String| trouble.push(format!("{what}: {error}"));
-        let stock = keeper.map_or(Ok(Vec::new()), |keeper| keeper.stock_entries(&addr));
         let evidence = Evidence {
             about,
             stock: stock.unwrap_or_else(|error| {
@@ -158,18 +168,20 @@ impl Operator {
         })
     }
 
-    pub(super) fn firewall(&self) -> Result<FirewallShown, String> {
-        let keeper = self.kept()?;
+    pub(super) async fn firewall(&self) -> Result<FirewallShown, String> {
+        let keeper = self.kept()?.clone();
+        let look = move || Ok((keeper.condition(), keeper.sets()));
+        let (condition, sets) = aside(look).await?;
         let Condition {
             missing,
             troubles,
             paused_until,
             repairs,
             fight,
-        } = keeper.condition();
+        } = condition;
         Ok(FirewallShown {
             firewall: self.parts.firewall.clone(),
-            sets: keeper.sets(),
+            sets,
             paused_until: paused_until
                 .map(|until| self.parts.judge.clock().outward(until).as_secs()),
             missing,

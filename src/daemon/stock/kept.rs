@@ -2,6 +2,7 @@
 //! to them.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::action::stock::{Lack, Shown};
@@ -9,6 +10,16 @@ use crate::action::{Error, Family, Glance};
 use crate::daemon::bus::Judge;
 use crate::daemon::verbs::SetShown;
 use crate::ticket::{JailName, Set};
+
+/// How long somebody who asks waits for orders that are being carried out.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often he looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What he is told then.
+const BUSY: &str =
+    "a program that lays bans of jails' actions on has not ended for a while; see `ps`";
 
 /// What is missing in the kernel.
 #[derive(Debug, Default)]
@@ -24,8 +35,9 @@ pub struct Lacking {
 
 impl Shared {
     /// A cheap look: see [`Firewall::glance`](crate::action::Firewall::glance).
-    pub fn glance(&self) -> Result<Glance, Error> {
-        self.lock().glance()
+    /// None while orders are carried out.
+    pub fn glance(&self) -> Option<Result<Glance, Error>> {
+        self.try_lock().map(|mut stock| stock.glance())
     }
 
     /// Lifts drops, or lays them on.
@@ -36,39 +48,28 @@ impl Shared {
         }
     }
 
+    /// The same for whoever does not wait until orders are carried out, which a program may
+    /// hold up.
+    pub fn lacking_now(&self, judge: &Judge) -> Result<Lacking, Error> {
+        let begun = Instant::now();
+        loop {
+            if let Some(mut stock) = self.try_lock() {
+                return Ok(lacking(stock.check()?, judge));
+            }
+            if begun.elapsed() > PATIENCE {
+                let owed = vec![BUSY.to_owned()];
+                return Ok(Lacking {
+                    owed,
+                    ..Lacking::default()
+                });
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// What somebody took away. Bans that are over are not missed.
     pub fn lacking(&self, judge: &Judge) -> Result<Lacking, Error> {
-        let lacks = self.lock().check()?;
-        let mut lacking = Lacking::default();
-        for lack in lacks {
-            let Lack {
-                jail,
-                words,
-                lost,
-                owed,
-            } = lack;
-            if owed > 0 {
-                let words = format!(
-                    "{owed} bans of jail {jail} could not be laid on yet; they are tried again and again"
-                );
-                lacking.owed.push(words);
-            }
-            let set = Set::Jail(jail.clone());
-            let count = judge.visit(|engine, now, _| {
-                let lost = lost.iter();
-                lost.filter(|addr| engine.is_witness(&set, addr, now))
-                    .count()
-            });
-            if count > 0 {
-                let words = format!("{count} bans of jail {jail} are gone from the kernel");
-                lacking.words.push(words);
-            }
-            if count > 0 || !words.is_empty() {
-                lacking.words.extend(words);
-                lacking.jails.insert(jail);
-            }
-        }
-        Ok(lacking)
+        Ok(lacking(self.lock().check()?, judge))
     }
 
     /// Puts back chains, sets and rules of these jails. Their bans must be laid on again.
@@ -98,4 +99,38 @@ impl Shared {
         });
         Ok(shown.collect())
     }
+}
+
+/// What is lacking of all that lacks, by the ledger.
+fn lacking(lacks: Vec<Lack>, judge: &Judge) -> Lacking {
+    let mut lacking = Lacking::default();
+    for lack in lacks {
+        let Lack {
+            jail,
+            words,
+            lost,
+            owed,
+        } = lack;
+        if owed > 0 {
+            let words = format!(
+                "{owed} bans of jail {jail} could not be laid on yet; they are tried again and again"
+            );
+            lacking.owed.push(words);
+        }
+        let set = Set::Jail(jail.clone());
+        let count = judge.visit(|engine, now, _| {
+            let lost = lost.iter();
+            lost.filter(|addr| engine.is_witness(&set, addr, now))
+                .count()
+        });
+        if count > 0 {
+            let words = format!("{count} bans of jail {jail} are gone from the kernel");
+            lacking.words.push(words);
+        }
+        if count > 0 || !words.is_empty() {
+            lacking.words.extend(words);
+            lacking.jails.insert(jail);
+        }
+    }
+    lacking
 }

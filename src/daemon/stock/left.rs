@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use crate::action::stock::{Layout, Layouts};
+use crate::config::is_sound;
 
 /// The file's name in the folder in which state is kept.
 const FILE: &str = "stock.json";
@@ -45,8 +46,15 @@ impl Left {
             warn!(path = %path.display(), %error, "what an earlier run left in the kernel for jails' actions is not known; chains and sets of jails that are gone stay");
             BTreeMap::new()
         });
-        let jails = jails.into_iter();
-        jails.map(|(jail, own)| (jail.into(), own)).collect()
+        let jails = jails.into_iter().map(|(jail, mut own)| {
+            let is_unsound = |layout: &mut Layout| !is_sound(layout);
+            for layout in own.extract_if(.., is_unsound) {
+                let place = layout.place();
+                warn!(path = %path.display(), %jail, "what is noted there about {place:?} no action can have made; it is passed over");
+            }
+            (jail.into(), own)
+        });
+        jails.collect()
     }
 
     /// From now on this is there.

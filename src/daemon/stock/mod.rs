@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 pub use kept::Lacking;
 pub use left::Left;
@@ -26,11 +26,13 @@ use super::keeper::Bell;
 use crate::action::stock::{Layouts, Stock};
 use crate::action::{self, Action, Outcome};
 use crate::addr::Addr;
-use crate::ban::Ledger;
 use crate::config::Config;
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::jail::Rules;
 use crate::ticket::{JailName, Order, Set};
+
+/// The name of the thread.
+pub(super) const THREAD: &str = "actions";
 
 /// How often bans that could not be laid on are tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
@@ -51,16 +53,26 @@ pub fn sets_beside(layouts: &Layouts, rules: &[Rules]) -> Vec<Set> {
 }
 
 /// Takes over what a run before us has left, and takes away what no jail has any more;
-/// drops are laid on or `lifted`. As long as a jail cannot run for a mistake, what is left
-/// may be its: it stays.
+/// drops are laid on or `lifted`.
 pub fn take_over(left: &Left, config: &Config, layouts: &Layouts, lifted: bool) -> Stock {
     let mut stock = Stock::open(&left.read(), lifted, &mut tell);
     stock.add(layouts, &mut tell);
-    if config.broken.is_empty() {
-        stock.retain(layouts, &mut tell);
-    }
+    stock.retain(&keeps(config), &mut tell);
     left.write(&stock.layouts());
     stock
+}
+
+/// Whose chains and sets stay. As long as a jail cannot run for a mistake, what jails that do
+/// not run have left may be its: it stays.
+pub fn keeps(config: &Config) -> impl Fn(&JailName) -> bool + Send + use<> {
+    let with_stock = layouts(config);
+    let running: BTreeSet<JailName> = config
+        .jails
+        .iter()
+        .map(|jail| jail.rules.name.clone())
+        .collect();
+    let is_any_broken = !config.broken.is_empty();
+    move |jail| with_stock.contains_key(jail) || (is_any_broken && !running.contains(jail))
 }
 
 /// Takes away all that a run before us has left.
@@ -92,6 +104,11 @@ impl Shared {
         // A panic ends the daemon, so nobody finds the lock poisoned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The same, unless somebody changes it just now.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Stock>> {
+        self.0.try_lock().ok()
+    }
 }
 
 /// What the thread is told.
@@ -99,8 +116,8 @@ enum Work {
     Order(Order),
     /// There are these jails too; one that is there in another form goes first.
     Add(Layouts),
-    /// There are these jails only.
-    Retain(Layouts),
+    /// What other jails than these have goes.
+    Retain(Box<dyn Fn(&JailName) -> bool + Send>),
     /// The ledger is whole: whom it does not know is let go.
     KeepOnly,
     /// Do what waits, and end; with true, take all of it away first.
@@ -131,10 +148,11 @@ impl Door {
         self.tell(Work::Add(layouts.clone()));
     }
 
-    /// From now on only these jails have; what others had in the kernel goes.
-    pub fn retain(&self, layouts: &Layouts) {
+    /// From now on only jails of this configuration have; what others had in the kernel goes.
+    pub fn retain(&self, config: &Config) {
+        let layouts = layouts(config);
         self.write(|jails| jails.retain(|jail| layouts.contains_key(jail)));
-        self.tell(Work::Retain(layouts.clone()));
+        self.tell(Work::Retain(Box::new(keeps(config))));
     }
 
     /// Lets go whom no jail holds: until now the ledger was not whole.
@@ -194,23 +212,28 @@ pub fn start(
     judge: Judge,
     bell: Bell,
 ) -> anyhow::Result<JoinHandle<()>> {
-    bus::named("actions", move || {
+    bus::named(THREAD, move || {
         serve(&stock, &left, &waiting.0, &judge, &bell);
     })
 }
 
 fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, bell: &Bell) {
     let mut orders = Vec::new();
-    let mut is_owing = !stock.lock().owed().is_empty();
+    let is_owing = |stock: &Shared| {
+        let stock = stock.lock();
+        stock.has_litter() || !stock.owed().is_empty()
+    };
+    let mut owes = is_owing(stock);
     loop {
-        let first = match is_owing {
+        let first = match owes {
             false => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
             true => waiting.recv_timeout(RETRY_EVERY),
         };
         let first = match first {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                try_again(&stock.lock().owed(), judge);
+                try_again(&mut stock.lock(), left, judge);
+                owes = is_owing(stock);
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -228,14 +251,14 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, b
                     stock.add(&layouts, &mut tell);
                     left.write(&stock.layouts());
                 }
-                Work::Retain(layouts) => {
+                Work::Retain(keeps) => {
                     let mut stock = stock.lock();
-                    stock.retain(&layouts, &mut tell);
+                    stock.retain(&keeps, &mut tell);
                     left.write(&stock.layouts());
                 }
                 Work::KeepOnly => {
                     let mut stock = stock.lock();
-                    let wanted = judge.visit(|engine, _, _| wanted(&stock, engine.ledger()));
+                    let wanted = judge.visit(|engine, _, _| wanted(&stock, engine));
                     keep_only(&mut stock, &wanted);
                 }
                 Work::End(false) => return,
@@ -248,13 +271,17 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, b
             }
         }
         carry_out(stock, &mut orders, judge, bell);
-        is_owing = !stock.lock().owed().is_empty();
+        owes = is_owing(stock);
     }
 }
 
-/// Has bans ordered again that could not be laid on.
-fn try_again(owed: &Wanted, judge: &Judge) {
-    for (jail, addrs) in owed {
+/// Takes away what could not go, and has bans ordered again that could not be laid on.
+fn try_again(stock: &mut Stock, left: &Left, judge: &Judge) {
+    if stock.has_litter() {
+        stock.sweep(&mut |jail, error| debug!(%jail, %error, "still there"));
+        left.write(&stock.layouts());
+    }
+    for (jail, addrs) in &stock.owed() {
         let (set, addrs): (Set, Vec<Addr>) =
             (Set::Jail(jail.clone()), addrs.iter().copied().collect());
         judge.visit(|engine, now, effects| engine.lay_again(&set, &addrs, now, effects));
@@ -274,13 +301,11 @@ pub fn keep_only(stock: &mut Stock, wanted: &Wanted) {
 /// Whom jails with stock actions hold.
 pub type Wanted = BTreeMap<JailName, BTreeSet<Addr>>;
 
-/// See [`Wanted`].
-pub fn wanted(stock: &Stock, ledger: &Ledger) -> Wanted {
-    let held = |jail: &JailName| ledger.of_jail(jail).map(|ban| ban.addr).collect();
-    stock
-        .jails()
-        .map(|jail| (jail.clone(), held(jail)))
-        .collect()
+/// See [`Wanted`]. Of a jail that does not run, since it has a mistake, nobody knows.
+pub fn wanted(stock: &Stock, engine: &Engine) -> Wanted {
+    let held = |jail: &JailName| engine.ledger().of_jail(jail).map(|ban| ban.addr).collect();
+    let jails = stock.jails().filter(|jail| engine.jail(jail).is_ok());
+    jails.map(|jail| (jail.clone(), held(jail))).collect()
 }
 
 fn carry_out(stock: &Shared, orders: &mut Vec<Order>, judge: &Judge, bell: &Bell) {

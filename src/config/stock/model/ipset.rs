@@ -75,7 +75,7 @@ impl Sets {
 }
 
 /// The type and the options of a set, in any order; the type comes first in what is given.
-fn read_made(words: &[&str], family: Family) -> Option<Vec<String>> {
+pub(super) fn read_made(words: &[&str], family: Family) -> Option<Vec<String>> {
     let (mut kind, mut options, mut rest) = (None, Vec::new(), words);
     let mut is_ipv6 = false;
     loop {

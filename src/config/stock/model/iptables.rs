@@ -160,7 +160,7 @@ impl Tables {
 }
 
 /// A rule's words, if it is made of matches and targets that stock actions have.
-fn read_rule(words: &[&str]) -> Option<Vec<String>> {
+pub(super) fn read_rule(words: &[&str]) -> Option<Vec<String>> {
     let (mut rest, mut has_target) = (words, false);
     loop {
         rest = match rest {

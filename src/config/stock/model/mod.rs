@@ -8,6 +8,7 @@ mod ipset;
 mod iptables;
 mod laid;
 mod nft;
+mod sound;
 
 use super::shell::{Done, Programs, Strange};
 use crate::action::Family;
@@ -16,6 +17,7 @@ pub(super) use ipset::Sets;
 pub(super) use iptables::Tables;
 pub(super) use laid::Ban;
 pub(super) use nft::Nftables;
+pub(crate) use sound::is_sound;
 
 /// What stands in the kernel for one family. Two are equal if a packet and an operator
 /// could not tell them apart.

@@ -138,15 +138,7 @@ impl NftTable {
                 });
             }
             ("add", "rule") => {
-                let is_known = |word: &&&str| {
-                    RULE_WORDS.contains(word)
-                        || is_list(word)
-                        || word.strip_prefix('@').is_some_and(is_name)
-                };
-                let is_rule = rest.iter().filter(is_known).count() == rest.len()
-                    && matches!(rest.last(), Some(&("reject" | "drop")))
-                        | rest.windows(2).any(|pair| pair == ["reject", "with"]);
-                let chain = self.chains.get_mut(name).filter(|_| is_rule)?;
+                let chain = self.chains.get_mut(name).filter(|_| is_rule(rest))?;
                 let handle = chain.rules.keys().next_back().map_or(1, |last| last + 1);
                 chain.rules.insert(handle, rest.join(" "));
                 true
@@ -198,11 +190,26 @@ impl NftTable {
 
 /// The words between `{` and `}`, if they can stand there.
 fn inside<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+    match words {
+        ["{", inside @ .., "}"] if can_be_inside(inside) => Some(inside.to_vec()),
+        _ => None,
+    }
+}
+
+/// Can these words stand in braces?
+pub(super) fn can_be_inside(words: &[&str]) -> bool {
     let is_part = |word: &&str| {
         *word == ";" || word.parse::<Addr>().is_ok() || is_list(word.trim_start_matches('-'))
     };
-    match words {
-        ["{", inside @ .., "}"] if inside.iter().all(is_part) => Some(inside.to_vec()),
-        _ => None,
-    }
+    words.iter().all(is_part)
+}
+
+/// Are these the words of a rule as stock actions have them?
+pub(super) fn is_rule(words: &[&str]) -> bool {
+    let is_known = |word: &&str| {
+        RULE_WORDS.contains(word) || is_list(word) || word.strip_prefix('@').is_some_and(is_name)
+    };
+    let ends = matches!(words.last(), Some(&("reject" | "drop")))
+        || words.windows(2).any(|pair| pair == ["reject", "with"]);
+    ends && words.iter().all(is_known)
 }
