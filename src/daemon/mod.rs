@@ -133,7 +133,7 @@ pub enum Ending {
 
 /// How long the end waits for threads that wait for the system's programs: a part of what
 /// systemd gives us (`TimeoutStopSec`).
-const END_PATIENCE: Duration = Duration::from_secs(6);
+const END_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often it looks whether they have ended.
 const END_LOOK_EVERY: Duration = Duration::from_millis(5);

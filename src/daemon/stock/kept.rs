@@ -12,7 +12,7 @@ use crate::daemon::verbs::SetShown;
 use crate::ticket::{JailName, Set};
 
 /// How long somebody who asks waits for orders that are being carried out.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often he looks meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

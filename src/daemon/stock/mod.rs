@@ -35,7 +35,7 @@ use crate::ticket::{JailName, Order, Set};
 pub(super) const THREAD: &str = "actions";
 
 /// How often bans that could not be laid on are tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
+const RETRY_EVERY: Duration = Duration::from_secs(3);
 
 /// The jails with stock actions, and what they keep in the kernel.
 pub fn layouts(config: &Config) -> Layouts {
