@@ -446,6 +446,12 @@ const KAMAILIO: &[Written] = &[
         "NOTICE: {1 1 REGISTER 7-1} <script>: Auth error for 1001@192.0.2.10 from ^ cause -2 ua=@",
     ),
     written(
+        "line of an administrator, longer than Kamailio's",
+        Pen::Raw,
+        Says::Nothing,
+        "NOTICE: {1 1 INVITE 7-1} <script>: Not relaying INVITE to sip:a.example from sip:b.example (IP:^:5060) @",
+    ),
+    written(
         "line of an administrator, no prefix",
         Pen::Raw,
         Says::Nothing,
@@ -1132,8 +1138,9 @@ fn kamailio() {
                   104      0      0     0     0       0         0  header, no address
                   104      0      0     0     0       0         0  line of an administrator, open
                   104      0      0     0     0       0         0  line of an administrator, longer than ours
+                  104      0      0     0     0       0         0  line of an administrator, longer than Kamailio's
                   104      0      0     0     0       0         0  line of an administrator, no prefix
-                 2080      0      0     0  1456      83      1373  all
+                 2184      0      0     0  1456      83      1373  all
 
             +++++++++++++++++++++++++??+++++++++++++++ ++?+++++++ file   Call-ID
             +++++++++++++++++++++++++??+++++++++++++++ +++?+?+?++ syslog Call-ID
@@ -1173,6 +1180,8 @@ fn kamailio() {
             .......................................... .......... syslog line of an administrator, open
             .......................................... .......... file   line of an administrator, longer than ours
             .......................................... .......... syslog line of an administrator, longer than ours
+            .......................................... .......... file   line of an administrator, longer than Kamailio's
+            .......................................... .......... syslog line of an administrator, longer than Kamailio's
             .......................................... .......... file   line of an administrator, no prefix
             .......................................... .......... syslog line of an administrator, no prefix
         "#]],
