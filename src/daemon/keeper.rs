@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, error, info, warn};
 
-use counts::Counts;
+use counts::{COUNTED_MAX, Counts};
 use fight::{Fight, Missed, PEACE, REPAIRS_MAX};
 
 use super::bus::{self, Judge};
@@ -419,37 +419,21 @@ impl Keeper {
         }
     }
 
-    /// Every set of ours: how many should be in it, and what the kernel has.
+    /// Every set of ours: how many should be in it, and what the kernel has. To read large
+    /// ones takes its time, so nobody waits for it.
     pub fn sets(&self) -> Vec<SetShown> {
-        let mut post = self.post();
-        let sets = post.all_sets().into_iter();
-        let shown = sets.map(|set| {
-            let in_force = post.judge.visit(|engine, _, _| engine.in_force_len(&set));
-            let (mut entries, mut packets, mut bytes) = (0, 0, 0);
-            // A long list is not read where that takes minutes; it is counted elsewhere.
-            if set == Set::List && !post.firewall.lists_fast() {
-                entries = in_force;
-            } else {
-                // A set that is not there has no entries; `condition` tells of it.
-                let _missing = post.firewall.list(&set, &mut |kept| {
-                    entries += 1;
-                    packets += kept.packets;
-                    bytes += kept.bytes;
-                });
-            }
-            SetShown {
-                set: word(&set).to_owned(),
-                ports: post.firewall.reach(&set).to_string(),
-                in_force,
-                entries,
-                packets,
-                bytes,
-            }
-        });
-        let shown: Vec<SetShown> = shown.collect();
+        let post = self.post();
+        let (sets, stock, judge) = (post.all_sets(), post.stock.clone(), post.judge.clone());
+        let firewall = post.firewall.handle();
+        drop(post);
+        let show = |mut firewall: Firewall| -> Vec<SetShown> {
+            let sets = sets.iter();
+            sets.map(|set| shown(set, &mut firewall, &judge)).collect()
+        };
         // What cannot be looked at `condition` tells of.
-        let stock = post.stock.shown(&post.judge).unwrap_or_default();
-        shown.into_iter().chain(stock).collect()
+        let ours = firewall.map(show).unwrap_or_default();
+        let theirs = stock.shown(&judge).unwrap_or_default();
+        ours.into_iter().chain(theirs).collect()
     }
 
     /// Puts back what is missing, now, and lays on again what is in force, all of it.
@@ -738,6 +722,30 @@ impl Post {
                 .visit(|engine, now, effects| engine.lay_again(set, addrs, now, effects));
         }
         addrs.len()
+    }
+}
+
+/// How many should be in a set of ours, and what the kernel has. One that is not there has
+/// no entries; `condition` tells of it.
+fn shown(set: &Set, firewall: &mut Firewall, judge: &Judge) -> SetShown {
+    let in_force = judge.visit(|engine, _, _| engine.in_force_len(set));
+    let (mut entries, mut packets, mut bytes) = (0, 0, 0);
+    if *set == Set::List && in_force > COUNTED_MAX && !firewall.lists_fast() {
+        entries = in_force; // to read them takes minutes
+    } else {
+        let _missing = firewall.list(set, &mut |kept| {
+            entries += 1;
+            packets += kept.packets;
+            bytes += kept.bytes;
+        });
+    }
+    SetShown {
+        set: word(set).to_owned(),
+        ports: firewall.reach(set).to_string(),
+        in_force,
+        entries,
+        packets,
+        bytes,
     }
 }
 

@@ -5,7 +5,7 @@
 //! before, and stays so, it has lost something. To count costs time, since the kernel
 //! walks through the set; so it is done the less often the longer it takes, and takes half a
 //! thousandth of a core for each set: of 1,000 entries once a second, of 100,000 every few
-//! seconds, of a million once a minute or two.
+//! seconds, of a million once a minute or two; but of nf_tables' see [`COUNTED_MAX`].
 //!
 //! Absent: the set of those who are held back. Its bans are those of all jails.
 
@@ -21,6 +21,10 @@ const PACE: u32 = 2_000;
 
 /// A set is counted so often at most: at every other look.
 const EVERY: Duration = Duration::from_millis(900);
+
+/// Where the time to read a set grows with the square of its size (nf_tables), larger ones
+/// are not counted: it takes a twentieth of a second, and the keeper can do nothing else.
+pub(super) const COUNTED_MAX: usize = 32_768;
 
 /// How long a set must fall short: what is ordered is in the kernel by then.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -80,6 +84,9 @@ impl Counts {
         let before = in_force();
         if before == 0 {
             return Ok(false); // there is nothing to lose
+        }
+        if before > COUNTED_MAX && !firewall.lists_fast() {
+            return Ok(false);
         }
         let entries = firewall.count(set)?;
         count.due = now + (now.elapsed() * PACE).max(EVERY);
