@@ -8,10 +8,14 @@
 //!
 //! Where we differ on purpose, [`Mask`] names it.
 
+#[path = "common/dice.rs"]
+mod dice;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use dice::Dice;
 use jiff::tz::TimeZone;
 use ringfence::filter::date::{Detector, Years, zone};
 use ringfence::time::Time;
@@ -327,27 +331,6 @@ fn has_year(date: &str) -> bool {
     runs.any(|run| run.len() == 4 && (run.starts_with("19") || run.starts_with("20")))
 }
 
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).unwrap_or(0)
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-
-    fn chance(&mut self, of: usize) -> bool {
-        self.below(of) == 0
-    }
-}
-
 const SHORT_MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
@@ -362,11 +345,11 @@ fn value(dice: &mut Dice, token: &str) -> String {
     };
     match token {
         "Y" | "ExY" => dice
-            .one(&[
+            .pick(&[
                 "2026", "2025", "2026", "2024", "2019", "2005", "1999", "2031",
             ])
             .to_owned(),
-        "y" | "Exy" => dice.one(&["26", "25", "24", "05", "99"]).to_owned(),
+        "y" | "Exy" => dice.pick(&["26", "25", "24", "05", "99"]).to_owned(),
         "m" | "Exm" => {
             let number = 1 + dice.below(13);
             pad(dice, number)
@@ -388,32 +371,32 @@ fn value(dice: &mut Dice, token: &str) -> String {
             pad(dice, number)
         }
         "f" => dice
-            .one(&["1", "123", "123456", "1234567", "000"])
+            .pick(&["1", "123", "123456", "1234567", "000"])
             .to_owned(),
-        "p" => dice.one(&["AM", "PM", "am", "pm", "xm"]).to_owned(),
-        "b" => dice.one(&SHORT_MONTHS).to_owned(),
+        "p" => dice.pick(&["AM", "PM", "am", "pm", "xm"]).to_owned(),
+        "b" => dice.pick(&SHORT_MONTHS).to_owned(),
         "B" => dice
-            .one(&["November", "May", "february", "Sept"])
+            .pick(&["November", "May", "february", "Sept"])
             .to_owned(),
-        "a" => dice.one(&SHORT_DAYS).to_owned(),
-        "A" => dice.one(&["Sunday", "monday", "Wednesday"]).to_owned(),
+        "a" => dice.pick(&SHORT_DAYS).to_owned(),
+        "A" => dice.pick(&["Sunday", "monday", "Wednesday"]).to_owned(),
         "j" => format!("{:03}", dice.below(368)),
         "U" | "W" => format!("{:02}", dice.below(55)),
         "w" => format!("{}", dice.below(8)),
         "z" | "Exz" => dice
-            .one(&[
+            .pick(&[
                 "Z", "UTC", "GMT", "+0200", "-02:30", "+02", "+2", "-1145", "CET", "utc", "CET+01",
             ])
             .to_owned(),
         "Z" | "ExZ" => dice
-            .one(&["Z", "CET", "EST", "CEST", "cet", "ABC", "UTC", "A", "Mon"])
+            .pick(&["Z", "CET", "EST", "CEST", "cet", "ABC", "UTC", "A", "Mon"])
             .to_owned(),
         "c" => "Sun Nov 22 07:50:06 2026".to_owned(),
         "x" => "11/22/26".to_owned(),
         "X" => "07:50:06".to_owned(),
         "%" => "%".to_owned(),
         "EPOCH" => dice
-            .one(&[
+            .pick(&[
                 "1795334400",
                 "1795334400.123",
                 "17953344001",
@@ -422,7 +405,7 @@ fn value(dice: &mut Dice, token: &str) -> String {
             ])
             .to_owned(),
         "LEPOCH" => dice
-            .one(&[
+            .pick(&[
                 "1795334400",
                 "1795334400123",
                 "1795334400123456",
@@ -538,7 +521,7 @@ fn mutated(dice: &mut Dice, line: &str) -> String {
     let mut chars: Vec<char> = line.chars().collect();
     for _ in 0..dice.below(3) {
         let at = dice.below(chars.len() + 1);
-        let other = dice.one(&[
+        let other = dice.pick(&[
             "0", "1", "9", " ", ":", "-", "/", "T", "x", "Z", ".", "+", "[", "é", "2", "٢", "０",
             "²", "\u{85}", "\u{a0}", "\u{301}", "ſ", "\u{1c}", "_",
         ]);
@@ -561,13 +544,13 @@ fn mutated(dice: &mut Dice, line: &str) -> String {
 
 /// A line with a date or several, or none.
 fn line(dice: &mut Dice, forms: &[&str]) -> String {
-    let mut line = dice.one(&BEFORE).to_owned();
-    for _ in 0..1 + usize::from(dice.chance(5)) {
-        let form = dice.one(forms);
+    let mut line = dice.pick(&BEFORE).to_owned();
+    for _ in 0..1 + usize::from(dice.one_in(5)) {
+        let form = dice.pick(forms);
         line.push_str(&text(dice, form));
-        line.push_str(dice.one(&BEHIND));
+        line.push_str(dice.pick(&BEHIND));
     }
-    if dice.chance(3) {
+    if dice.one_in(3) {
         mutated(dice, &line)
     } else {
         line
@@ -576,10 +559,10 @@ fn line(dice: &mut Dice, forms: &[&str]) -> String {
 
 /// One that is like the line before, as in a log.
 fn log(dice: &mut Dice, forms: &[&str], lines: usize) -> Vec<String> {
-    let kept: Vec<&str> = (0..1 + dice.below(3)).map(|_| dice.one(forms)).collect();
+    let kept: Vec<&str> = (0..1 + dice.below(3)).map(|_| dice.pick(forms)).collect();
     (0..lines)
         .map(|_| {
-            if dice.chance(4) {
+            if dice.one_in(4) {
                 line(dice, forms)
             } else {
                 line(dice, &kept)
@@ -745,19 +728,19 @@ const WHOLE: [&str; 36] = [
 fn datepattern(dice: &mut Dice) -> String {
     let mut lines = Vec::new();
     for _ in 0..1 + dice.below(6) / 4 {
-        if dice.chance(3) {
-            lines.push(dice.one(&WHOLE).to_owned());
+        if dice.one_in(3) {
+            lines.push(dice.pick(&WHOLE).to_owned());
             continue;
         }
-        let mut line = dice.one(&FRONTS).to_owned();
-        if dice.chance(2) {
-            line.push_str(dice.one(&FORMS).trim_start_matches("[%EPOCH]"));
+        let mut line = dice.pick(&FRONTS).to_owned();
+        if dice.one_in(2) {
+            line.push_str(dice.pick(&FORMS).trim_start_matches("[%EPOCH]"));
         } else {
             for _ in 0..1 + dice.below(6) {
-                line.push_str(dice.one(&PARTS));
+                line.push_str(dice.pick(&PARTS));
             }
         }
-        line.push_str(dice.one(&BACKS));
+        line.push_str(dice.pick(&BACKS));
         lines.push(line);
     }
     lines.join("\n")
@@ -773,7 +756,7 @@ fn datepatterns() {
     for _ in 0..2 * rounds {
         let pattern = datepattern(&mut dice);
         let mut forms: Vec<&str> = pattern.lines().filter(|line| line.contains('%')).collect();
-        forms.push(dice.one(&FORMS));
+        forms.push(dice.pick(&FORMS));
         let case = Case {
             lines: log(&mut dice, &forms, 12),
             pattern: Some(pattern.clone()),

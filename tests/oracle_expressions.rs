@@ -4,9 +4,13 @@
 //! formulas of the Python that runs it. Both must be installed: these tests do not skip.
 //! Where Python overflows, or reckons with complex numbers, we need not agree.
 
+#[path = "common/dice.rs"]
+mod dice;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use dice::Dice;
 use ringfence::config::fail2ban::{Formula, timespan};
 
 /// Debian's name for the Python that runs fail2ban.
@@ -17,23 +21,6 @@ const FORMULAS: u64 = 5_000;
 
 /// How many random durations are compared.
 const DURATIONS: u64 = 5_000;
-
-/// Splitmix64: the same seed gives the same numbers for ever.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len())]
-    }
-}
 
 /// Gives `lines` to a Python program and returns its lines.
 fn python(program: &str, lines: &[String]) -> Vec<String> {

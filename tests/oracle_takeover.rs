@@ -7,6 +7,8 @@
 
 #[path = "common/both.rs"]
 mod both;
+#[path = "common/client.rs"]
+mod client;
 #[path = "common/namespace.rs"]
 mod namespace;
 

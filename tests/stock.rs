@@ -3,6 +3,8 @@
 //!
 //! Debian's fail2ban must be installed: these tests do not skip.
 
+#[path = "common/client.rs"]
+mod client;
 #[path = "common/namespace.rs"]
 mod namespace;
 #[path = "common/running.rs"]
@@ -13,6 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use client::fail2ban_client;
 use namespace::run;
 use ringfence::action::stock::{
     ChainLayout, Kind, Layout, Layouts, Rule, SetLayout, Stock, TableLayout, Timeouts,
@@ -155,13 +158,7 @@ impl Lab {
     }
 
     fn client(&self, words: &[&str]) -> bool {
-        let output = Command::new("fail2ban-client")
-            .arg("-c")
-            .arg(self.path("tree"))
-            .args(words)
-            .output()
-            .expect("fail2ban is needed (package fail2ban)");
-        output.status.success()
+        fail2ban_client(&self.path("tree"), words).0
     }
 
     /// Ends it as systemd would.

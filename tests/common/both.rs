@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::client::fail2ban_client;
 use crate::namespace::run;
 use rusqlite::{Connection, OpenFlags};
 
@@ -76,16 +77,7 @@ impl Lab {
 
     /// What fail2ban's client says, and whether it is content.
     pub(crate) fn client(&self, words: &[&str]) -> (bool, String) {
-        let output = Command::new("fail2ban-client")
-            .arg("-c")
-            .arg(self.path("tree"))
-            .args(words)
-            .output()
-            .expect("fail2ban is needed (package fail2ban)");
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
+        fail2ban_client(&self.path("tree"), words)
     }
 
     /// Starts it, and waits until its jails run.

@@ -1,5 +1,8 @@
 //! A laboratory in one folder: a configuration, a log, and the real program that follows
 //! it, with kernel sets and packets of the namespace that the test made.
+//!
+//! Beside it stands `running`, which only starts a command and waits: for tests that write
+//! folders of their own (trees of fail2ban's, journals, registrars).
 
 #![allow(dead_code)] // several test programs share it, and each uses a part
 

@@ -1,4 +1,5 @@
-//! The real program while it runs: started and waited for, and what it has banned.
+//! The real program while it runs: started and waited for, and what it has banned. The test
+//! writes the folder; `lab` is for those to which a usual one will do.
 #![allow(dead_code)] // not every test needs all of it
 
 use std::fs;

@@ -23,12 +23,16 @@
 //! - `what_chance_adds`: two ends with the same `bantime.rndtime` are alike if no further apart
 //!   than that. It is so short here that the clock never falls between them.
 
+#[path = "../common/dice.rs"]
+mod dice;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use dice::Dice;
 use ringfence::addr::Addr;
 use ringfence::ban::record::Record;
 use ringfence::ban::store::Store;
@@ -61,27 +65,6 @@ const RNDTIME: f64 = 0.1;
 
 const ADDRS: [&str; 4] = ["192.0.2.7", "192.0.2.8", "198.51.100.9", "2001:db8::7"];
 const JAILS: [&str; 3] = ["one", "two", "three"];
-
-/// Splitmix64: the same seed gives the same numbers for ever.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, things: &[T]) -> T {
-        things[self.below(things.len())]
-    }
-
-    fn one_in(&mut self, bound: usize) -> bool {
-        self.below(bound) == 0
-    }
-}
 
 /// The rules of a few jails, as ours and as fail2ban's options.
 fn jails(dice: &mut Dice, count: usize) -> (Vec<Rules>, Value) {

@@ -4,31 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-/// A generator of numbers (splitmix64): the same seed gives the same tree for ever.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// True in `percent` of a hundred cases.
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len())]
-    }
-}
+use crate::dice::Dice;
 
 const JAILS: &[&str] = &["alpha", "beta", "Gamma", "delta-4"];
 const FILTERS: &[&str] = &["plain", "layered", "moded", "bare"];

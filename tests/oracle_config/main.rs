@@ -12,6 +12,8 @@
 //!   jail also replaces its variants such as `blocktype?family=inet6`.
 
 mod client;
+#[path = "../common/dice.rs"]
+mod dice;
 mod generate;
 
 use std::fs;
