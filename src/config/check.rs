@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::fail2ban::{self, JailText, PyValue};
+use super::fail2ban::{self, JailText, PyValue, Root, Roots};
 use super::jail::{filter_text, is_idle};
 use super::native::SettingsError;
-use super::{Config, Location, Purpose, feed_settings, roots, tree_roots};
-use crate::filter::lint::{self, Finding};
+use super::{Config, EMBEDDED, Location, Purpose, feed_settings, roots, tree_roots};
+use crate::filter::lint::{self, Fault, Finding};
 use crate::filter::{FilterText, SightingText};
 
 /// What was found in a configuration that was read to be checked.
@@ -134,11 +134,28 @@ pub fn check(location: &Location, purpose: Purpose) -> Result<Checked, SettingsE
             let findings = lint::lint(&patterns);
             // A tree's filter may mean something else by our keys, and runs without them.
             // Whatever cannot be compiled then stands among the problems.
-            let findings = findings.or_else(|_| lint::lint(&without_sightings(patterns)));
-            checked.add(text, findings.unwrap_or_default());
+            let findings = findings.or_else(|_| lint::lint(&without_sightings(patterns.clone())));
+            let mut findings = findings.unwrap_or_default();
+            if is_shipped(&text.filter, &patterns) {
+                findings.retain(|finding| !matches!(finding.fault, Fault::Backtracks { .. }));
+            }
+            checked.add(text, findings);
         }
     }
     Ok(checked)
+}
+
+/// Are these the patterns of our own filter, as it is shipped? Its slow paths are our choice.
+fn is_shipped(name: &str, patterns: &FilterText) -> bool {
+    let shipped = fail2ban::load_filter(&Roots(vec![Root::Embedded(EMBEDDED)]), name, "auto");
+    shipped.is_ok_and(|shipped| {
+        let shipped = filter_text(&shipped);
+        let pairs = [
+            (&shipped.failregex, &patterns.failregex),
+            (&shipped.ignoreregex, &patterns.ignoreregex),
+        ];
+        shipped.prefregex == patterns.prefregex && pairs.iter().all(|(one, other)| one == other)
+    })
 }
 
 /// Which jails follow files of which none is there, and do not say that this is well.
