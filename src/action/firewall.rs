@@ -332,6 +332,14 @@ impl Firewall {
         matches!(self.objects, Objects::Ipset(_))
     }
 
+    /// Packets and bytes of the set's addresses that its entries do not count themselves.
+    pub fn counted_beside(&mut self, set: &Set) -> Result<(u64, u64), Error> {
+        match &mut self.objects {
+            Objects::Nftables(nftables) if *set == Set::List => nftables.sent_by_listed(),
+            _ => Ok((0, 0)),
+        }
+    }
+
     /// Every entry that is `addr` or a prefix around it, in which set, and how many
     /// packets and bytes of it met the set: dropped ones, or let through by the allow set.
     pub fn counters(&mut self, addr: &Addr) -> Result<Vec<(Set, Kept)>, Error> {

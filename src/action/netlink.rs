@@ -521,6 +521,16 @@ fn aligned(bytes: usize) -> usize {
     bytes.saturating_add(3) & !3
 }
 
+/// A message of the kernel's with these attributes.
+#[cfg(test)]
+pub(super) fn reply(attributes: &[u8]) -> Vec<u8> {
+    let bytes = attributes.len() + HEADER_BYTES + NETFILTER_BYTES;
+    let mut reply = u32::try_from(bytes).unwrap().to_ne_bytes().to_vec();
+    reply.resize(HEADER_BYTES + NETFILTER_BYTES, 0);
+    reply.extend_from_slice(attributes);
+    reply
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

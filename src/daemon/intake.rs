@@ -326,7 +326,7 @@ fn tell_given_up(log: &Path, before: u64, now: u64) {
     }
 }
 
-/// A command that is slow holds up its own jail, and no other one.
+/// A command that is slow holds up jails that have one, and no log.
 fn tell_unasked(unasked: u64) {
     if unasked.is_power_of_two() {
         warn!(

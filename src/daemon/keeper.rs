@@ -729,7 +729,8 @@ impl Post {
 /// no entries; `condition` tells of it.
 fn shown(set: &Set, firewall: &mut Firewall, judge: &Judge) -> SetShown {
     let in_force = judge.visit(|engine, _, _| engine.in_force_len(set));
-    let (mut entries, mut packets, mut bytes) = (0, 0, 0);
+    let (mut packets, mut bytes) = firewall.counted_beside(set).unwrap_or_default();
+    let mut entries = 0;
     if *set == Set::List && in_force > COUNTED_MAX && !firewall.lists_fast() {
         entries = in_force; // to read them takes minutes
     } else {

@@ -365,6 +365,8 @@ on_each_bed! {
                 "List 2001:db8:0:3::/64 1",
             ]
         );
+        let beside = firewall.counted_beside(&Set::List).expect("counted").0;
+        assert_eq!(beside, if bed == Bed::Nftables { 3 } else { 0 });
         // A renewed ban keeps its count.
         apply(&mut firewall, &[block(&jail(), "192.0.2.2", 900)]);
         let member = bed.members("ringfence-asterisk")["192.0.2.2"].clone();

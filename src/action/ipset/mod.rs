@@ -675,17 +675,8 @@ fn reason(code: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::netlink::parse;
+    use crate::action::netlink::{parse, reply};
     use proptest::prelude::*;
-
-    /// A message of the kernel's with these attributes.
-    fn reply(attributes: &[u8]) -> Vec<u8> {
-        let bytes = u32::try_from(attributes.len() + 20).unwrap();
-        let mut reply = bytes.to_ne_bytes().to_vec();
-        reply.resize(20, 0);
-        reply.extend_from_slice(attributes);
-        reply
-    }
 
     proptest! {
         #[test]

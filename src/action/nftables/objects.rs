@@ -532,23 +532,36 @@ impl Objects {
 
     /// How many packets and bytes of this address, on the list, were dropped.
     fn sent_by(&mut self, addr: &Addr) -> Result<(u64, u64), Error> {
-        let family = Family::of(addr);
-        let (meter, bits) = (listed::meter(family), family.bits());
+        if !addr.is_host() {
+            return self.sum_sent(Family::of(addr), |sender| addr.contains(sender));
+        }
+        let sender = self.nftables.find(&listed::meter(Family::of(addr)), addr)?;
+        Ok(sender.map_or((0, 0), |sender| (sender.packets, sender.bytes)))
+    }
+
+    fn sum_sent(
+        &mut self,
+        family: Family,
+        is_meant: impl Fn(&Addr) -> bool,
+    ) -> Result<(u64, u64), Error> {
         let mut sum = (0_u64, 0_u64);
         let mut count = |sender: Kept| {
-            if addr.contains(&sender.addr) {
+            if is_meant(&sender.addr) {
                 sum = (sum.0 + sender.packets, sum.1 + sender.bytes);
             }
         };
-        match addr.is_host() {
-            true => self
-                .nftables
-                .find(&meter, addr)?
-                .into_iter()
-                .for_each(count),
-            false => self.nftables.each(&meter, bits, &mut count)?,
-        }
+        self.nftables
+            .each(&listed::meter(family), family.bits(), &mut count)?;
         Ok(sum)
+    }
+
+    /// Packets and bytes of everybody on the list that were dropped.
+    pub(in crate::action) fn sent_by_listed(&mut self) -> Result<(u64, u64), Error> {
+        let (four, six) = (
+            self.sum_sent(Family::V4, |_| true)?,
+            self.sum_sent(Family::V6, |_| true)?,
+        );
+        Ok((four.0 + six.0, four.1 + six.1))
     }
 
     fn find(&mut self, set: &Set, addr: &Addr) -> Result<Option<Kept>, Error> {
