@@ -37,7 +37,8 @@ fn a_huge_log_is_begun_where_its_recent_part_begins() {
 
 #[test]
 fn no_packet_of_the_banned_passes_meanwhile() {
-    let few = "--reloads 3 --restarts 2 --upgrades 1 --repairs 1 --refreshes 0 --bans 2000 --starts 1";
+    let few =
+        "--reloads 3 --restarts 2 --upgrades 1 --repairs 1 --refreshes 0 --bans 2000 --starts 1";
     let few: Vec<&str> = few.split(' ').collect();
     laboratory("no-gap", &few);
 }
