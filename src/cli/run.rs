@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<()> {
-    daemon::heap::be_one();
+    daemon::heap::be_small();
     let level: LevelFilter = arguments.log.parse().map_err(|_| {
         anyhow::anyhow!(
             "--log {}: write error, warn, info, debug or trace",
