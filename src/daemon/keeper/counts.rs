@@ -3,8 +3,8 @@
 //! A kernel tells nobody of an entry that is gone from an ipset, and of nf_tables' it tells
 //! every change of anybody's. So sets are counted, and when one falls short by more than it did
 //! before, and stays so, it has lost something. To count costs time, since the kernel
-//! walks through the set; so it is done the less often the longer it takes, and takes half a
-//! thousandth of a core for each set: of 1,000 entries once a second, of 100,000 every few
+//! walks through the set; so it is done the less often the longer it takes, and takes a third
+//! of a thousandth of a core for each set: of 1,000 entries once a second, of 100,000 every few
 //! seconds, of a million once a minute or two; but of nf_tables' see [`COUNTED_MAX`].
 //!
 //! Absent: the set of those who are held back. Its bans are those of all jails.
@@ -17,7 +17,7 @@ use crate::daemon::bus::Judge;
 use crate::ticket::Set;
 
 /// A set is counted anew after so many times the time that counting took.
-const PACE: u32 = 2_000;
+const PACE: u32 = 3_000;
 
 /// A set is counted so often at most: at every other look.
 const EVERY: Duration = Duration::from_millis(900);
