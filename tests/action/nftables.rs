@@ -266,6 +266,19 @@ crate::namespaced! {
         }
     }
 
+    fn a_larger_set_that_is_full_all_the_same_takes_whom_it_can() {
+        let mut small = BED.firewall(Sizes { jail: 10, ..SIZES });
+        apply(&mut small, &[block(&jail(), "192.0.2.7", 600)]);
+        let mut firewall = BED.open(Sizes { jail: 100, ..SIZES });
+        firewall.ensure(&[jail(), Set::List]).expect("ensure");
+        let everybody = |set: &Set, each: &mut dyn FnMut(Entry)| {
+            (0..120).filter(|_| *set == jail()).for_each(|n| each(entry(&format!("198.18.0.{n}"), 600)));
+        };
+        let notes = firewall.enlarge(&everybody).expect("enlarge");
+        assert_eq!(names(&notes)[0], "enlarged the set ringfence-asterisk to 100 entries and kept its 100");
+        assert_eq!(BED.addresses("ringfence-asterisk").len(), 100);
+    }
+
     fn before_linux_6_12_entries_are_renewed_by_making_them_anew() {
         let folder = tempfile::tempdir().expect("folder");
         let release = folder.path().join("osrelease");

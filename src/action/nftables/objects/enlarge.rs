@@ -145,7 +145,13 @@ impl Objects {
             if let (Some((_, name)), Some(count)) = (into.get(place), counts.get_mut(place)) {
                 match self.put(name, has_timeouts(set), lane.iter()) {
                     Ok(()) => *count += lane.len(),
-                    Err(Trouble::Refused(code::ENFILE)) => {}
+                    // As many as there is room for.
+                    Err(Trouble::Refused(code::ENFILE)) => {
+                        let one_by_one = lane.iter().map(std::iter::once);
+                        let mut taken =
+                            one_by_one.map(|one| self.put(name, has_timeouts(set), one));
+                        *count += taken.by_ref().filter(Result::is_ok).count();
+                    }
                     Err(trouble) => filled = Err(explain(trouble, "add to", name)),
                 }
             }
