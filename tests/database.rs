@@ -72,6 +72,7 @@ fn found(path: &Path) -> Vec<String> {
     let mut archive = Archive::open(path, now());
     let bans = archive.load(now()).bans;
     assert_eq!(archive.trouble(), None);
+    assert!(archive.is_whole() && archive.lost().is_none());
     addrs(&bans)
 }
 
@@ -109,6 +110,7 @@ fn a_lock_at_start_is_survived_and_what_it_hid_is_brought_in() {
         archive.load(now()).bans.is_empty(),
         "nobody can read it either"
     );
+    assert!(!archive.is_whole() && archive.lost().is_none());
     let pardon = Record::Unban {
         jail: JAIL.into(),
         addr: addr(2).parse().unwrap(),
@@ -127,7 +129,7 @@ fn a_lock_at_start_is_survived_and_what_it_hid_is_brought_in() {
     let late = archive.take_late().unwrap();
     assert_eq!(addrs(&late.bans), [addr(1), addr(3)]);
     assert_eq!(late.bans[0].tries, 5, "the file knows more than the kernel");
-    assert!(archive.take_late().is_none());
+    assert!(archive.take_late().is_none() && archive.is_whole());
     assert_eq!(found(&path), [addr(1), addr(3), addr(7)]);
 }
 
@@ -201,6 +203,7 @@ fn a_file_of_another_version_is_not_touched() {
         // The operator does as he was told.
         fs::rename(&path, folder.path().join("newer")).unwrap();
         archive.write(&mut records, now()).unwrap();
+        assert!(!archive.is_whole() && archive.take_late().is_some());
         assert_eq!(found(&path), [addr(7)]);
     }
 }
@@ -222,7 +225,8 @@ fn left_after(damage: impl Fn(&Path, u64)) -> usize {
             && news[0].contains("ringfence.sqlite3.corrupt-20261122-120000"),
         "{news:?}"
     );
-    assert!(archive.take_anew());
+    assert!(archive.take_anew() && !archive.is_whole());
+    assert!(archive.lost().unwrap().ends_with("rows of it were saved"));
     let set_aside = aside(&path);
     assert_eq!(
         set_aside[0].file_name().unwrap(),
@@ -367,6 +371,10 @@ fn a_repair_that_was_cut_short_is_ended() {
     let path = database(folder.path());
     written(&path, 1..4);
     fs::rename(&path, folder.path().join("ringfence.sqlite3.repaired")).unwrap();
+    let mut archive = Archive::open(&path, now());
+    assert_eq!(archive.load(now()).bans.len(), 3);
+    assert!(!archive.is_whole() && archive.lost().is_some());
+    drop(archive);
     assert_eq!(found(&path).len(), 3);
 }
 
@@ -427,6 +435,7 @@ namespaced! {
         let mut archive = Archive::open_shared(&path, &own, now());
         let bans = archive.load(now()).bans.len();
         assert_eq!((archive.trouble(), bans), (None, 3));
+        assert!(archive.is_whole(), "a copy has all of it");
         let news = archive.news();
         assert!(news[0].contains("read-only") && news[0].ends_with("begins as a copy of it"), "{news:?}");
         archive.write(&mut vec![ban(7)], now()).unwrap();
@@ -434,15 +443,36 @@ namespaced! {
         // The next start does not copy again.
         let mut archive = Archive::open_shared(&path, &own, now());
         assert_eq!(archive.load(now()).bans.len(), 4);
+        assert!(archive.is_whole() && archive.lost().is_none());
         drop(archive);
+        // The run before kept the other file: what it banned nobody knows.
         run(&format!("umount {}", theirs.display()));
         let mut archive = Archive::open_shared(&path, &own, now());
-        assert_eq!((archive.news().len(), archive.load(now()).bans.len()), (0, 3));
+        assert_eq!((archive.news().len(), archive.load(now()).bans.len()), (1, 3));
+        assert!(!archive.is_whole() && archive.lost().unwrap().contains("the last run kept its state in"));
+        archive.write(&mut vec![ban(9)], now()).unwrap();
+        drop(archive);
+        let mut archive = Archive::open_shared(&path, &own, now());
+        assert_eq!(archive.load(now()).bans.len(), 4);
+        assert!(archive.is_whole());
+        drop(archive);
+        // Now it may be neither written nor read.
+        let hidden = folder.path().join("hidden");
+        fs::rename(&path, &hidden).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mut archive = Archive::open_shared(&path, &own, now());
+        assert_eq!(archive.load(now()).bans.len(), 4);
+        assert!(!archive.is_whole() && archive.lost().unwrap().contains("unable to open"));
+        archive.write(&mut vec![ban(10)], now()).unwrap();
+        drop(archive);
+        let mut archive = Archive::open_shared(&path, &own, now());
+        assert_eq!(archive.load(now()).bans.len(), 5);
+        assert!(archive.is_whole(), "the run before kept this one");
 
         let nowhere = Path::new("/proc/nowhere/fail2ban.sqlite3");
         let mut archive = Archive::open_shared(nowhere, &own, now());
         let bans = archive.load(now()).bans.len();
-        assert_eq!((archive.trouble(), bans), (None, 4));
+        assert_eq!((archive.trouble(), bans), (None, 5));
     }
 
     fn a_full_disk_is_waited_for() {

@@ -19,12 +19,18 @@ use ringfence::ticket::{Entry, Order, Set};
 /// A hang becomes a failure after this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const SIZES: Sizes = Sizes {
+    jail: 1_000,
+    list: 1_000,
+    allow: 100,
+};
+
 fn jail() -> Set {
     Set::Jail("asterisk".into())
 }
 
 fn firewall(backend: Backend) -> Firewall {
-    let mut firewall = Firewall::open(backend, Sizes::default()).expect("open");
+    let mut firewall = Firewall::open(backend, SIZES).expect("open");
     let sets = [jail(), Set::Throttled, Set::List];
     firewall.ensure(&sets).expect("ensure");
     firewall

@@ -833,6 +833,33 @@ namespaced! {
         assert_eq!([count("192.0.2.1"), count("192.0.2.2")], [1, 1]);
         lab.ringfence(&["unban", "192.0.2.1"]);
         lab.wait("the unban", || count("192.0.2.1") == 0);
+        lab.terminate();
+
+        // It may not be read and not be written, and then it is damaged: nobody will ever know,
+        // so whom only the kernel holds is taken over.
+        let (path, hidden) = (lab.path("db.sqlite3"), lab.path("hidden.sqlite3"));
+        for damage in [true, false] {
+            fs::rename(&path, &hidden).unwrap();
+            match damage {
+                true => fs::write(&path, "notes ".repeat(999)).unwrap(),
+                false => fs::create_dir(&path).unwrap(),
+            }
+            run("iptables -I f2b-multi 1 -s 192.0.2.98 -j REJECT");
+            lab.start_ringfence();
+            assert_eq!(["192.0.2.2", "192.0.2.98"].map(count), [1, 1], "{}", running::said(lab.folder.path()));
+            let status = lab.ringfence(&["status"]);
+            assert!(status.contains("  LOST BANS: the database ") && status.contains("192.0.2.98 "), "{status}");
+            assert!(running::said(lab.folder.path()).contains("the database has lost bans that the kernel holds"));
+            lab.ringfence(&["unban", "192.0.2.98"]);
+            lab.wait("the unban", || count("192.0.2.98") == 0);
+            lab.terminate();
+            match damage {
+                true => fs::remove_file(&path).unwrap(),
+                false => fs::remove_dir(&path).unwrap(),
+            }
+            fs::rename(&hidden, &path).unwrap();
+        }
+        lab.start_ringfence();
 
         // A program that does not end holds up neither who asks nor the end; what it has not
         // done the next start does.

@@ -106,16 +106,6 @@ pub struct Sizes {
     pub allow: u32,
 }
 
-impl Default for Sizes {
-    fn default() -> Self {
-        Sizes {
-            jail: 131_072,
-            list: 1_048_576,
-            allow: 65_536,
-        }
-    }
-}
-
 impl Sizes {
     fn maxelem(&self, set: &Set) -> (u32, &'static str) {
         match set {

@@ -8,11 +8,18 @@
 //!
 //! What always holds: a record is out of the caller's hands only when it is on disk, and
 //! nothing that the file knows is written over by somebody who has not seen it.
+//!
+//! The archive is *whole* if it holds all that was in force when the last run ended. Whom
+//! only the kernel holds is over by then, and can be let go. It is not whole where nobody
+//! will ever know all of it: the file is new, was damaged, or the last run kept another. Whom
+//! only the kernel holds is one whom it has lost.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::open::beside;
 use super::record::{Kept, Record};
 use super::salvage;
 use super::store::{LOCK_WAIT, Store, StoreError, Trouble};
@@ -58,6 +65,10 @@ pub struct Archive {
     unseen: bool,
     /// What was found in it only now.
     late: Option<Kept>,
+    /// Does it hold all that was in force before, whether or not somebody has loaded it?
+    whole: bool,
+    /// Why not, if that is somebody's fault.
+    lost: Option<String>,
     /// It is new, or was made of the remains of another.
     anew: bool,
     repaired: Option<Time>,
@@ -77,6 +88,8 @@ impl Archive {
             reading: None,
             unseen: false,
             late: None,
+            whole: false,
+            lost: None,
             anew: false,
             repaired: None,
             terms: Terms::default(),
@@ -92,6 +105,7 @@ impl Archive {
         let mut archive = Archive {
             path: Some(path.to_owned()),
             unseen: true,
+            whole: true,
             ..Archive::none()
         };
         if let Err(error) = archive.try_open(path, START_WAIT, now) {
@@ -105,10 +119,20 @@ impl Archive {
     }
 
     /// The same for a file that is another program's. If it may not be written, all goes
-    /// into our `own` file, which begins as a copy of it.
+    /// into our `own` file, which begins as a copy of it. Of the two the last run kept the one
+    /// that was written last.
     pub fn open_shared(path: &Path, own: &Path, now: Time) -> Archive {
-        let shared = Archive::open(path, now);
+        let (theirs_written, own_written) = (written(path), written(own));
+        let mut shared = Archive::open(path, now);
         let Some(trouble) = shared.trouble().filter(|_| !shared.is_ours) else {
+            if own_written > theirs_written {
+                let (path, own) = (path.display(), own.display());
+                let why = format!(
+                    "the last run kept its state in {own}, since it could not use {path}; this one keeps it in {path} again"
+                );
+                shared.news.push(why.clone());
+                shared.has_lost(why);
+            }
             return shared;
         };
         let mut copied = "";
@@ -127,6 +151,9 @@ impl Archive {
             "{trouble}; state is kept in {} instead{copied}",
             own.display()
         ));
+        if copied.is_empty() && theirs_written > own_written {
+            archive.has_lost(trouble.to_owned());
+        }
         archive
     }
 
@@ -199,6 +226,23 @@ impl Archive {
         self.unseen
     }
 
+    /// Does it hold all that was in force before, and has it been read? Whom only the kernel
+    /// holds is over then.
+    pub fn is_whole(&self) -> bool {
+        self.whole && !self.unseen
+    }
+
+    /// Why it does not hold all that was in force before, if that is nobody's wish. It stays
+    /// so for all of this run.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    fn has_lost(&mut self, why: String) {
+        self.whole = false;
+        self.lost = Some(why);
+    }
+
     /// What somebody should know, once.
     pub fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
@@ -216,7 +260,13 @@ impl Archive {
 
     fn try_open(&mut self, path: &Path, patience: Duration, now: Time) -> Result<(), StoreError> {
         make_folder(path);
-        salvage::finish(path);
+        if salvage::finish(path) {
+            let path = path.display();
+            self.has_lost(format!(
+                "the database {path} was damaged; what was saved of it is kept"
+            ));
+        }
+        let is_new = !path.exists();
         let store = match Store::open_patiently(path, patience) {
             Err(error) if error.trouble() == Trouble::Corrupt => {
                 self.repair(path, error, now)?;
@@ -226,6 +276,7 @@ impl Archive {
         };
         self.store = Some(store);
         self.reading = None;
+        self.whole &= !is_new;
         Ok(())
     }
 
@@ -307,7 +358,22 @@ impl Archive {
             "{error}; it lies in {} now, and {rows} rows of it were saved into a new one",
             aside.display()
         ));
+        self.has_lost(format!("{error}; {rows} rows of it were saved"));
         Ok(())
+    }
+}
+
+/// When a database was written last; none if it is not there.
+fn written(path: &Path) -> Option<SystemTime> {
+    let log = std::fs::metadata(beside(path, "-wal"));
+    let log = log.ok().filter(|log| log.len() > 0);
+    match std::fs::metadata(path) {
+        Ok(file) => file
+            .modified()
+            .ok()
+            .max(log.and_then(|log| log.modified().ok())),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(_) => Some(SystemTime::now()), // nobody can tell
     }
 }
 

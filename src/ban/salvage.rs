@@ -59,13 +59,15 @@ pub(super) fn repair(path: &Path, now: Time) -> Result<Repair, StoreError> {
     Ok(Repair { aside, rows })
 }
 
-/// Ends a repair that was cut short after the damaged file had gone.
-pub(super) fn finish(path: &Path) {
+/// Ends a repair that was cut short after the damaged file had gone; was there one?
+pub(super) fn finish(path: &Path) -> bool {
     let repaired = beside(path, REPAIRED);
-    if !path.exists() && repaired.exists() {
+    let is_cut_short = !path.exists() && repaired.exists();
+    if is_cut_short {
         // If it fails a new file is made, and this one is still there.
         let _kept = fs::rename(repaired, path);
     }
+    is_cut_short
 }
 
 /// A dated name that is free.

@@ -67,6 +67,12 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
             "  DATABASE: {trouble}; bans hold in memory and kernel meanwhile"
         )?;
     }
+    if let Some(lost) = &status.database_lost {
+        writeln!(
+            text,
+            "  LOST BANS: {lost}; whoever the kernel held goes on being banned, for his jail's ban time from the start"
+        )?;
+    }
     for problem in &status.problems {
         writeln!(text, "  PROBLEM: {problem}")?;
     }
@@ -284,7 +290,7 @@ mod tests {
         let status = json!({"version": "1", "pid": 7, "started": 0, "dry_run": false,
             "firewall": "kernel", "paused_until": 1600, "firewall_missing": ["the set x is gone"],
             "firewall_fight": "somebody took it", "firewall_repairs": 4,
-            "database_trouble": "locked", "banned": 4, "bans_total": 5, "jails": [jail],
+            "database_trouble": "locked", "database_lost": "it is damaged", "banned": 4, "bans_total": 5, "jails": [jail],
             "standing": {"known_good": 1, "shared": 0, "brake_since": 400, "alarms_total": 1,
                 "alarms": [alarm], "wrong_sources": [source]},
             "logs": [log], "apiban": {"on": false, "summary": "off", "listed": 0, "feed": null},
@@ -309,7 +315,7 @@ mod tests {
                 words.push(word.to_owned());
             }
         }
-        let told = "PAUSED, FIREWALL, DATABASE, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
+        let told = "PAUSED, FIREWALL, DATABASE, LOST BANS, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
         assert_eq!(words.join(", "), told, "{text}");
         let crowd = "192.0.2.0/24                             since 1m 40s, for ever: 8 hosts of this network were banned\n  and 3 more: ringfence bans --jail kamailio\n";
         assert!(text.contains(crowd), "{text}");

@@ -5,7 +5,7 @@
 //! finds it. What the database turns out to hold, once it can be read, he brings the judge.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,20 +45,26 @@ const COMMIT_POSITIONS_EVERY: Duration = Duration::from_secs(1);
 
 /// What is wrong with the database, for whoever asks. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
+pub struct Trouble(Arc<Mutex<Wrong>>);
+
+/// What can be wrong with it, in words.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wrong {
+    /// Why it cannot be used now.
+    pub now: Option<String>,
+    /// Why it has lost some of what was in force before the start.
+    pub lost: Option<String>,
+}
 
 impl Trouble {
-    /// In words; none if all is well.
-    pub fn get(&self) -> Option<String> {
-        // A panic ends the daemon, so nobody finds the lock poisoned.
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// What is wrong; nothing if all is well.
+    pub fn get(&self) -> Wrong {
+        self.wrong().clone()
     }
 
-    fn set(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn wrong(&self) -> MutexGuard<'_, Wrong> {
+        // A panic ends the daemon, so nobody finds the lock poisoned.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,7 +165,7 @@ impl Clerk {
             self.judge
                 .visit(|engine, now, effects| engine.restore_late(before, now, effects));
             self.judge.lay_list_again();
-            self.door.keep_only();
+            self.door.settle(self.archive.is_whole());
         }
         if written.is_ok() && !self.brought_back.is_empty() {
             self.bring_back();
@@ -171,15 +177,19 @@ impl Clerk {
     }
 
     /// Brings the judge what is kept of jails that are back. All that happened before is
-    /// written by now, so who was pardoned meanwhile stays so.
+    /// written by now, so who was pardoned meanwhile stays so. If it cannot be read, they wait.
     fn bring_back(&mut self) {
+        let mut kept = self.archive.load(Time::now());
+        self.tell_trouble();
+        if self.in_trouble {
+            return;
+        }
         let mut waiting = std::mem::take(&mut self.brought_back);
         let mut kernel = Held::new();
         for back in &mut waiting {
             kernel.append(&mut back.kernel);
         }
         let is_back = |jail: &JailName| waiting.iter().any(|back| back.jails.contains(jail));
-        let mut kept = self.archive.load(Time::now());
         kept.bans.retain(|ban| is_back(&ban.jail));
         kept.tries.retain(|tries| is_back(&tries.jail));
         info!(bans = kept.bans.len(), "jails are back; their bans go on");
@@ -187,10 +197,12 @@ impl Clerk {
             bans: kept.bans,
             tries: kept.tries,
             kernel,
+            lost: !self.archive.is_whole(),
             ..Before::default()
         });
         self.judge
             .visit(|engine, now, effects| engine.bring_back(before, now, effects));
+        self.door.settle(self.archive.is_whole());
     }
 
     /// Takes what comes until it is time to write; false if nothing more will come.
@@ -236,7 +248,12 @@ impl Clerk {
             );
         }
         self.in_trouble = trouble.is_some();
-        self.trouble.set(trouble.map(str::to_owned));
+        let (now, lost) = (trouble, self.archive.lost());
+        let wrong = Wrong {
+            now: now.map(str::to_owned),
+            lost: lost.map(str::to_owned),
+        };
+        *self.trouble.wrong() = wrong;
     }
 }
 
@@ -297,6 +314,9 @@ fn tell_people(tell: &Tell) {
             info!(jail = %ban.jail, addr = %ban.addr, reason = %ban.reason, tries = ban.tries, "for" = until, "banned");
         }
         Tell::Restored { jail, bans } => info!(%jail, bans, "bans from before go on"),
+        Tell::Adopted { jail, bans } => {
+            error!(%jail, bans, "the database has lost bans that the kernel holds; they go on, for the jail's ban time from now");
+        }
         Tell::Unbanned(ban) => info!(jail = %ban.jail, addr = %ban.addr, "unbanned"),
         Tell::StillSeen(ban) => {
             warn!(jail = %ban.jail, addr = %ban.addr, "is banned and still gets through; ordered again");

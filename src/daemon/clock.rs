@@ -244,6 +244,7 @@ impl Clock {
             }
             Tell::Found { .. }
             | Tell::Restored { .. }
+            | Tell::Adopted { .. }
             | Tell::Protected { .. }
             | Tell::ListLoaded { .. }
             | Tell::OutageOver

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{bus, stock};
 use crate::action::stock::Stock;
-use crate::action::{Action, DryRun, Firewall, Note, Outcome, Sizes};
+use crate::action::{self, Action, DryRun, Firewall, Note, Outcome, Sizes};
 use crate::addr::Addr;
 use crate::ban::listed::Listed;
+use crate::config::native::Settings;
 use crate::config::{self, Config};
 use crate::engine::{Effect, Engine, Held};
 use crate::ticket::{Order, Set};
@@ -46,11 +47,7 @@ impl Kernel {
         if dry_run {
             return Ok(Kernel::DryRun);
         }
-        let sizes = Sizes {
-            jail: config.settings.firewall.max_bans,
-            list: config.settings.apiban.max_entries,
-            allow: ALLOWED_MAX,
-        };
+        let sizes = sizes(&config.settings);
         let backend = config.settings.firewall.backend;
         let reaches = config::reaches(&config.jails);
         let (mut firewall, notes) = Firewall::establish(backend, sizes, sets, &reaches)?;
@@ -177,10 +174,17 @@ impl Kernel {
         refused
     }
 
-    /// Lets go whom stock actions hold and no jail does.
-    pub fn keep_only(&mut self, engine: &Engine) {
+    /// Settles what becomes of those whom stock actions hold and no jail does: see
+    /// [`stock::settle`].
+    pub fn settle(
+        &mut self,
+        whole: bool,
+        engine: &mut Engine,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Kernel::Firewall { stock, .. } = self {
-            let wanted = stock::wanted(stock, engine);
+            let wanted = stock::settle(stock, whole, engine, now, effects);
             stock::keep_only(stock, &wanted);
         }
     }
@@ -222,7 +226,7 @@ impl Kernel {
 
     /// Takes the rules away, whether or not a daemon made them in this run.
     pub fn remove_rules() -> anyhow::Result<()> {
-        for mut firewall in Firewall::of_all_kinds(Sizes::default())? {
+        for mut firewall in all_kinds()? {
             firewall.remove_rules()?;
         }
         Ok(())
@@ -230,11 +234,25 @@ impl Kernel {
 
     /// Takes away rules and sets, whether or not a daemon made them in this run.
     pub fn purge() -> anyhow::Result<()> {
-        for mut firewall in Firewall::of_all_kinds(Sizes::default())? {
+        for mut firewall in all_kinds()? {
             firewall.purge()?;
         }
         Ok(())
     }
+}
+
+/// How many entries sets can hold by these settings.
+fn sizes(settings: &Settings) -> Sizes {
+    Sizes {
+        jail: settings.firewall.max_bans,
+        list: settings.apiban.max_entries,
+        allow: ALLOWED_MAX,
+    }
+}
+
+/// Whatever there is of ours, to be taken away. What sets could hold does not matter then.
+fn all_kinds() -> Result<Vec<Firewall>, action::Error> {
+    Firewall::of_all_kinds(sizes(&Settings::default()))
 }
 
 /// Who carries orders out.

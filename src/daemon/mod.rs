@@ -193,9 +193,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     });
     let kept = kept.map_err(|_| anyhow::anyhow!("the database could not be read: a panic"))?;
     let (mut in_sets, unchanged, on_list, mut kernel) = held?;
-    if unchanged {
-        info!("the kernel's sets are unchanged since the last run, and are not read");
-        in_sets.append(&mut unchanged::held(&sets, &kept.bans, started));
+    match unchanged {
+        true if archive.is_whole() => {
+            info!("the kernel's sets are unchanged since the last run, and are not read");
+            in_sets.append(&mut unchanged::held(&sets, &kept.bans, started));
+        }
+        // Nobody else knows who is in them.
+        true => in_sets = kernel.entries(true)?,
+        false => {}
     }
     let mut engine = Engine::new(rules, guarded(&known), checks, started);
     let mut effects = Vec::new();
@@ -206,11 +211,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         standings: kept.standings,
         listed: kept.listed,
         kernel: in_sets,
+        lost: !archive.is_whole(),
     };
     let neighbours = Event::Infrastructure(protected::neighbours());
     engine.handle(neighbours, started, &mut effects);
     engine.restore(before, &on_list, started, &mut effects);
-    let restored = engine.ledger().len();
     let memory = memory(&archive, engine.listed());
     let cursors = archive.facts(journals::CURSOR_FACTS);
     kernel.enlarge(&engine, started)?;
@@ -223,8 +228,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     drop(on_list); // of a million addresses it is 19 MB
     // Until the database is read nobody knows who is banned: all stay (see `clerk`).
     if !archive.is_unread() {
-        kernel.keep_only(&engine);
+        kernel.settle(archive.is_whole(), &mut engine, started, &mut effects);
     }
+    let restored = engine.ledger().len();
 
     let report = report(options, &config, &kernel, &feed_settings, &known, restored);
     // A report that nobody can read is no reason to protect nobody.
@@ -361,7 +367,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         keeper.close();
     }
     let (ending, config) = finish(stopped, &judge, &door, threads);
-    if !options.dry_run && trouble.get().is_none() {
+    if !options.dry_run && trouble.get().now.is_none() {
         unchanged::note(&config);
     }
     match ending {

@@ -291,6 +291,10 @@ pub struct Status {
     pub firewall_repairs: u64,
     /// What is wrong with the database; null if all is well.
     pub database_trouble: Option<String>,
+    /// Why the database has lost some of what was in force before the start; null if it
+    /// has not.
+    #[serde(default)]
+    pub database_lost: Option<String>,
     /// Bans in force, of all jails.
     pub banned: usize,
     /// Bans laid on since the start.

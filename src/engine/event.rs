@@ -105,6 +105,13 @@ pub enum Tell {
         /// How many.
         bans: usize,
     },
+    /// The database has lost bans that the kernel still holds; they go on.
+    Adopted {
+        /// Of which jail.
+        jail: JailName,
+        /// How many.
+        bans: usize,
+    },
     /// A ban has ended, or was lifted.
     Unbanned(Ban),
     /// A banned address still gets through; the order was given again.

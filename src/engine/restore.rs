@@ -44,6 +44,8 @@ pub struct Before {
     pub listed: Listed,
     /// By the kernel, but for the list.
     pub kernel: Held,
+    /// Has the database lost some of it?
+    pub lost: bool,
 }
 
 impl Engine {
@@ -93,25 +95,8 @@ impl Engine {
         for (jail, entries) in jails_of(in_kernel) {
             for (addr, timeout_secs) in entries {
                 let until = Some(now + Duration::from_secs(u64::from(timeout_secs)));
-                let ban = Ban {
-                    jail: jail.clone(),
-                    addr,
-                    since: now,
-                    until,
-                    reason: Reason::MaxRetry,
-                    tries: 0,
-                };
-                let ignores = |jail: &Jail| jail.rules.ignored.covers(&addr);
-                let is_free = self.jails.get(&jail).is_none_or(ignores);
-                if is_free || self.protected.covers(&addr) {
-                    effects.push(unblock(Set::Jail(jail.clone()), addr));
-                    continue;
-                }
-                self.count_ban(&ban);
-                self.ledger.insert(&ban, now);
-                // It was killed before it was written down: one more than is written.
-                let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
-                records.push(self.recorded(&ban, Testimony::default(), before.saturating_add(1)));
+                let record = self.take_over(&jail, addr, until, now, effects);
+                records.extend(record);
             }
         }
         self.restore_tries(before.tries, now);
@@ -124,6 +109,63 @@ impl Engine {
                 effects.push(Effect::Tell(Tell::Restored { jail, bans }));
             }
         }
+    }
+
+    /// Takes over whom the kernel holds for a jail in a place where nothing expires, and the
+    /// ledger does not know since the database has lost it: for the jail's ban time, as nobody
+    /// knows how much of it is left.
+    pub fn adopt(
+        &mut self,
+        jail: &JailName,
+        held: impl IntoIterator<Item = Addr>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(until) = self.jails.get(jail).map(|jail| jail.rules.bantime.end(now)) else {
+            return; // it does not run, since it has a mistake: what it has stays
+        };
+        let mut records = Vec::new();
+        for addr in held {
+            if self.ledger.get(jail, &addr).is_none() {
+                records.extend(self.take_over(jail, addr, until, now, effects));
+            }
+        }
+        let bans = records.len();
+        effects.append(&mut records);
+        if bans > 0 {
+            let jail = jail.clone();
+            effects.push(Effect::Tell(Tell::Adopted { jail, bans }));
+        }
+    }
+
+    /// Takes over one whom only the kernel holds; who may not be banned is let go there.
+    fn take_over(
+        &mut self,
+        jail: &JailName,
+        addr: Addr,
+        until: Option<Time>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Effect> {
+        let ignores = |jail: &Jail| jail.rules.ignored.covers(&addr);
+        let is_free = self.jails.get(jail).is_none_or(ignores);
+        if is_free || self.protected.covers(&addr) {
+            effects.push(unblock(Set::Jail(jail.clone()), addr));
+            return None;
+        }
+        let ban = Ban {
+            jail: jail.clone(),
+            addr,
+            since: now,
+            until,
+            reason: Reason::MaxRetry,
+            tries: 0,
+        };
+        self.count_ban(&ban);
+        self.ledger.insert(&ban, now);
+        // It was killed before it was written down: one more than is written.
+        let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
+        Some(self.recorded(&ban, Testimony::default(), before.saturating_add(1)))
     }
 
     /// Puts back in force what the database held, when it could be read only now: what
@@ -151,7 +193,8 @@ impl Engine {
 
     /// Puts back in force what the database holds of jails that a reload brought back. Who
     /// was banned before is known already; what has happened since goes before it. Whom only
-    /// the kernel holds was pardoned while nobody looked after that set.
+    /// the kernel holds was pardoned while nobody looked after that set, unless the database
+    /// has lost him.
     pub fn bring_back(&mut self, before: Before, now: Time, effects: &mut Vec<Effect>) {
         let mut in_kernel = before.kernel;
         for ban in before.bans {
@@ -159,10 +202,17 @@ impl Engine {
                 self.restore_ban(ban, &mut in_kernel, now, effects);
             }
         }
-        for (jail, entries) in jails_of(in_kernel) {
-            let is_left = |addr: &Addr| self.ledger.get(&jail, addr).is_none();
-            let left = entries.into_iter().map(|(addr, _)| addr).filter(is_left);
-            effects.extend(left.map(|addr| unblock(Set::Jail(jail.clone()), addr)));
+        for (jail, mut left) in jails_of(in_kernel) {
+            left.retain(|(addr, _)| self.ledger.get(&jail, addr).is_none());
+            for (addr, timeout_secs) in left {
+                if before.lost {
+                    let until = Some(now + Duration::from_secs(u64::from(timeout_secs)));
+                    let record = self.take_over(&jail, addr, until, now, effects);
+                    effects.extend(record);
+                } else {
+                    effects.push(unblock(Set::Jail(jail.clone()), addr));
+                }
+            }
         }
         self.restore_tries(before.tries, now);
     }

@@ -322,6 +322,7 @@ fn show(effect: &Effect) -> String {
         ),
         Effect::Tell(Tell::Unbanned(ban)) => format!("tell unbanned {}", ban.addr),
         Effect::Tell(Tell::Restored { jail, bans }) => format!("tell restored {bans} of {jail}"),
+        Effect::Tell(Tell::Adopted { jail, bans }) => format!("tell adopted {bans} of {jail}"),
         Effect::AskFlow(addr) => format!("ask flow {addr}"),
         Effect::Tell(Tell::Alarm(alarm)) => format!("alarm: {alarm}"),
         Effect::Tell(other) => format!(
@@ -813,6 +814,7 @@ fn what_was_in_force_goes_on() {
             (jail("gone"), "192.0.2.4"),
             (Set::Allow, "203.0.113.9"),
         ]),
+        lost: false,
     };
     let on_list = listed(&["198.51.100.1", "198.51.100.3", "192.0.2.99"]);
     let mut engine = engine();
@@ -883,6 +885,47 @@ fn a_ban_that_only_the_kernel_knows_is_one_more() {
     let is_the_fourth =
         |effect: &Effect| matches!(effect, Effect::Record(Record::Ban { count: 4, .. }));
     assert!(effects.iter().any(is_the_fourth), "{effects:?}");
+}
+
+#[test]
+fn whom_the_database_has_lost_the_kernel_knows() {
+    let now = Time::from_secs(START);
+    let mut engine = engine();
+    let mut effects = Vec::new();
+    // Protected by now, one whom the ledger knows by the second time, and a jail that is gone.
+    for (name, addrs) in [
+        ("asterisk", ["192.0.2.7", "192.0.2.99"]),
+        ("asterisk", ["192.0.2.7", "192.0.2.8"]),
+        ("gone", ["192.0.2.9", "192.0.2.7"]),
+    ] {
+        let held = addrs.map(|addr| addr.parse().unwrap());
+        engine.adopt(&name.into(), held, now, &mut effects);
+    }
+    // A jail that comes back.
+    for lost in [false, true] {
+        let before = Before {
+            kernel: held(&[(jail("asterisk"), "192.0.2.10")]),
+            lost,
+            ..Before::default()
+        };
+        engine.bring_back(before, now, &mut effects);
+    }
+    let shown: Vec<String> = effects.iter().map(show).collect();
+    expect![[r#"
+        unblock asterisk 192.0.2.99
+        record ban asterisk 192.0.2.7
+        tell adopted 1 of asterisk
+        record ban asterisk 192.0.2.8
+        tell adopted 1 of asterisk
+        unblock asterisk 192.0.2.10
+        record ban asterisk 192.0.2.10
+    "#]]
+    .assert_eq(&(shown.join("\n") + "\n"));
+    let ban = engine
+        .ledger()
+        .get("asterisk", &"192.0.2.7".parse().unwrap());
+    let hour = now + Duration::from_secs(3_600);
+    assert_eq!(ban.and_then(|ban| ban.until), Some(hour));
 }
 
 #[test]

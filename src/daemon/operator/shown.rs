@@ -44,6 +44,7 @@ impl Operator {
             None => Ok(Condition::default()),
         };
         let kept = kept.unwrap_or_default();
+        let database = self.parts.trouble.get();
         let current = self.current.borrow();
         let known = &current.known;
         let now = self.parts.judge.now();
@@ -61,7 +62,8 @@ impl Operator {
             firewall_troubles: kept.troubles,
             firewall_fight: kept.fight,
             firewall_repairs: kept.repairs,
-            database_trouble: self.parts.trouble.get(),
+            database_trouble: database.now,
+            database_lost: database.lost,
             banned,
             bans_total,
             jails,

@@ -27,9 +27,10 @@ use crate::action::stock::{Layouts, Stock};
 use crate::action::{self, Action, Outcome};
 use crate::addr::Addr;
 use crate::config::Config;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Effect, Engine};
 use crate::jail::Rules;
 use crate::ticket::{JailName, Order, Set};
+use crate::time::Time;
 
 /// The name of the thread.
 pub(super) const THREAD: &str = "actions";
@@ -118,8 +119,10 @@ enum Work {
     Add(Layouts),
     /// What other jails than these have goes.
     Retain(Box<dyn Fn(&JailName) -> bool + Send>),
-    /// The ledger is whole: whom it does not know is let go.
-    KeepOnly,
+    /// The ledger is as whole as it will be: see [`settle`].
+    Settle {
+        whole: bool,
+    },
     /// Do what waits, and end; with true, take all of it away first.
     End(bool),
 }
@@ -155,9 +158,9 @@ impl Door {
         self.tell(Work::Retain(Box::new(keeps(config))));
     }
 
-    /// Lets go whom no jail holds: until now the ledger was not whole.
-    pub fn keep_only(&self) {
-        self.tell(Work::KeepOnly);
+    /// From now on the ledger knows all that the database does: see [`settle`].
+    pub fn settle(&self, whole: bool) {
+        self.tell(Work::Settle { whole });
     }
 
     /// Has the thread end when it has done what waits, and take all away if it shall.
@@ -256,9 +259,10 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, b
                     stock.retain(&keeps, &mut tell);
                     left.write(&stock.layouts());
                 }
-                Work::KeepOnly => {
+                Work::Settle { whole } => {
                     let mut stock = stock.lock();
-                    let wanted = judge.visit(|engine, _, _| wanted(&stock, engine));
+                    let wanted = judge
+                        .visit(|engine, now, effects| settle(&stock, whole, engine, now, effects));
                     keep_only(&mut stock, &wanted);
                 }
                 Work::End(false) => return,
@@ -301,8 +305,26 @@ pub fn keep_only(stock: &mut Stock, wanted: &Wanted) {
 /// Whom jails with stock actions hold.
 pub type Wanted = BTreeMap<JailName, BTreeSet<Addr>>;
 
+/// Settles what becomes of those whom the kernel holds and the ledger does not know, when it
+/// knows all that the database does. If that is the `whole` of it, their bans are over. Else
+/// they are bans that the database has lost, and the ledger takes them over. Says who stays.
+pub fn settle(
+    stock: &Stock,
+    whole: bool,
+    engine: &mut Engine,
+    now: Time,
+    effects: &mut Vec<Effect>,
+) -> Wanted {
+    if !whole {
+        for jail in stock.jails() {
+            engine.adopt(jail, stock.held(jail), now, effects);
+        }
+    }
+    wanted(stock, engine)
+}
+
 /// See [`Wanted`]. Of a jail that does not run, since it has a mistake, nobody knows.
-pub fn wanted(stock: &Stock, engine: &Engine) -> Wanted {
+fn wanted(stock: &Stock, engine: &Engine) -> Wanted {
     let held = |jail: &JailName| engine.ledger().of_jail(jail).map(|ban| ban.addr).collect();
     let jails = stock.jails().filter(|jail| engine.jail(jail).is_ok());
     jails.map(|jail| (jail.clone(), held(jail))).collect()
