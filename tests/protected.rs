@@ -97,12 +97,25 @@ namespaced! {
         entry[0] = 7; // USER_PROCESS
         entry[4..8].copy_from_slice(&std::process::id().to_ne_bytes());
         entry[44..48].copy_from_slice(b"root");
-        entry[76..85].copy_from_slice(b"192.0.2.7");
-        fs::write("/run/utmp", entry).unwrap();
+        let address = if cfg!(target_arch = "aarch64") { 360 } else { 348 };
+        entry[address..address + 4].copy_from_slice(&[192, 0, 2, 7]);
+        // Any user may write a text into the place of the host.
+        let mut forged = entry.clone();
+        forged[76..85].copy_from_slice(b"192.0.2.9");
+        forged[address..].fill(0);
+        fs::write("/run/utmp", [entry, forged].concat()).unwrap();
+        // Who only fetches files is no administrator.
+        fs::create_dir_all("/run/systemd/sessions").unwrap();
+        let files = "UID=65534\nUSER=nobody\nSTATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=192.0.2.10\n";
+        fs::write("/run/systemd/sessions/3", files).unwrap();
+        let named = "UID=0\nUSER=adam\nSTATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=pc.example\n";
+        fs::write("/run/systemd/sessions/5", named).unwrap();
         lab.start();
         wait_for_protected(&lab, "192.0.2.7 (login root)");
+        let status = lab.says(0, &["status"]);
+        assert!(status.contains("  UNPROTECTED: adam is logged in from pc.example, "), "{status}");
+        assert!(!status.contains("192.0.2.9 ") && !status.contains("192.0.2.10 "), "{status}");
 
-        fs::create_dir_all("/run/systemd/sessions").unwrap();
         let session = "UID=0\nUSER=eve\nSTATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=2001:db8::7\n";
         fs::write("/run/systemd/sessions/4", session).unwrap();
         fs::write("/run/utmp", "").unwrap(); // he has logged out

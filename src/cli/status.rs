@@ -76,6 +76,9 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     for problem in &status.problems {
         writeln!(text, "  PROBLEM: {problem}")?;
     }
+    for login in &status.unprotected {
+        writeln!(text, "  UNPROTECTED: {login}")?;
+    }
     write_alarms(text, &status.standing, now)?;
     if !status.logs.iter().any(|log| log.followed) {
         writeln!(
@@ -290,7 +293,7 @@ mod tests {
         let status = json!({"version": "1", "pid": 7, "started": 0, "dry_run": false,
             "firewall": "kernel", "paused_until": 1600, "firewall_missing": ["the set x is gone"],
             "firewall_fight": "somebody took it", "firewall_repairs": 4,
-            "database_trouble": "locked", "database_lost": "it is damaged", "banned": 4, "bans_total": 5, "jails": [jail],
+            "database_trouble": "locked", "database_lost": "it is damaged", "unprotected": ["eve"], "banned": 4, "bans_total": 5, "jails": [jail],
             "standing": {"known_good": 1, "shared": 0, "brake_since": 400, "alarms_total": 1,
                 "alarms": [alarm], "wrong_sources": [source]},
             "logs": [log], "apiban": {"on": false, "summary": "off", "listed": 0, "feed": null},
@@ -315,7 +318,7 @@ mod tests {
                 words.push(word.to_owned());
             }
         }
-        let told = "PAUSED, FIREWALL, DATABASE, LOST BANS, PROBLEM, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
+        let told = "PAUSED, FIREWALL, DATABASE, LOST BANS, PROBLEM, UNPROTECTED, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
         assert_eq!(words.join(", "), told, "{text}");
         let crowd = "192.0.2.0/24                             since 1m 40s, for ever: 8 hosts of this network were banned\n  and 3 more: ringfence bans --jail kamailio\n";
         assert!(text.contains(crowd), "{text}");

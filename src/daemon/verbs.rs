@@ -295,6 +295,9 @@ pub struct Status {
     /// has not.
     #[serde(default)]
     pub database_lost: Option<String>,
+    /// Administrators who are logged in and are not protected, in words.
+    #[serde(default)]
+    pub unprotected: Vec<String>,
     /// Bans in force, of all jails.
     pub banned: usize,
     /// Bans laid on since the start.

@@ -64,6 +64,7 @@ impl Operator {
             firewall_repairs: kept.repairs,
             database_trouble: database.now,
             database_lost: database.lost,
+            unprotected: current.found.unprotected().to_vec(),
             banned,
             bans_total,
             jails,

@@ -6,8 +6,11 @@ mod logins;
 mod machine;
 mod named;
 mod neighbours;
+mod shells;
 
 use std::net::IpAddr;
+
+use tracing::warn;
 
 use crate::addr::Addr;
 use crate::config::Config;
@@ -67,7 +70,18 @@ pub struct Found {
 impl Found {
     /// Looks who is logged in.
     pub fn look(&mut self, now: Time) {
+        let before = self.logins.unprotected().to_vec();
         self.logins.look(now);
+        if self.logins.unprotected() != before {
+            let news = self.logins.unprotected().iter();
+            let news = news.filter(|told| !before.contains(told));
+            news.for_each(|told| warn!("not protected: {told}"));
+        }
+    }
+
+    /// Those who are logged in and are not protected, in words.
+    pub fn unprotected(&self) -> &[String] {
+        self.logins.unprotected()
     }
 }
 
