@@ -363,17 +363,28 @@ impl Archive {
     }
 }
 
-/// When a database was written last; none if it is not there.
-fn written(path: &Path) -> Option<SystemTime> {
-    let log = std::fs::metadata(beside(path, "-wal"));
-    let log = log.ok().filter(|log| log.len() > 0);
-    match std::fs::metadata(path) {
-        Ok(file) => file
-            .modified()
-            .ok()
-            .max(log.and_then(|log| log.modified().ok())),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(_) => Some(SystemTime::now()), // nobody can tell
+/// When a database was written last, the earliest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Written {
+    /// It is not there.
+    Never,
+    At(SystemTime),
+    /// It may not be looked at.
+    NobodyKnows,
+}
+
+fn written(path: &Path) -> Written {
+    let at = |path: &Path| match std::fs::metadata(path) {
+        Ok(file) => file.modified().map_or(Written::NobodyKnows, Written::At),
+        Err(error) if error.kind() == ErrorKind::NotFound => Written::Never,
+        Err(_) => Written::NobodyKnows,
+    };
+    let log = beside(path, "-wal");
+    // An empty one is made by whoever reads.
+    let is_empty = std::fs::metadata(&log).is_ok_and(|log| log.len() == 0);
+    match is_empty {
+        true => at(path),
+        false => at(path).max(at(&log)),
     }
 }
 
