@@ -46,7 +46,7 @@ fn security(secs_ago: i64, event: &str, account: &str, addr: &str, rest: &str) -
     let then = then.strftime("%Y-%m-%d %H:%M:%S");
     format!(
         "[{then}] SECURITY[4839] res_security_log.c: SecurityEvent=\"{event}\",EventTV=\"2026-11-22T07:50:06.436+0000\",\
-         Severity=\"Informational\",Service=\"PJSIP\",EventVersion=\"1\",AccountID=\"{account}\",SessionID=\"0x7f6fb0037170\",\
+         Severity=\"Informational\",Service=\"PJSIP\",EventVersion=\"1\",AccountID=\"{account}\",SessionID=\"{account}-9425\",\
          LocalAddress=\"IPV4/UDP/192.0.2.16/5060\",RemoteAddress=\"IPV4/UDP/{addr}/5070\"{rest}\n"
     )
 }
@@ -111,7 +111,8 @@ namespaced! {
 
         // An idle connection buys nothing: not against proofs, not against hints.
         write(&fails(0, "198.51.100.7").repeat(3));
-        write(&security(0, "InvalidAccountID", "1001", "198.51.100.8", "").repeat(3));
+        let asks = |account| security(0, "InvalidAccountID", account, "198.51.100.8", "");
+        write(&["1001", "1002", "1003"].map(asks).concat());
         wait("the ban of a connected one", || is_banned("198.51.100.7"), || lab.log());
         let is_told = || lab.log().contains("addr=198.51.100.8 reason=hints");
         wait("his ban by hints", || is_banned("198.51.100.8") && is_told(), || lab.log());

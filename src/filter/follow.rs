@@ -19,6 +19,7 @@ use std::sync::Arc;
 use memchr::{memchr, memrchr};
 
 use super::Filter;
+use super::attempts::Attempts;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Host, Match};
@@ -82,6 +83,8 @@ pub struct Follower {
     disbelieved: u64,
     /// Lines that look like failures and match nothing.
     missed: NearMisses,
+    /// Attempts that are reported twice.
+    attempts: Attempts,
 }
 
 /// A line that waits for others.
@@ -122,6 +125,7 @@ impl Follower {
             threads: Threads::default(),
             disbelieved: 0,
             missed: NearMisses::default(),
+            attempts: Attempts::default(),
         }
     }
 
@@ -229,8 +233,10 @@ impl Follower {
             };
             let Some(most) = most else { return };
             let mut made = self.judge(filter, place, groups, evidence, seen, ask);
-            made.iter_mut()
-                .for_each(|made| made.trust = made.trust.min(most));
+            if let Some(made) = &mut made {
+                made.trust = made.trust.min(most);
+                made.again = self.attempts.again(made);
+            }
             give(made, ask, each);
             if ask != Ask::All {
                 return;
@@ -272,6 +278,7 @@ impl Follower {
             each(Match {
                 form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
                 sight: Some(*sight),
+                again: false,
                 captures: false,
                 id: None,
                 host,
@@ -483,6 +490,7 @@ impl Follower {
         let mut made = Match {
             form: u16::try_from(place).unwrap_or(u16::MAX),
             sight: None,
+            again: false,
             captures: filter.captures,
             id: None,
             host: None,

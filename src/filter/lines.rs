@@ -618,6 +618,9 @@ impl Cutter {
 
 /// Says whom a match blames, if anybody.
 fn blame(jail: &JailName, form: u32, found: Match, each: &mut dyn FnMut(Found)) {
+    if found.again {
+        return;
+    }
     let (jail, time, trust) = (jail.clone(), found.time, found.trust);
     let user = found.groups.full("user");
     let user = user.map(|user| matched::cut(user, USER_BYTES_MAX).into());

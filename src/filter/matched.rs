@@ -29,6 +29,8 @@ pub struct Match {
     pub form: u16,
     /// What it is if it is no failure.
     pub sight: Option<Sight>,
+    /// Is it the second line of an attempt that counts once (`<F-TWICE>`)? Then no jail is told.
+    pub again: bool,
     /// Is all wanted that was captured?
     pub(super) captures: bool,
     /// The id that the pattern gives by `<F-ID>`; it goes before the host.

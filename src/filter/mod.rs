@@ -5,6 +5,7 @@
 //! for later ones is kept by a [`follow::Follower`]. Nothing here does I/O: a host name
 //! is handed on as it is, and the daemon looks it up.
 
+mod attempts;
 mod backtrack;
 mod connection;
 pub mod date;

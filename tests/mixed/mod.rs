@@ -33,8 +33,9 @@ fn both_servers_in_one_log() {
         fragment: nobody 44
         nameless: nobody 129
         noise: nobody 134
-        offence: its source fails, a hint 731
+        offence: its source fails, a hint 705
         offence: its source fails, proven 99
+        offence: its source has failed by the line before, a hint 26
         success: its source succeeds, a hint 4
         typo: its source fails, a hint 3
         typo: its source fails, proven 1
@@ -101,8 +102,9 @@ fn asterisk_through_syslog() {
         mended: its source is challenged, a hint 16
         nameless: nobody 27
         noise: nobody 86
-        offence: its source fails, a hint 360
+        offence: its source fails, a hint 334
         offence: its source fails, proven 127
+        offence: its source has failed by the line before, a hint 26
         success: its source succeeds, proven 4
         typo: its source fails, proven 2
     "#]]
@@ -121,8 +123,9 @@ fn both_servers_in_one_syslog() {
         mended: its source is challenged, a hint 16
         nameless: nobody 69
         noise: nobody 93
-        offence: its source fails, a hint 604
+        offence: its source fails, a hint 578
         offence: its source fails, proven 226
+        offence: its source has failed by the line before, a hint 26
         success: its source succeeds, proven 4
         typo: its source fails, a hint 1
         typo: its source fails, proven 3
