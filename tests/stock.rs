@@ -14,6 +14,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use client::fail2ban_client;
 use namespace::run;
@@ -21,6 +22,8 @@ use ringfence::action::stock::{
     ChainLayout, Kind, Layout, Layouts, Rule, SetLayout, Stock, TableLayout, Timeouts,
 };
 use ringfence::action::{Action, Family, Outcome};
+use ringfence::control::client::Client;
+use ringfence::daemon::verbs::{Reloaded, Verb};
 use ringfence::ticket::{Entry, JailName, Order, Set};
 
 /// A jail for each kind of stock action. The last two share a table.
@@ -835,31 +838,43 @@ namespaced! {
         lab.wait("the unban", || count("192.0.2.1") == 0);
         lab.terminate();
 
-        // It may not be read and not be written, and then it is damaged: nobody will ever know,
-        // so whom only the kernel holds is taken over.
+        // It may be neither read nor written: nobody will ever know, so whom only the kernel
+        // holds is taken over.
         let (path, hidden) = (lab.path("db.sqlite3"), lab.path("hidden.sqlite3"));
-        for damage in [true, false] {
-            fs::rename(&path, &hidden).unwrap();
-            match damage {
-                true => fs::write(&path, "notes ".repeat(999)).unwrap(),
-                false => fs::create_dir(&path).unwrap(),
-            }
-            run("iptables -I f2b-multi 1 -s 192.0.2.98 -j REJECT");
-            lab.start_ringfence();
-            assert_eq!(["192.0.2.2", "192.0.2.98"].map(count), [1, 1], "{}", running::said(lab.folder.path()));
-            let status = lab.ringfence(&["status"]);
-            assert!(status.contains("  LOST BANS: the database ") && status.contains("192.0.2.98 "), "{status}");
-            assert!(running::said(lab.folder.path()).contains("the database has lost bans that the kernel holds"));
-            lab.ringfence(&["unban", "192.0.2.98"]);
-            lab.wait("the unban", || count("192.0.2.98") == 0);
-            lab.terminate();
-            match damage {
-                true => fs::remove_file(&path).unwrap(),
-                false => fs::remove_dir(&path).unwrap(),
-            }
-            fs::rename(&hidden, &path).unwrap();
-        }
+        fs::rename(&path, &hidden).unwrap();
+        fs::create_dir(&path).unwrap();
+        run("iptables -I f2b-multi 1 -s 192.0.2.98 -j REJECT");
         lab.start_ringfence();
+        assert_eq!(["192.0.2.2", "192.0.2.98"].map(count), [1, 1], "{}", running::said(lab.folder.path()));
+        let status = lab.ringfence(&["status"]);
+        assert!(status.contains("  LOST BANS: the database ") && status.contains("192.0.2.98 "), "{status}");
+        assert!(running::said(lab.folder.path()).contains("the database has lost bans that the kernel holds"));
+        lab.ringfence(&["unban", "192.0.2.98"]);
+        lab.wait("the unban", || count("192.0.2.98") == 0);
+        lab.terminate();
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&hidden, &path).unwrap();
+        lab.start_ringfence();
+
+        // Whoever asks something while a reload waits for the keeper, and he for a program, has
+        // his answer meanwhile.
+        let (held, hold) = (lab.path("held"), lab.path("hold"));
+        fs::write(&hold, "").unwrap();
+        let ends = format!("touch {}; while [[ -e {} ]]; do sleep 0.02; done; exit 4", held.display(), hold.display());
+        with_ends(&mut lab, "iptables-save", &ends, |lab| {
+            run("iptables -A FORWARD -p tcp --dport 9 -j ACCEPT");
+            lab.wait("the keeper's look", || held.exists());
+            lab.set_jails(&(JAILS.split("[all]").next().unwrap().to_owned() + "[late]\naction = ringfence\n"));
+            let mut impatient = Client::connect_patient(&lab.path("socket"), Duration::from_millis(1)).unwrap();
+            impatient.native::<Verb, Reloaded>(&Verb::Reload).unwrap_err();
+            lab.ringfence(&["ban", "--jail", "multi", "192.0.2.6"]);
+            let said = lab.try_ringfence(&["ban", "--jail", "late", "192.0.2.7"]).unwrap_err();
+            assert!(said.contains("there is no jail `late`"), "{said}");
+            let status = lab.ringfence(&["status"]);
+            assert!(status.contains("FIREWALL: it is being put in order"), "{status}");
+            fs::remove_file(&hold).unwrap();
+            lab.wait("the reload", || lab.try_ringfence(&["ban", "--jail", "late", "192.0.2.7"]).is_ok());
+        });
 
         // A program that does not end holds up neither who asks nor the end; what it has not
         // done the next start does.

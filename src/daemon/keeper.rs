@@ -66,6 +66,13 @@ const SEARCH_EVERY: Duration = Duration::from_secs(30);
 /// Entries that are laid on again together: a ban waits for so many, about a millisecond.
 const PART: usize = 1_024;
 
+/// How long somebody who asks how all is waits while he is at work, and how often he looks.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRY_EVERY: Duration = Duration::from_millis(10);
+
+/// What he is told then.
+const BUSY: &str = "it is being put in order for longer than a moment, or waits for a program that has not ended (see `ps`), so how it is cannot be said; ask again";
+
 /// Rung by whoever finds that an order cannot be carried out. Cheap to clone.
 #[derive(Clone)]
 pub struct Bell(Arc<BellParts>);
@@ -301,6 +308,9 @@ impl Keeper {
     /// The jails have changed: makes what their sets need, and drops what their bans reach.
     pub fn set_sets(&self, sets: Vec<Set>, reaches: Reaches) -> Result<(), String> {
         let mut post = self.post();
+        if post.stand == Stand::Over {
+            return Err("ringfence is about to end".to_owned()); // the rules stay gone
+        }
         let reaches_before = post.firewall.narrow(reaches);
         let notes = match post.firewall.ensure(&sets) {
             Ok(notes) => notes,
@@ -382,9 +392,14 @@ impl Keeper {
         self.bell.ring();
     }
 
-    /// Looks at everything.
+    /// Looks at everything; but nobody waits for long while he is at work.
     pub fn condition(&self) -> Condition {
-        let mut post = self.post();
+        let Some(mut post) = self.post_soon() else {
+            return Condition {
+                troubles: vec![BUSY.to_owned()],
+                ..Condition::default()
+            };
+        };
         let unseen = |error| vec![format!("the firewall cannot be looked at: {error}")];
         let mut missing = match post.firewall.check() {
             Ok(missing) => missing.iter().map(ToString::to_string).collect(),
@@ -444,6 +459,17 @@ impl Keeper {
         let everything = post.all_sets();
         let stock = post.stock.lock().jails().cloned().collect();
         post.put_back(&everything, &stock)
+    }
+
+    fn post_soon(&self) -> Option<MutexGuard<'_, Post>> {
+        let begun = Instant::now();
+        loop {
+            match self.post.try_lock() {
+                Ok(post) => return Some(post),
+                Err(_) if begun.elapsed() > PATIENCE => return None,
+                Err(_) => std::thread::sleep(TRY_EVERY),
+            }
+        }
     }
 
     fn post(&self) -> MutexGuard<'_, Post> {

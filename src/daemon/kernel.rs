@@ -72,7 +72,7 @@ impl Kernel {
             true => firewall.lift()?,
             false => firewall.lay()?, // a run that ended while they were lifted leaves no hole
         }
-        remove_strays(&mut firewall, config);
+        remove_strays(&mut firewall, &config.broken);
         Ok(Kernel::Firewall {
             firewall: Box::new(firewall),
             sets: sets.to_vec(),
@@ -281,9 +281,9 @@ pub fn entries<'a>(
 }
 
 /// Takes away the sets of jails that are gone, so that nobody stays banned whom no jail
-/// holds. As long as a jail cannot run for a mistake, its set may be one of them: it stays.
-pub fn remove_strays(firewall: &mut Firewall, config: &Config) {
-    if config.broken.is_empty() {
+/// holds. As long as `broken` jails cannot run for a mistake, their sets may be among them: all stay.
+pub fn remove_strays(firewall: &mut Firewall, broken: &[String]) {
+    if broken.is_empty() {
         match firewall.remove_strays() {
             Ok(names) if names.is_empty() => {}
             Ok(names) => info!(

@@ -121,6 +121,8 @@ pub struct Operator {
     stop: Notify,
     /// The configuration was read again.
     reloaded: watch::Sender<()>,
+    /// Held by whoever reads it.
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Operator {
@@ -134,6 +136,7 @@ impl Operator {
             ending: RefCell::default(),
             stop: Notify::new(),
             reloaded: watch::Sender::new(()),
+            reloading: tokio::sync::Mutex::default(),
         })
     }
 

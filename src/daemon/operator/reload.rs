@@ -1,19 +1,25 @@
 //! A reload: the configuration is read again and all of it is taken, or nothing; or, where
 //! a new program has taken our place, the daemon goes on as that.
+//!
+//! The keeper may be at work for as long as a program of the system's is, so what needs him is
+//! done aside, and others are answered meanwhile. Reloads take turns.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::super::bus::Judge;
+use super::super::keeper::Keeper;
 use super::super::recidive::Recidive;
 use super::super::verbs::Reloaded;
 use super::super::{Ending, checks, kernel, running, stock};
-use super::Operator;
+use super::{Operator, aside};
 use crate::config::{self, Config};
 use crate::control::client::SILENCE_MAX;
 use crate::engine::Held;
 use crate::feed::Command;
+use crate::jail::Rules;
 use crate::ticket::{JailName, Set};
 
 /// How long a new program may take to show that it can go on. Whoever asked for the reload
@@ -33,7 +39,7 @@ impl Operator {
         };
         let replaced = self.parts.program.as_ref().filter(|one| one.is_replaced());
         let Some(program) = replaced else {
-            return self.reload();
+            return self.reload().await;
         };
         let deadline = Instant::now() + SUCCESSOR_PATIENCE;
         let successor = program.successor(&self.parts.options, &jails, deadline);
@@ -50,7 +56,8 @@ impl Operator {
     }
 
     /// Reads the configuration again: all of it is taken, or nothing.
-    fn reload(&self) -> Result<Reloaded, String> {
+    async fn reload(&self) -> Result<Reloaded, String> {
+        let _turn = self.reloading.lock().await;
         let mut config = self
             .parts
             .options
@@ -68,13 +75,20 @@ impl Operator {
             ));
         }
         let feed_settings = config::feed_settings(&config.settings)?;
-        self.current.borrow().answers.fill(&mut config.jails);
-        let rules: Vec<_> = config.jails.iter().map(|jail| jail.rules.clone()).collect();
         let layouts = stock::layouts(&config);
-        let sets = stock::sets_beside(&layouts, &rules);
-        if let Some(keeper) = &self.parts.keeper {
-            keeper.set_sets(sets.clone(), config::reaches(&config.jails))?;
+        let rules = |config: &Config| -> Vec<Rules> {
+            let jails = config.jails.iter();
+            jails.map(|jail| jail.rules.clone()).collect()
+        };
+        let sets = stock::sets_beside(&layouts, &rules(&config));
+        if let Some(keeper) = self.parts.keeper.clone() {
+            let (sets, reaches) = (sets.clone(), config::reaches(&config.jails));
+            aside(move || keeper.set_sets(sets, reaches)).await?;
         }
+        // From here on nothing fails, and nobody else has a turn until it is in force.
+        self.goes_on()?;
+        self.current.borrow().answers.fill(&mut config.jails);
+        let rules = rules(&config);
         self.parts.door.add(&layouts);
         let checks = checks(&feed_settings);
         self.parts
@@ -89,13 +103,7 @@ impl Operator {
             });
         }
         self.parts.judge.keep(running(&config.jails));
-        if let Some(keeper) = &self.parts.keeper {
-            // Nobody orders anything in them any more.
-            keeper.with(|firewall| kernel::remove_strays(firewall, &config));
-        }
-        self.bring_back(&before, &config, &sets);
         self.parts.judge.watch_bans(Recidive::new(&config));
-        self.parts.intake.set_jails(config.jails.clone());
         let _ended = self
             .parts
             .feed
@@ -112,31 +120,51 @@ impl Operator {
         for problem in &config.problems {
             warn!("{problem}");
         }
-        self.current.borrow_mut().config = config;
-        self.reloaded.send_replace(());
-        self.renew_protected();
-        Ok(reloaded)
-    }
-
-    /// Jails that did not run before get their bans back, before their logs are read.
-    fn bring_back(&self, before: &Config, config: &Config, sets: &[Set]) {
         let ran = |name: &JailName| before.jail(name).is_some();
         let names = config.jails.iter().map(|jail| &jail.rules.name);
         let back: Vec<JailName> = names.filter(|name| !ran(name)).cloned().collect();
-        if back.is_empty() {
-            return;
-        }
-        let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
-        let theirs = sets.iter().filter(is_theirs);
-        let held = self.parts.keeper.as_ref().map_or_else(
-            || Ok(Held::new()),
-            |keeper| keeper.with(|firewall| kernel::entries(firewall, theirs)),
-        );
-        let held = held.unwrap_or_else(|error| {
-            warn!(%error, "what the kernel holds for jails that are back cannot be read");
-            Held::new()
-        });
-        self.parts.judge.bring_back(back, held);
+        let broken = config.broken.clone();
+        self.current.borrow_mut().config = config;
+        self.reloaded.send_replace(());
+        self.renew_protected();
+        let (keeper, judge) = (self.parts.keeper.clone(), self.parts.judge.clone());
+        let order = move || {
+            put_in_order(keeper.as_ref(), &judge, &broken, back, &sets);
+            Ok(())
+        };
+        aside(order).await?;
+        // As names have been looked up meanwhile they ignore others by now.
+        let jails = self.current.borrow().config.jails.clone();
+        self.parts.intake.set_jails(jails);
+        Ok(reloaded)
+    }
+}
+
+/// Takes away sets in which nobody orders anything any more, and gives jails that did not run
+/// before their bans `back`, before their logs are read.
+fn put_in_order(
+    keeper: Option<&Keeper>,
+    judge: &Judge,
+    broken: &[String],
+    back: Vec<JailName>,
+    sets: &[Set],
+) {
+    let is_theirs = |set: &&Set| matches!(set, Set::Jail(jail) if back.contains(jail));
+    let held = keeper.map_or_else(
+        || Ok(Held::new()),
+        |keeper| {
+            keeper.with(|firewall| {
+                kernel::remove_strays(firewall, broken);
+                kernel::entries(firewall, sets.iter().filter(is_theirs))
+            })
+        },
+    );
+    let held = held.unwrap_or_else(|error| {
+        warn!(%error, "what the kernel holds for jails that are back cannot be read");
+        Held::new()
+    });
+    if !back.is_empty() {
+        judge.bring_back(back, held);
     }
 }
 
