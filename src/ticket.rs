@@ -99,7 +99,7 @@ pub fn last_lines(lines: &str, count: usize) -> &str {
 }
 
 /// How sure it is that an address itself sent what a line tells of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trust {
     /// One packet is enough for the line, and its source can be forged; or the line itself can.
     #[default]

@@ -14,8 +14,8 @@
 //! second line of them is the first one again.
 //!
 //! A session is the sender's word. Before each line that counts for nothing stands one that
-//! counted, of the same address: so nobody gets less than half of his lines, or takes
-//! anything from another's.
+//! counted, of the same address, and as much of a proof: so nobody gets less than half of his
+//! lines, or takes anything from another's, and no forged packet takes a proof's place.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -57,13 +57,14 @@ struct Attempt {
 }
 
 impl Attempts {
-    /// Is this the second line of an attempt?
+    /// Is this the second line of an attempt? Its trust is what its pattern says.
     pub(super) fn again(&mut self, found: &Match) -> bool {
         let (words, session) = (found.groups.full(TWICE), found.groups.full(SESSION));
         let (Some(addr), Some(name)) = (found.addr(), session.or(words)) else {
             return false;
         };
-        let key = self.keys.hash_one((Addr::offender(addr.ip()), name));
+        let whose = (Addr::offender(addr.ip()), found.trust);
+        let key = self.keys.hash_one((whose, name));
         let known = self.seen.iter().position(|attempt| attempt.key == key);
         let known = known.and_then(|place| self.seen.remove(place));
         if words.is_none() {

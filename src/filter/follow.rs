@@ -234,8 +234,8 @@ impl Follower {
             let Some(most) = most else { return };
             let mut made = self.judge(filter, place, groups, evidence, seen, ask);
             if let Some(made) = &mut made {
-                made.trust = made.trust.min(most);
                 made.again = self.attempts.again(made);
+                made.trust = made.trust.min(most);
             }
             give(made, ask, each);
             if ask != Ask::All {

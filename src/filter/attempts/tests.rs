@@ -17,7 +17,7 @@ const START: Time = Time::from_secs(1_796_000_000);
 /// A server that refuses `unknown` ones by session, `kept out` ones without, and the rest once.
 fn lineup() -> Lineup {
     let failregex = [
-        "^<F-TWICE>unknown</F-TWICE> <ADDR> <F-SESSION>call \\S+</F-SESSION>$",
+        "^<F-TWICE>unknown</F-TWICE> (?:<F-PROOF>tcp</F-PROOF> )?<ADDR> <F-SESSION>call \\S+</F-SESSION>$",
         "^wrong <ADDR>(?: <F-SESSION>call \\S+</F-SESSION>)?$",
         "^<F-TWICE>kept out</F-TWICE> <ADDR>$",
         "^<F-TWICE>kept off</F-TWICE> <ADDR>$",
@@ -123,8 +123,9 @@ fn an_answer_ends_the_attempt() {
     );
 }
 
-/// Nobody takes anything from another's lines, whatever he calls his session, and no order of
-/// lines makes less than half of anybody's count.
+/// Nobody takes anything from another's lines, whatever he calls his session, no packet whose
+/// source may be forged from what is proven, and no order of lines makes less than half of
+/// them count.
 #[test]
 fn others_have_their_own_and_half_is_the_least() {
     check(
@@ -135,6 +136,8 @@ fn others_have_their_own_and_half_is_the_least() {
          kept out 192.0.2.1
          kept off 192.0.2.1
          kept out 192.0.2.2
+         unknown 192.0.2.3 call a
+         unknown tcp 192.0.2.3 call a
          unknown 2001:db8:1:2::3 call a
          unknown 2001:db8:1:2::4 call a
          unknown 2001:db8:1:3::3 call a",
@@ -144,13 +147,16 @@ fn others_have_their_own_and_half_is_the_least() {
             kept out 192.0.2.2: 1 of 1
             unknown 192.0.2.1 call a: 1 of 2
             unknown 192.0.2.2 call a: 1 of 1
+            unknown 192.0.2.3 call a: 1 of 1
             unknown 2001:db8:1:2::3 call a: 1 of 1
             unknown 2001:db8:1:2::4 call a: 0 of 1
             unknown 2001:db8:1:3::3 call a: 1 of 1
+            unknown tcp 192.0.2.3 call a: 1 of 1
             wrong 192.0.2.2 call a: 1 of 1
         "#]],
     );
     let mut lineup = lineup();
+    // Each order of 8 lines.
     for order in 0..1 << 8 {
         let (mut lines, mut tries) = (0, 0);
         for line in 0..8 {
