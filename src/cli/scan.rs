@@ -158,7 +158,7 @@ impl Scan {
     fn new(config: &Config, jails: &[JailConfig]) -> Scan {
         let rules = jails.iter().map(|jail| jail.rules.clone()).collect();
         let attached = jails.iter().map(JailConfig::attached);
-        let protected = daemon::protected_by(config);
+        let protected = daemon::protected::by(config);
         let mut framings = jails.iter().map(|jail| jail.framing);
         let framing = framings.find(|framing| *framing != Framing::Auto);
         let mut charsets = jails.iter().map(|jail| jail.charset);

@@ -10,6 +10,7 @@ pub mod bans;
 pub mod bus;
 pub mod clerk;
 pub mod clock;
+mod ending;
 pub mod flows;
 pub mod heap;
 pub mod ignorecommand;
@@ -27,6 +28,8 @@ mod programs;
 pub mod protected;
 pub mod recidive;
 pub mod registrars;
+mod report;
+mod signals;
 pub mod standing;
 pub mod stock;
 mod tags;
@@ -40,15 +43,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, RwLock};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as tokio_mpsc;
 use tracing::{info, warn};
 
-use crate::action;
 use crate::ban::archive::{Archive, Terms};
 use crate::ban::record::Record;
 use crate::config::native::SettingsError;
@@ -56,26 +57,25 @@ use crate::config::{self, Config, Database, JailConfig, Location, Purpose};
 use crate::control;
 use crate::engine::{self, Before, Checks, Effect, Engine, Event};
 use crate::feed;
-use crate::jail::protect::Protected;
 use crate::time::Time;
 use bus::{Judge, Outlets};
 use clock::Clock;
+pub use ending::Ending;
+use ending::{end_on_panic, finish};
 use ignored::Answers;
 use intake::{Intake, Progress, Ways};
 use keeper::{Bell, Keeper};
 use kernel::Kernel;
 use operator::{Operator, SideWays};
-use protected::{Found, Known, Names, guarded};
+use protected::guarded;
 use recidive::Recidive;
+use report::report;
+use signals::Signals;
 use stock::Left;
-use upgrade::{Program, Successor};
+use upgrade::Program;
 
 /// The name under which the times of requests to APIBAN are kept.
 const REQUESTS_FACT: &str = "apiban.requests";
-
-/// How often this machine's own addresses, gateways and resolvers are looked at again,
-/// and who is logged in.
-const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the logs wait for names that jails ignore and that never had an answer, since
 /// what is recent in them is judged at once. Bans are in force and we are ready meanwhile;
@@ -116,28 +116,6 @@ pub fn purge(state_dir: &Path) -> anyhow::Result<()> {
     Ok(stock::remove(&Left::in_folder(state_dir))?)
 }
 
-/// What is done at the end, when all that was read is judged and written down.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Ending {
-    /// Rules and sets stay: a restart has no gap.
-    #[default]
-    Leave,
-    /// Nothing is blocked any more; the rules are gone already. The sets stay for the
-    /// next start, and their entries expire.
-    Lift,
-    /// Rules and sets are taken away.
-    Purge,
-    /// The daemon goes on as another program.
-    Upgrade(Successor),
-}
-
-/// How long the end waits for threads that wait for the system's programs: a part of what
-/// systemd gives us (`TimeoutStopSec`).
-const END_PATIENCE: Duration = Duration::from_secs(4);
-
-/// How often it looks whether they have ended.
-const END_LOOK_EVERY: Duration = Duration::from_millis(5);
-
 /// Runs until it is told to stop.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     end_on_panic();
@@ -164,7 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .first()
         .map_or_else(Answers::default, |json| Answers::from_json(json));
     answers.fill(&mut config.jails);
-    let found = found_before(&archive, started);
+    let found = protected::found_before(&archive, started);
     let known = protected::everybody(&config, &found).unwrap_or_else(|| {
         warn!("this machine's own addresses cannot be read yet");
         protected::everybody_else(&config, &found)
@@ -378,16 +356,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// Half a daemon is worse than a restart: the kernel's sets hold meanwhile, and
-/// systemd starts another. The message says where it was.
-fn end_on_panic() {
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        std::process::abort();
-    }));
-}
-
 /// The database. A dry run leaves nothing behind that a true run would enforce.
 fn open_archive(options: &Options, config: &Config, now: Time) -> Archive {
     let Database {
@@ -414,36 +382,6 @@ fn running(jails: &[JailConfig]) -> Record {
     Record::Jails(jails.iter().map(|jail| jail.rules.name.clone()).collect())
 }
 
-/// Ends the threads in the order in which they feed each other.
-fn finish(
-    stopped: operator::Stopped,
-    judge: &Judge,
-    door: &stock::Door,
-    threads: Vec<JoinHandle<()>>,
-) -> (Ending, Config) {
-    stopped.intake.stop();
-    judge.keep(running(&[])); // as fail2ban leaves them
-    judge.close();
-    door.end(matches!(stopped.ending, Ending::Lift | Ending::Purge));
-    let deadline = Instant::now() + END_PATIENCE;
-    for thread in threads {
-        // Whoever waits for a program of the system's may do so for longer than we have.
-        let name = thread.thread().name().unwrap_or_default().to_owned();
-        let waits = [stock::THREAD, keeper::THREAD].contains(&name.as_str());
-        while waits && !thread.is_finished() && Instant::now() < deadline {
-            thread::sleep(END_LOOK_EVERY);
-        }
-        if waits && !thread.is_finished() {
-            warn!(
-                "the thread `{name}` is still at work and is left alone; whatever it has not done the next start does, or `ringfence stop`"
-            );
-        } else if thread.join().is_err() {
-            warn!("a thread ended in a panic");
-        }
-    }
-    (stopped.ending, stopped.config)
-}
-
 fn memory(archive: &Archive, held: usize) -> feed::Memory {
     let cursors = archive.facts(engine::CURSOR_FACTS);
     let requests = archive.facts(REQUESTS_FACT);
@@ -462,28 +400,11 @@ fn memory(archive: &Archive, held: usize) -> feed::Memory {
     }
 }
 
-/// What the names of `protect` stood for in the last run, and who is logged in.
-fn found_before(archive: &Archive, now: Time) -> Found {
-    let kept = archive.facts(protected::NAMES_FACT);
-    let names = kept.iter().map(|json| Names::from_json(json)).next();
-    let mut found = Found::default();
-    found.names = names.unwrap_or_default();
-    found.look(now);
-    found
-}
-
 fn checks(settings: &feed::Settings) -> Checks {
     Checks {
         on: settings.check && settings.key.is_ok(),
         accept_reserved: settings.laboratory.accept_reserved,
     }
-}
-
-/// Who would be protected here under this configuration, for judging an old log.
-pub fn protected_by(config: &Config) -> Protected {
-    let found = Found::default();
-    let known = protected::everybody(config, &found);
-    guarded(&known.unwrap_or_else(|| protected::everybody_else(config, &found)))
 }
 
 fn bind(socket: &Path) -> anyhow::Result<control::Listener> {
@@ -492,153 +413,4 @@ fn bind(socket: &Path) -> anyhow::Result<control::Listener> {
             .with_context(|| format!("the socket's folder {}", folder.display()))?;
     }
     Ok(control::bind(socket)?)
-}
-
-/// What is said at start, for a person.
-fn report(
-    options: &Options,
-    config: &Config,
-    kernel: &Kernel,
-    feed: &feed::Settings,
-    known: &[Known],
-    restored: usize,
-) -> String {
-    let mut lines = vec![format!("ringfence {}", env!("CARGO_PKG_VERSION"))];
-    for jail in &config.jails {
-        let rules = &jail.rules;
-        lines.push(format!(
-            "  jail {}: filter {} ({} patterns), {} failures in {} ban for {}",
-            rules.name,
-            jail.filter_name,
-            jail.filter.len(),
-            rules.maxretry,
-            crate::time::human(rules.findtime),
-            match rules.bantime {
-                crate::time::BanTime::For(span) => crate::time::human(span),
-                crate::time::BanTime::Forever => "ever".to_owned(),
-            },
-        ));
-        let places = action::stock::describe(&jail.stock);
-        lines.extend(places.iter().map(|place| format!("    bans in {place}")));
-        let (there, later): (Vec<&String>, Vec<&String>) = jail
-            .logs
-            .iter()
-            .map(|log| &log.pattern)
-            .partition(|log| is_there(log));
-        lines.extend(there.iter().map(|log| format!("    log {log}")));
-        if jail.journal.as_ref().is_some_and(|journal| journal.needed) {
-            lines.push("    the systemd journal".to_owned());
-        }
-        match there.is_empty() {
-            true if later.is_empty() => {}
-            true => lines.push(format!("    no log yet; waiting for {}", join(&later))),
-            false if !later.is_empty() => lines.push(format!(
-                "    and {} more as soon as they appear",
-                later.len()
-            )),
-            false => {}
-        }
-    }
-    lines.push(format!("  bans go to: {}", kernel.describe()));
-    lines.push(match &feed.key {
-        Ok(_) if feed.check => format!("  APIBAN: on (list `{}` and checks)", feed.set),
-        Ok(_) => format!("  APIBAN: on (list `{}`, no checks)", feed.set),
-        Err(_) if !config.settings.apiban.enabled => {
-            "  APIBAN: off (apiban.enabled = false)".to_owned()
-        }
-        Err(why) => format!("  APIBAN: off ({why}); a key is free: https://apiban.org/getkey.html"),
-    });
-    let shown: Vec<String> = known
-        .iter()
-        .map(|known| format!("{} ({})", known.addr, known.why))
-        .collect();
-    lines.push(format!(
-        "  never banned: {}",
-        if shown.is_empty() {
-            "nobody".to_owned()
-        } else {
-            shown.join(", ")
-        }
-    ));
-    lines.push(format!("  bans from before that go on: {restored}"));
-    lines.push(format!(
-        "  settings: {}",
-        options.location.folder.join("ringfence.toml").display()
-    ));
-    lines.extend(
-        config
-            .problems
-            .iter()
-            .map(|problem| format!("  PROBLEM: {problem}")),
-    );
-    lines.join("\n") + "\n"
-}
-
-fn is_there(pattern: &str) -> bool {
-    glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok()))
-}
-
-/// The first few of some paths, and how many more there are.
-fn join(paths: &[&String]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<&str> = paths.iter().take(SHOWN).map(|path| path.as_str()).collect();
-    match paths.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// Waits until the daemon shall end or read its configuration again.
-pub struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-enum Told {
-    Stop,
-    Reload,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
-        }
-    }
-
-    /// Waits until the daemon shall end, whatever else it is told.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Tells the engine who is protected now, if that has changed.
-fn update_protected(
-    judge: &Judge,
-    known: &mut Vec<Known>,
-    now_known: Vec<Known>,
-    guard: &RwLock<Protected>,
-) {
-    if *known != now_known {
-        let protected = guarded(&now_known);
-        if let Ok(mut guard) = guard.write() {
-            *guard = protected.clone();
-        }
-        judge.event(Event::Protect(protected));
-        *known = now_known;
-    }
 }

@@ -8,15 +8,20 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::super::protected::{self, NamesDue};
-use super::super::{PROTECTED_EVERY, ignored, names, update_protected};
+use super::super::{ignored, names};
 use super::{Current, Operator};
 use crate::engine::Event;
+
+/// How often this machine's own addresses, gateways and resolvers are looked at again,
+/// and who is logged in.
+const PROTECTED_EVERY: Duration = Duration::from_secs(5);
 
 /// How often names that jails ignore are looked up again: as long as fail2ban remembers them.
 const IGNORED_EVERY: Duration = Duration::from_secs(300);
 
 /// How often it is tried while one of them has no answer yet.
 const UNANSWERED_EVERY: Duration = Duration::from_secs(5);
+
 impl Operator {
     pub(super) async fn look_after_protected(&self) {
         let mut turns = tokio::time::interval(PROTECTED_EVERY);
@@ -108,7 +113,7 @@ impl Operator {
     pub(super) fn renew_protected(&self) {
         let mut current = self.current.borrow_mut();
         if let Some(now_known) = protected::everybody(&current.config, &current.found) {
-            update_protected(
+            protected::update(
                 &self.parts.judge,
                 &mut current.known,
                 now_known,

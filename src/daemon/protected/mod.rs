@@ -9,11 +9,15 @@ mod neighbours;
 mod shells;
 
 use std::net::IpAddr;
+use std::sync::RwLock;
 
 use tracing::warn;
 
+use super::bus::Judge;
 use crate::addr::Addr;
+use crate::ban::archive::Archive;
 use crate::config::Config;
+use crate::engine::Event;
 use crate::jail::protect::Protected;
 use crate::time::Time;
 
@@ -132,6 +136,42 @@ fn joined(known: impl Iterator<Item = Known>) -> Vec<Known> {
 /// As the engine and the feed want them.
 pub fn guarded(known: &[Known]) -> Protected {
     Protected::new(known.iter().map(|known| known.addr))
+}
+
+/// What the names of `protect` stood for in the last run, and who is logged in.
+pub fn found_before(archive: &Archive, now: Time) -> Found {
+    let kept = archive.facts(NAMES_FACT);
+    let names = kept.iter().map(|json| Names::from_json(json)).next();
+    let mut found = Found {
+        names: names.unwrap_or_default(),
+        ..Found::default()
+    };
+    found.look(now);
+    found
+}
+
+/// Who would be protected here under this configuration, for judging an old log.
+pub fn by(config: &Config) -> Protected {
+    let found = Found::default();
+    let known = everybody(config, &found);
+    guarded(&known.unwrap_or_else(|| everybody_else(config, &found)))
+}
+
+/// Tells the engine who is protected now, if that has changed.
+pub fn update(
+    judge: &Judge,
+    known: &mut Vec<Known>,
+    now_known: Vec<Known>,
+    guard: &RwLock<Protected>,
+) {
+    if *known != now_known {
+        let protected = guarded(&now_known);
+        if let Ok(mut guard) = guard.write() {
+            *guard = protected.clone();
+        }
+        judge.event(Event::Protect(protected));
+        *known = now_known;
+    }
 }
 
 #[cfg(test)]
