@@ -168,7 +168,8 @@ fn fail2ban_finds_the_same_with_our_filters() {
     }
 }
 
-/// What the other side of our own registrations says is no attack.
+/// What the other side of our own registrations says is no attack, nor what is said of the
+/// address in a Contact header.
 #[test]
 fn our_own_trunk_is_no_attacker() {
     let lines = [
@@ -183,6 +184,8 @@ fn our_own_trunk_is_no_attacker() {
         "chan_iax2.c: Registration of 'us' rejected: 'Registration Refused' from: '203.0.113.9'",
         "res_pjsip_outbound_authenticator_digest.c: Host: 'sip:203.0.113.9': There were no auth ids available",
         "acl.c: SIP contact ACL: Rejecting '203.0.113.9' due to a failure to pass ACL 'contacts'",
+        "acl.c: SIP Contact ACL: Rejecting '203.0.113.9' due to a failure to pass ACL '(BASELINE)'",
+        "res_pjsip_acl.c: Incoming SIP message from 203.0.113.9:0 did not pass ACL test",
         "chan_sip.c: Call from '1001' (203.0.113.9:5060) to extension '9999' rejected because extension not found in context 'phones'.",
     ];
     let filter = config::filter(Path::new("/nonexistent"), "asterisk").expect("our filter");
