@@ -27,7 +27,7 @@ use super::near::NearMisses;
 use super::pattern::{Found, Steps};
 use super::tally::{Asked, Clock, Tally};
 use super::threads::{self, Around, Start, Threads};
-use crate::ticket::Trust;
+use crate::ticket::{Sight, Trust};
 use crate::time::Time;
 
 /// The group of `<F-PROOF>`: text that the server writes where it knows who it speaks to.
@@ -85,6 +85,8 @@ pub struct Follower {
     missed: NearMisses,
     /// Attempts that are reported twice.
     attempts: Attempts,
+    /// How much of the block stands behind the lines that were read with one before them.
+    joined: Option<usize>,
 }
 
 /// A line that waits for others.
@@ -126,6 +128,7 @@ impl Follower {
             disbelieved: 0,
             missed: NearMisses::default(),
             attempts: Attempts::default(),
+            joined: None,
         }
     }
 
@@ -173,6 +176,9 @@ impl Follower {
 
     /// Gives each match to `each`.
     pub(super) fn line(&mut self, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
+        if (self.joined).is_some_and(|behind| seen.around.after.len() >= behind) {
+            return;
+        }
         let filter = Arc::clone(&self.filter);
         if let Some(tally) = &mut self.tally {
             tally.next_line();
@@ -192,6 +198,7 @@ impl Follower {
 
     /// A block of whole lines has ended.
     pub(super) fn end(&mut self, block: Around<'_>, now: Time) {
+        self.joined = None;
         if self.doubted {
             self.steps = Steps::default();
             let filter = Arc::clone(&self.filter);
@@ -231,7 +238,10 @@ impl Follower {
                 Ask::First => self.believes(filter, &groups, seen),
                 _ => Some(Trust::Proof),
             };
-            let Some(most) = most else { return };
+            let Some(most) = most else {
+                self.rejoin_or_disbelieve(filter, seen, each);
+                return;
+            };
             let mut made = self.judge(filter, place, groups, evidence, seen, ask);
             if let Some(made) = &mut made {
                 made.again = self.attempts.again(made);
@@ -242,10 +252,10 @@ impl Follower {
                 return;
             }
         }
-        if ask == Ask::First
-            && !self.sight(filter, &before, text, seen, each)
-            && !self.see_unclear(filter, seen)
-        {
+        if ask != Ask::First || self.sight(filter, &before, text, seen, each) {
+            return;
+        }
+        if !self.rejoin(filter, seen, each) && !self.see_unclear(filter, seen) {
             self.missed.see(seen.text, seen.line);
         }
     }
@@ -273,22 +283,10 @@ impl Follower {
                 return false;
             };
             let Some(most) = self.believes(filter, &groups, seen) else {
+                self.rejoin_or_disbelieve(filter, seen, each);
                 return true;
             };
-            each(Match {
-                form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
-                sight: Some(*sight),
-                again: false,
-                captures: false,
-                id: None,
-                host,
-                time: seen.time,
-                trust: trust(&groups).min(most),
-                nofail: true,
-                groups,
-                users: BTreeSet::new(),
-                evidence: Evidence::default(),
-            });
+            each(sighting(filter, (place, *sight), host, groups, seen, most));
             return true;
         }
         self.ignored(filter, text)
@@ -326,14 +324,11 @@ impl Follower {
         if !filter.knows_threads() {
             return Some(Trust::Hint);
         }
-        let believed = thread.and_then(|thread| self.vouched(filter, thread, seen));
-        let is_open = groups.full(threads::OPEN).is_some();
-        let believed = match believed {
-            Some(_) if is_open => self.is_closed(filter, seen).then_some(Trust::Hint),
-            believed => believed,
-        };
-        self.disbelieved += u64::from(believed.is_none());
-        believed
+        let believed = self.vouched(filter, thread?, seen)?;
+        match groups.full(threads::OPEN) {
+            Some(_) => self.is_closed(filter, seen).then_some(Trust::Hint),
+            None => Some(believed),
+        }
     }
 
     /// The same by its head alone.
@@ -553,6 +548,31 @@ impl Follower {
     }
 }
 
+/// A match of sighting `place` of the filter's.
+fn sighting(
+    filter: &Filter,
+    (place, sight): (usize, Sight),
+    host: Option<Host>,
+    groups: Groups,
+    seen: Seen<'_>,
+    most: Trust,
+) -> Match {
+    Match {
+        form: u16::try_from(filter.failregex.len() + place).unwrap_or(u16::MAX),
+        sight: Some(sight),
+        again: false,
+        captures: false,
+        id: None,
+        host,
+        time: seen.time,
+        trust: trust(&groups).min(most),
+        nofail: true,
+        groups,
+        users: BTreeSet::new(),
+        evidence: Evidence::default(),
+    }
+}
+
 /// What an address did by these groups: is it proven?
 fn trust(groups: &Groups) -> Trust {
     match groups.full(PROOF) {
@@ -620,6 +640,8 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
         each(made);
     }
 }
+
+mod broken;
 
 #[cfg(test)]
 mod tests;

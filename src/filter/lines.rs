@@ -669,7 +669,7 @@ fn gate(places: &[Place]) -> Gate {
         let doubts = filter
             .doubt_literals()
             .filter(|_| !place.follower.is_doubted());
-        [filter.literals(), doubts]
+        [filter.literals(), doubts, Some(filter.broken_literals())]
             .into_iter()
             .flatten()
             .flatten()

@@ -170,6 +170,8 @@ pub struct Filter {
     captures: bool,
     literals: Option<Vec<Literal>>,
     doubt_literals: Option<Vec<Literal>>,
+    /// Of lines that a sender's newline broke, in a filter that puts them together again.
+    broken_literals: Vec<Literal>,
 }
 
 /// Groups that can say who failed, or which connection it was.
@@ -227,6 +229,7 @@ impl Filter {
             captures: false,
             literals: Some(Vec::new()),
             doubt_literals: Some(Vec::new()),
+            broken_literals: Vec::new(),
         }
     }
 
@@ -288,7 +291,12 @@ impl Filter {
             .chain(sightings.iter().map(|(_, form)| form));
         let literals = required(prefregex.as_ref(), seen, cut);
         let doubt_literals = required(None, doubtregex.iter(), cut);
+        let broken = unclearregex.iter().filter(|_| knows_threads(&prefregex));
+        let broken_literals = broken
+            .filter_map(|form| required(None, std::iter::once(form), cut))
+            .flatten();
         Ok(Filter {
+            broken_literals: broken_literals.collect(),
             prefregex,
             failregex,
             written: text
@@ -339,6 +347,11 @@ impl Filter {
     /// The same for the lines that cast a doubt on their log.
     pub fn doubt_literals(&self) -> Option<&[Literal]> {
         self.doubt_literals.as_deref()
+    }
+
+    /// Literals of lines that a sender's newline broke (`unclearregex`), as far as there are any.
+    pub(crate) fn broken_literals(&self) -> &[Literal] {
+        &self.broken_literals
     }
 
     /// The patterns of the date, as they were given.
@@ -398,14 +411,18 @@ impl Filter {
 
     /// Does it know the threads that write its log (`<F-THREAD>` in the prefregex)?
     fn knows_threads(&self) -> bool {
-        let prefregex = self.prefregex.as_ref();
-        prefregex.is_some_and(|form| form.has_any(&[threads::GROUP]))
+        knows_threads(&self.prefregex)
     }
 
     /// Are so few ignoreregexes there that it pays to ask them first?
     fn ignores_first(&self) -> bool {
         !self.ignoreregex.is_empty() && self.ignoreregex.len() + 3 <= self.failregex.len()
     }
+}
+
+fn knows_threads(prefregex: &Option<Form>) -> bool {
+    let form = prefregex.as_ref();
+    form.is_some_and(|form| form.has_any(&[threads::GROUP]))
 }
 
 fn compile_all<'t>(

@@ -18,7 +18,8 @@
 //!
 //! Where the sender's words stand before the address (`<F-OPEN>`), the head is the
 //! server's and the rest may not be: such a line is a hint at most, and only if the next
-//! line, if it is there yet, is one of a known thread.
+//! line, if it is there yet, is one of a known thread. Else it is read together with those
+//! behind it (`follow/broken.rs`).
 //!
 //! When an old log is played again there are no pauses to see, and nobody is banned either:
 //! there every line is whole but one with a head that ends within quotes.

@@ -173,11 +173,15 @@ fn judge(mut lineup: Lineup, mut decoder: Decoder, blocks: &[Vec<u8>]) -> Vec<Fa
 fn recordings() -> [(&'static str, Vec<u8>); 2] {
     [("asterisk", "asterisk-16"), ("kamailio", "kamailio-5.6")].map(|(filter, name)| {
         let log = fs::read(folder().join(format!("{name}.log"))).expect("the recording");
-        // Docker and Asterisk's JSON hold no bytes that are no text.
-        (
-            filter,
-            String::from_utf8_lossy(&log).into_owned().into_bytes(),
-        )
+        // Docker and Asterisk's JSON hold no bytes that are no text. Messages that a newline
+        // broke are left out: what becomes of them depends on what is read at once.
+        let text = String::from_utf8_lossy(&log);
+        let is_broken = |line: &&str| {
+            let ends = ["SecurityEvent=\"", ",RemoteAddress=\""];
+            filter == "asterisk" && ends.iter().filter(|end| line.contains(**end)).count() == 1
+        };
+        let lines = text.split_inclusive('\n').filter(|line| !is_broken(line));
+        (filter, lines.collect::<String>().into_bytes())
     })
 }
 

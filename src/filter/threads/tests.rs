@@ -20,15 +20,16 @@ const NOW: Time = Time::from_secs(1_796_000_000);
 fn lineup() -> Lineup {
     let one = |text: &str| vec![text.to_owned()];
     let text = FilterText {
-        prefregex: Some(r"^\[<F-THREAD>\d+</F-THREAD>\] <F-CONTENT>.+</F-CONTENT>$".to_owned()),
+        prefregex: Some(r"^\[<F-THREAD>\d+</F-THREAD>\] <F-CONTENT>(?s:.+?)</F-CONTENT>$".to_owned()),
         failregex: vec![
             r"^care(?:less|ful): <F-PROOF><ADDR></F-PROOF> failed".to_owned(),
-            r"^careless: <F-OPEN>user</F-OPEN> '.*' of <F-PROOF><ADDR></F-PROOF> failed$"
+            r"^careless: <F-OPEN>user</F-OPEN> '(?s:.*)' of <F-PROOF><ADDR></F-PROOF> failed$"
                 .to_owned(),
         ],
         sightings: SightingText {
             doubt: one(r"^\[\d+\] careless: "),
             whole: one(r"^\[<F-THREAD>\d+</F-THREAD>\] careful: .* failed$"),
+            unclear: one(r"^\[\d+\] careless: user '(?!.* failed$)"),
             ..SightingText::default()
         },
         names: Names::No,
@@ -178,7 +179,7 @@ fn an_open_line_is_a_hint_if_a_known_thread_goes_on() {
             99 [2] careless: user 'x' of 192.0.2.2 failed|[2] careless: 192.0.2.3 failed
                 = 192.0.2.2 hint 192.0.2.3 hint
             99 [2] careless: user 'x' of 192.0.2.4 failed|' of 192.0.2.5 failed
-                =
+                = 192.0.2.5 hint
             99 [2] careless: user 'x' of 192.0.2.6 failed|[8] careful: ' of 192.0.2.7 failed
                 =
         "#]],
@@ -267,5 +268,73 @@ fn an_old_log_is_believed_unless_a_quote_is_open() {
         ("a \"b", false),
     ] {
         assert_eq!(is_closed(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_message_that_a_newline_broke_is_put_together() {
+    check(
+        Mode::Live,
+        "0 [1] careless: x
+         50 [1] careless: user 'x|y' of 192.0.2.2 failed
+         50 [1] careless: user 'x' of 192.0.2.9 failed|y' of 192.0.2.2 failed
+         50 [1] careless: user 'x|[9] careful: 192.0.2.9 failed|y' of 192.0.2.2 failed
+         50 [1] careless: user 'x' of 192.0.2.2 failed|[9] careless: y' of 192.0.2.2 failed
+         50 [1] careless: user 'x|y' of 192.0.2.2 failed|[1] careful: 192.0.2.3 failed
+         50 [1] careless: user 'x|y' of 192.0.2.2 failed|[1] careless: user 'x|y' of 192.0.2.3 failed",
+        expect![[r#"
+            0 [1] careless: x
+                =
+            50 [1] careless: user 'x|y' of 192.0.2.2 failed
+                = 192.0.2.2 hint
+            50 [1] careless: user 'x' of 192.0.2.9 failed|y' of 192.0.2.2 failed
+                = 192.0.2.2 hint
+            50 [1] careless: user 'x|[9] careful: 192.0.2.9 failed|y' of 192.0.2.2 failed
+                = 192.0.2.2 hint
+            50 [1] careless: user 'x' of 192.0.2.2 failed|[9] careless: y' of 192.0.2.2 failed
+                = 192.0.2.2 hint
+            50 [1] careless: user 'x|y' of 192.0.2.2 failed|[1] careful: 192.0.2.3 failed
+                = 192.0.2.2 hint 192.0.2.3 hint
+            50 [1] careless: user 'x|y' of 192.0.2.2 failed|[1] careless: user 'x|y' of 192.0.2.3 failed
+                = 192.0.2.2 hint 192.0.2.3 hint
+        "#]],
+    );
+}
+
+#[test]
+fn a_broken_message_with_two_ends_blames_nobody() {
+    check(
+        Mode::Live,
+        "0 [1] careless: x
+         50 [1] careless: user 'x' of 192.0.2.9 failed|[9] careless: y' of 192.0.2.2 failed
+         50 [1] careless: user 'x|y' of 192.0.2.9 failed|[9] careless: y
+         50 [1] careless: user 'x|y
+         0 z' of 192.0.2.2 failed
+         0 [9] careless: user 'x|y' of 192.0.2.2 failed",
+        expect![[r#"
+            0 [1] careless: x
+                =
+            50 [1] careless: user 'x' of 192.0.2.9 failed|[9] careless: y' of 192.0.2.2 failed
+                =
+            50 [1] careless: user 'x|y' of 192.0.2.9 failed|[9] careless: y
+                =
+            50 [1] careless: user 'x|y
+                =
+            0 z' of 192.0.2.2 failed
+                =
+            0 [9] careless: user 'x|y' of 192.0.2.2 failed
+                =
+        "#]],
+    );
+}
+
+#[test]
+fn a_message_that_is_not_written_at_once_is_not_put_together() {
+    for (letters, said_of) in [(4_040, " 192.0.2.2 hint"), (4_060, "")] {
+        let mut lineup = lineup();
+        let _ = said(&mut lineup, Mode::Live, NOW, "[1] careless: x");
+        let lines = format!("[1] careless: user '{}|' of 192.0.2.2 failed", "x".repeat(letters));
+        let now = NOW + Duration::from_millis(50);
+        assert_eq!(said(&mut lineup, Mode::Live, now, &lines), said_of);
     }
 }

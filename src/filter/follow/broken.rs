@@ -1,0 +1,201 @@
+//! A message that a sender's newline broke, put together again.
+//!
+//! Its first line has a head of the server's own and breaks off in the sender's words; its
+//! last line ends as the server ends such a message, and names who sent it. Between them
+//! stands what he wrote, which may look like the end of the message, or like others:
+//!
+//! ```text
+//! SECURITY[4839] …SecurityEvent="InvalidAccountID",…,AccountID="z
+//! NOTICE[1] manager.c: 203.0.113.20 failed to authenticate as '
+//! ",SessionID="1-9425",LocalAddress="IPV4/…",RemoteAddress="IPV4/UDP/198.51.100.7/5060"
+//! ```
+//!
+//! The lines up to the next head of a known thread, or up to the end of what was written, are
+//! read as one. If no line of them has a head they are one message, and its end is the last
+//! that fits. If some have heads of threads that nobody knows, these may be messages of the
+//! server's and the first one may have ended before each: then all its possible ends must name
+//! the same address. Whom such a message names is a hint, as in every line in which the
+//! sender's words stand before the address.
+
+use memchr::memchr;
+
+use super::{Ask, Follower, Seen, sighting};
+use crate::addr::Addr;
+use crate::filter::Filter;
+use crate::filter::groups::Groups;
+use crate::filter::lines::LONG_BLOCK_BYTES;
+use crate::filter::matched::{self, Evidence, Host, Match};
+use crate::ticket::{Sight, Trust};
+
+/// A message of so many bytes is not written at once (the C library's buffer is full), and its
+/// end may not be there yet.
+const WRITTEN_IN_PARTS_BYTES: usize = 4096;
+
+/// Lines of a message, if there are heads of unknown threads in it.
+const LINES_MAX: usize = 16;
+
+/// Lines that are read as one.
+struct Joined {
+    text: String,
+    /// Where the lines end.
+    ends: Vec<usize>,
+    /// Is there a head in it that may be the server's?
+    has_heads: bool,
+    /// How much of the block stands behind it.
+    behind: usize,
+}
+
+/// What a text says of whom.
+struct Reading {
+    addr: Addr,
+    host: Host,
+    /// Which failregex, or which sighting and what that is.
+    form: (usize, Option<Sight>),
+    groups: Groups,
+}
+
+impl Follower {
+    /// The same as [`rejoin`](Follower::rejoin); what cannot be put together is a sender's.
+    pub(super) fn rejoin_or_disbelieve(
+        &mut self,
+        filter: &Filter,
+        seen: Seen<'_>,
+        each: &mut dyn FnMut(Match),
+    ) {
+        let is_rejoined = self.rejoin(filter, seen, each);
+        self.disbelieved += u64::from(!is_rejoined);
+    }
+
+    /// Gives whom the message names that begins with this line and goes on behind it; false
+    /// if it does not, or names nobody for certain.
+    pub(super) fn rejoin(
+        &mut self,
+        filter: &Filter,
+        seen: Seen<'_>,
+        each: &mut dyn FnMut(Match),
+    ) -> bool {
+        if !filter.knows_threads() || seen.around.after.is_empty() {
+            return false;
+        }
+        let Some(thread) = self.head(filter, seen.text) else {
+            return false;
+        };
+        if self.doubted && self.vouched(filter, thread, seen).is_none() {
+            return false;
+        }
+        let Some(joined) = self.join(filter, seen) else {
+            return false;
+        };
+        let Some(reading) = self.read(filter, &joined.text) else {
+            return false;
+        };
+        if joined.has_heads && !self.is_only(filter, &joined, reading.addr)
+            || self.ignored(filter, &joined.text)
+        {
+            return false;
+        }
+        self.joined = Some(joined.behind);
+        self.give(filter, reading, seen, each);
+        true
+    }
+
+    /// This line and those behind it up to the next head of a known thread; nothing if there
+    /// are none, or too many.
+    fn join(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Joined> {
+        let mut rest = seen.around.after;
+        let mut bytes = seen.line.len() + 1;
+        let mut joined = Joined {
+            text: seen.text.to_owned(),
+            ends: vec![seen.text.len()],
+            has_heads: false,
+            behind: 0,
+        };
+        while let Some(end) = memchr(b'\n', rest) {
+            let (line, behind) = rest.split_at_checked(end + 1)?;
+            let line = String::from_utf8_lossy(line);
+            if let Some(thread) = self.head(filter, &line) {
+                if self.threads.vouch(thread, seen.time) {
+                    break;
+                }
+                if self.doubted {
+                    self.threads.doubt(thread, seen.time);
+                }
+                joined.has_heads = true;
+            }
+            joined.text.push_str(&line);
+            joined.ends.push(joined.text.len());
+            bytes += end + 1;
+            let is_long = joined.has_heads && joined.ends.len() > LINES_MAX;
+            if is_long || bytes >= WRITTEN_IN_PARTS_BYTES {
+                return None;
+            }
+            rest = behind;
+        }
+        // What was read last may end within a message, if there was much.
+        let block = seen.around.before.len() + seen.line.len() + seen.around.after.len();
+        let is_whole = !rest.is_empty() || block < LONG_BLOCK_BYTES;
+        joined.behind = rest.len();
+        (is_whole && joined.ends.len() > 1).then_some(joined)
+    }
+
+    /// Do all ends that the first message of these lines may have name this address?
+    fn is_only(&mut self, filter: &Filter, joined: &Joined, addr: Addr) -> bool {
+        joined.ends.iter().all(|end| {
+            let text = joined.text.get(..*end).unwrap_or_default();
+            self.read(filter, text).is_none_or(|other| other.addr == addr)
+        })
+    }
+
+    /// Whom the first pattern that matches this text names.
+    fn read(&mut self, filter: &Filter, text: &str) -> Option<Reading> {
+        let before = self.before(filter, text)?;
+        let content = before.content.as_deref().unwrap_or(text);
+        let failures = filter.failregex.iter().map(|form| (None, form));
+        let sightings = filter.sightings.iter();
+        let sightings = sightings.map(|(sight, form)| (Some(*sight), form));
+        let mut forms = failures.enumerate().chain(sightings.enumerate());
+        let (form, mut groups) = forms.find_map(|(place, (sight, form))| {
+            let found = self.look(form, content)??;
+            Some(((place, sight), before.with(form, &found)))
+        })?;
+        // A name with a newline in it is no account of anybody's.
+        groups.take("user");
+        let host = matched::host(&groups, filter.names).ok()??;
+        let Host::Addr(addr) = host else {
+            return None;
+        };
+        Some(Reading {
+            addr,
+            host,
+            form,
+            groups,
+        })
+    }
+
+    fn give(
+        &mut self,
+        filter: &Filter,
+        reading: Reading,
+        seen: Seen<'_>,
+        each: &mut dyn FnMut(Match),
+    ) {
+        let Reading {
+            host,
+            form: (place, sight),
+            groups,
+            ..
+        } = reading;
+        if let Some(sight) = sight {
+            each(sighting(filter, (place, sight), Some(host), groups, seen, Trust::Hint));
+            return;
+        }
+        let mut evidence = Evidence::default();
+        evidence.push(seen.line);
+        let made = self.judge(filter, place, groups, evidence, seen, Ask::First);
+        if let Some(mut made) = made {
+            made.trust = Trust::Hint;
+            made.again = self.attempts.again(&made);
+            each(made);
+        }
+    }
+}

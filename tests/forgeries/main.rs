@@ -1,0 +1,506 @@
+//! The forgery bench: whatever a sender writes into whichever field, whom do we blame?
+//!
+//! Lines are made as the three servers make them (`servers.rs`), from every field that a
+//! sender controls and every trick that breaks quoting (`tricks.rs`), alone and mixed with
+//! a fixed seed, as they come to a file and as they come through syslog. For each field
+//! the table says how many forgeries there were, and
+//!
+//! - `framed`: somebody is blamed whom the server did not write, with proof or in a log
+//!   whose lines nobody can forge; never;
+//! - `earned`: a proven success of somebody whom the server did not write; never;
+//! - `hints`: whole lines that the server wrote for the sender into a file, newline and
+//!   all, whose sender guessed the number of the thread right (`newline, thread guessed`);
+//! - `unclear`: somebody else can have had the same text written, to the last byte, and in it
+//!   the server says nothing of the true source (`twins.rs` finds out how). It blames nobody,
+//!   and is counted and shown with what mends it;
+//! - `convicted`: the true source is blamed. That is all others in which the server names it.
+//!
+//! Below it each trick has its column, in the order of `tricks.rs`; then the mixed ones.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use jiff::tz::TimeZone;
+use ringfence::config;
+use ringfence::filter::lines::{Attached, Found, Lineup, Mode};
+use ringfence::filter::{Filter, FilterText, Names};
+use ringfence::ticket::{Sight, Trust};
+use ringfence::time::Time;
+
+mod servers;
+mod tricks;
+mod twins;
+
+use servers::{ASTERISK, FREESWITCH, KAMAILIO, Says, Way, Written, line};
+use tricks::TRICKS;
+use twins::Messages;
+
+const NOW: Time = Time::from_secs(1_796_000_000);
+const VICTIM: &str = "203.0.113.20";
+const TRUE: &str = "198.51.100.7";
+
+/// A little generator with a fixed seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).expect("small")
+    }
+}
+
+#[derive(Default)]
+struct Row {
+    forgeries: u32,
+    framed: u32,
+    earned: u32,
+    hints: u32,
+    named: u32,
+    unclear: u32,
+    convicted: u32,
+}
+
+fn lineup(server: &str) -> Lineup {
+    lineup_of(config::filter(Path::new("/nonexistent"), server).expect("our filter"))
+}
+
+fn lineup_of(filter: Filter) -> Lineup {
+    let attached = Attached {
+        zone: None,
+        jail: "jail".into(),
+        filter: Arc::new(filter),
+        findtime: Duration::from_secs(600),
+    };
+    Lineup::new(vec![attached], 0, TimeZone::UTC, NOW)
+}
+
+/// Lets the server write it, and books what was made of it.
+/// Gives a letter: `+` the true source is blamed, `?` nobody is since it is unclear who is named, `.` nobody
+/// is named, `h` somebody else by a hint, `!` somebody else.
+fn judge(
+    lineup: &mut Lineup,
+    (now, log): (Time, &str),
+    written: &Written,
+    (source, is_unclear): (&str, bool),
+    way: Way,
+    row: &mut Row,
+) -> char {
+    let before = (row.hints, row.framed + row.earned);
+    row.forgeries += 1;
+    let shown_before = shown_unclear(lineup);
+    let mut convicted = false;
+    lineup.block(log.as_bytes(), Mode::Live, now, |found| {
+        let (addr, trust, sight) = match found {
+            Found::Failure(failure) => (failure.addr, failure.trust, None),
+            Found::Sighting(seen) => (seen.addr, seen.trust, Some(seen.sight)),
+            Found::Named(named) => panic!("our filters do not look up {}", named.name),
+        };
+        let by_server = addr.to_string() == source;
+        let forgeable = way == Way::File && trust == Trust::Hint && log.trim_end().contains('\n');
+        match (by_server, sight) {
+            (true, None) => convicted |= written.says == Says::Failed,
+            (true, Some(Sight::Challenge)) => convicted |= written.says == Says::Challenged,
+            (true, Some(Sight::Success)) => convicted |= written.says == Says::Succeeded,
+            (false, _) if forgeable => row.hints += 1,
+            (false, Some(Sight::Success)) => row.earned += 1,
+            (false, _) => row.framed += 1,
+        }
+        if row.framed + row.earned > 0 {
+            println!("{}: blames {addr}: {log:?}", written.field);
+        }
+        // Nobody succeeds who only failed, and the other way round.
+        if by_server && sight == Some(Sight::Success) {
+            assert!(written.says == Says::Succeeded, "{log:?}");
+        }
+    });
+    if written.says != Says::Nothing {
+        row.named += 1;
+        row.unclear += u32::from(is_unclear);
+        row.convicted += u32::from(convicted);
+        assert!(convicted != is_unclear, "{}: {log:?}", written.field);
+        assert!(
+            !is_unclear || shown_unclear(lineup) > shown_before,
+            "{}: {log:?}",
+            written.field
+        );
+    }
+    match before {
+        (_, bad) if bad < row.framed + row.earned => '!',
+        (hints, _) if hints < row.hints => 'h',
+        _ if convicted => '+',
+        _ if written.says == Says::Nothing => '.',
+        _ => '?',
+    }
+}
+
+/// How many unclear lines are shown to the operator.
+fn shown_unclear(lineup: &Lineup) -> u64 {
+    let misses = lineup.near_misses();
+    let unclear = misses.iter().filter(|(_, miss)| miss.remedy.is_some());
+    let disbelieved = lineup.doubts().into_iter().map(|doubt| doubt.disbelieved);
+    unclear.map(|(_, miss)| miss.count).sum::<u64>() + disbelieved.sum::<u64>()
+}
+
+/// How often tricks are mixed for each field, in each way.
+const MIXES: usize = 10;
+
+fn check(server: &str, all: &[Written], expected: Expect) {
+    let mut dice = Dice(0x05ee_d0fa_11ed);
+    let mut table = String::from("forgeries framed earned hints named unclear convicted\n");
+    let mut matrix = String::new();
+    let mut sum = Row::default();
+    let ways = [Way::File, Way::Syslog].map(|way| (way, Messages::of(server, all, way)));
+    // A log of its own for each field and way: one that is doubted stays so.
+    for written in all {
+        let mut row = Row::default();
+        for (way, messages) in &ways {
+            let way = *way;
+            let mut words: Vec<String> =
+                TRICKS.iter().map(|(_, text)| (*text).to_owned()).collect();
+            words.push("A".repeat(8_192) + TRICKS[0].1);
+            for _ in 0..MIXES {
+                let some = (0..2 + dice.roll(2)).map(|_| TRICKS[dice.roll(TRICKS.len())].1);
+                words.push(
+                    some.collect::<Vec<_>>()
+                        .join([" ", "", "\"", "'"][dice.roll(4)]),
+                );
+            }
+            let mut lineup = lineup(server);
+            let mut letters = String::new();
+            let mut now = NOW;
+            for (place, words) in words.iter().enumerate() {
+                let (source, victim) = match place % 4 {
+                    3 => ("2001:db8:bad::110", "2001:db8:1::20"),
+                    2 => (TRUE, "2001:db8:1::20"),
+                    _ => (TRUE, VICTIM),
+                };
+                let words = words.replace('¤', victim);
+                // In a call of its own: a second line of one call counts for nothing.
+                let call = format!("{place}-9425");
+                let log = line(server, written, &words, source, way).replace("1-9425", &call);
+                now = now + Duration::from_secs(u64::from(place % 2 == 0));
+                let is_unclear = messages.have_twin(&log, written.says, source);
+                let says = (source, is_unclear);
+                letters.push(judge(
+                    &mut lineup,
+                    (now, &log),
+                    written,
+                    says,
+                    way,
+                    &mut row,
+                ));
+            }
+            let (single, mixed) = letters.split_at(TRICKS.len() + 1);
+            let way = match way {
+                Way::File => "file",
+                Way::Syslog => "syslog",
+            };
+            writeln!(matrix, "{single} {mixed} {way:<6} {}", written.field).expect("a String");
+        }
+        let Row {
+            forgeries,
+            framed,
+            earned,
+            hints,
+            named,
+            unclear,
+            convicted,
+        } = row;
+        writeln!(
+            table,
+            "{forgeries:>9} {framed:>6} {earned:>6} {hints:>5} {named:>5} {unclear:>7} {convicted:>9}  {}",
+            written.field
+        )
+        .expect("a String");
+        sum.forgeries += forgeries;
+        sum.framed += framed;
+        sum.earned += earned;
+        sum.hints += hints;
+        sum.named += named;
+        sum.unclear += unclear;
+        sum.convicted += convicted;
+    }
+    let Row {
+        forgeries,
+        framed,
+        earned,
+        hints,
+        named,
+        unclear,
+        convicted,
+    } = sum;
+    writeln!(
+        table,
+        "{forgeries:>9} {framed:>6} {earned:>6} {hints:>5} {named:>5} {unclear:>7} {convicted:>9}  all"
+    )
+    .expect("a String");
+    println!("{server}\n{table}\n{matrix}");
+    assert!(forgeries >= 500);
+    assert_eq!((framed, earned), (0, 0), "{table}");
+    expected.assert_eq(&format!("{table}\n{matrix}"));
+}
+
+/// Can the bench fail? What people write on their own is framed.
+#[test]
+fn the_bench_finds_what_can_be_framed() {
+    for (server, all, naive) in [
+        ("asterisk", ASTERISK, r"failed for '<HOST>(?::\d+)?'"),
+        ("asterisk", ASTERISK, r#"RemoteAddress="IPV4/UDP/<HOST>/"#),
+        ("asterisk", ASTERISK, r"<HOST> failed to authenticate as"),
+        ("freeswitch", FREESWITCH, r"from ip <HOST>"),
+        ("kamailio", KAMAILIO, r"Blocking traffic from <HOST>"),
+        (
+            "kamailio",
+            KAMAILIO,
+            r"Auth error for .* from <HOST> cause -\d",
+        ),
+    ] {
+        let text = FilterText {
+            failregex: vec![naive.to_owned()],
+            names: Names::No,
+            ..FilterText::default()
+        };
+        let mut lineup = lineup_of(Filter::compile(&text).expect("a filter"));
+        let mut row = Row::default();
+        for written in all {
+            for (_, words) in TRICKS {
+                let log = line(
+                    server,
+                    written,
+                    &words.replace('¤', VICTIM),
+                    TRUE,
+                    Way::Syslog,
+                );
+                // What is convicted does not matter here.
+                let written = Written {
+                    says: Says::Nothing,
+                    ..*written
+                };
+                judge(
+                    &mut lineup,
+                    (NOW, &log),
+                    &written,
+                    (TRUE, false),
+                    Way::Syslog,
+                    &mut row,
+                );
+            }
+        }
+        assert!(row.framed > 0, "{naive}");
+    }
+}
+
+#[test]
+fn asterisk() {
+    check(
+        "asterisk",
+        ASTERISK,
+        expect![[r#"
+            forgeries framed earned hints named unclear convicted
+                  116      0      0     0   116       0       116  chan_sip To
+                  116      0      0     0   116       0       116  chan_sip extension
+                  116      0      0     1   116       0       116  chan_sip extension, long
+                  116      0      0     0     0       0         0  chan_sip From, no address
+                  116      0      0     0     0       0         0  chan_sip Call-ID, no address
+                  116      0      0     0   116       0       116  chan_sip account
+                  116      0      0     0   116       0       116  chan_sip nonce
+                  116      0      0     0   116       0       116  chan_sip challenge
+                  116      0      0     0   116       0       116  pjsip display name
+                  116      0      0     0   116       0       116  pjsip From
+                  116      0      0     0   116       0       116  pjsip Call-ID
+                  116      0      0     0   116       0       116  pjsip session
+                  116      0      0     0   116       0       116  pjsip response
+                  116      0      0     0   116       0       116  pjsip account
+                  116      0      0     0   116       0       116  pjsip session of a success
+                  116      0      0     0   116       0       116  pjsip session of a challenge
+                  116      0      0     0   116       0       116  pjsip extension
+                  116      0      0     0   116       0       116  pjsip AOR
+                  116      0      0     0     0       0         0  Contact, by an ACL
+                  116      0      0     0   116       0       116  AMI user
+                  116      0      0     0   116       2       114  AMI account
+                  116      0      0     0   116       1       115  IAX2 peer
+                  116      0      0     0   116       0       116  IAX2 user
+                  116      0      0     0   116       0       116  IAX2 extension
+                  116      0      0     0   116       0       116  dialplan extension
+                  116      0      0     0     0       0         0  VERBOSE extension
+                  116      0      0     0     0       0         0  VERBOSE extension, long
+                  116      0      0     0     0       0         0  VERBOSE caller
+                  116      0      0     0     0       0         0  VERBOSE words of a dialplan
+                 3364      0      0     1  2552       3      2549  all
+
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
+            ++++++++++++++++++++++h+++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
+            ................................................ .......... file   chan_sip From, no address
+            ................................................ .......... syslog chan_sip From, no address
+            ................................................ .......... file   chan_sip Call-ID, no address
+            ................................................ .......... syslog chan_sip Call-ID, no address
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip account
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip account
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip nonce
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip nonce
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip display name
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip display name
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip Call-ID
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip Call-ID
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip response
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip response
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip account
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip account
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a success
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a success
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip AOR
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip AOR
+            ................................................ .......... file   Contact, by an ACL
+            ................................................ .......... syslog Contact, by an ACL
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   AMI user
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI user
+            +++++++++++++++++++++++++?++++++++++++++++++++++ +++++++++? file   AMI account
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI account
+            +++++++++++++++++++++++++++?++++++++++++++++++++ ++++++++++ file   IAX2 peer
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 peer
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 user
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 user
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   dialplan extension
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog dialplan extension
+            ................................................ .......... file   VERBOSE extension
+            ................................................ .......... syslog VERBOSE extension
+            ................................................ .......... file   VERBOSE extension, long
+            ................................................ .......... syslog VERBOSE extension, long
+            ................................................ .......... file   VERBOSE caller
+            ................................................ .......... syslog VERBOSE caller
+            ................................................ .......... file   VERBOSE words of a dialplan
+            ................................................ .......... syslog VERBOSE words of a dialplan
+        "#]],
+    );
+}
+
+#[test]
+fn freeswitch() {
+    check(
+        "freeswitch",
+        FREESWITCH,
+        expect![[r#"
+            forgeries framed earned hints named unclear convicted
+                  116      0      0     0   116       0       116  user, failure
+                  116      0      0     0   116       0       116  host, failure
+                  116      0      0     0   116       0       116  user, unknown
+                  116      0      0     0   116       0       116  host, unknown
+                  116      0      0     0   116       0       116  user, challenge
+                  116      0      0     0     0       0         0  user of verto, no address
+                  116      0      0     0     0       0         0  number dialled, no address
+                  812      0      0     0   580       0       580  all
+
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
+            ................................................ .......... file   user of verto, no address
+            ................................................ .......... syslog user of verto, no address
+            ................................................ .......... file   number dialled, no address
+            ................................................ .......... syslog number dialled, no address
+        "#]],
+    );
+}
+
+#[test]
+fn kamailio() {
+    check(
+        "kamailio",
+        KAMAILIO,
+        expect![[r#"
+            forgeries framed earned hints named unclear convicted
+                  116      0      0     0   116       6       110  Call-ID
+                  116      0      0     0   116       9       107  Call-ID, port
+                  116      0      0     0   116       7       109  Call-ID, tutorial
+                  116      0      0     0   116       9       107  Call-ID, success
+                  116      0      0     0     0       0         0  Call-ID, no address
+                  116      0      0     0   116       7       109  Call-ID, pike
+                  116      0      0     0   116       0       116  From user
+                  116      0      0     0   116       0       116  From domain
+                  116      0      0     0   116       0       116  From user, success
+                  116      0      0     0   116      18        98  user
+                  116      0      0     0   116      14       102  User-Agent
+                  116      0      0     0   116      15       101  User-Agent, blacklisted
+                  116      0      0     0   116       0       116  User-Agent, no prefix
+                  116      0      0     0   116       0       116  request URI
+                  116      0      0     0   116       0       116  From URI, flood
+                  116      0      0     0     0       0         0  request URI, no address
+                  116      0      0     0     0       0         0  header, no address
+                  116      0      0     0     0       0         0  line of an administrator, open
+                  116      0      0     0     0       0         0  line of an administrator, longer than ours
+                  116      0      0     0     0       0         0  line of an administrator, longer than Kamailio's
+                  116      0      0     0     0       0         0  line of an administrator, no prefix
+                 2436      0      0     0  1624      85      1539  all
+
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ++++++++++ file   Call-ID
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ++++++??++ syslog Call-ID
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ?++++++??+ file   Call-ID, port
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ++?++?++++ syslog Call-ID, port
+            +++++++++++++++++++++++++++++++??+++++++++++++++ +++?++++?+ file   Call-ID, tutorial
+            +++++++++++++++++++++++++++++++??+++++++++++++++ +++++++?++ syslog Call-ID, tutorial
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ??++++++?+ file   Call-ID, success
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ++??++++++ syslog Call-ID, success
+            ................................................ .......... file   Call-ID, no address
+            ................................................ .......... syslog Call-ID, no address
+            +++++++++++++++++++++++++++++++??+++++++++++++++ ?+++++++++ file   Call-ID, pike
+            +++++++++++++++++++++++++++++++??+++++++++++++++ +?++++?+++ syslog Call-ID, pike
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From domain
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user, success
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user, success
+            ++++++++++++++++++++++++++++++????+?++++++++++++ ++++?+??++ file   user
+            ++++++++++++++++++++++++++++++????+?++++++++++++ +?++??+?+? syslog user
+            ++++++++++++++++++++++++++++++????+?++++++++++++ ++?+++?+++ file   User-Agent
+            ++++++++++++++++++++++++++++++????+?++++++++++++ +++++++?+? syslog User-Agent
+            ++++++++++++++++++++++++++++++????+?++++++++++++ ++++++??+? file   User-Agent, blacklisted
+            ++++++++++++++++++++++++++++++????+?++++++++++++ +?++?+++++ syslog User-Agent, blacklisted
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   User-Agent, no prefix
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog User-Agent, no prefix
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   request URI
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog request URI
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From URI, flood
+            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From URI, flood
+            ................................................ .......... file   request URI, no address
+            ................................................ .......... syslog request URI, no address
+            ................................................ .......... file   header, no address
+            ................................................ .......... syslog header, no address
+            ................................................ .......... file   line of an administrator, open
+            ................................................ .......... syslog line of an administrator, open
+            ................................................ .......... file   line of an administrator, longer than ours
+            ................................................ .......... syslog line of an administrator, longer than ours
+            ................................................ .......... file   line of an administrator, longer than Kamailio's
+            ................................................ .......... syslog line of an administrator, longer than Kamailio's
+            ................................................ .......... file   line of an administrator, no prefix
+            ................................................ .......... syslog line of an administrator, no prefix
+        "#]],
+    );
+}
