@@ -51,10 +51,15 @@ impl Messages {
         };
         let of_own = || Own {
             frame: Regex::new(r"^.*?[A-Z]+: \{1 1 [A-Z]+ ").expect("a pattern"),
-            known: each("[^}]*", "$").into_iter().map(|(_, regex)| regex).collect(),
+            known: each("[^}]*", "$")
+                .into_iter()
+                .map(|(_, regex)| regex)
+                .collect(),
             whole: each("[^}]*", r"\} (?:<\w+>|\w+ \[)")
                 .into_iter()
-                .filter(|(written, _)| !written.text.ends_with('@') && !written.text.contains("ua="))
+                .filter(|(written, _)| {
+                    !written.text.ends_with('@') && !written.text.contains("ua=")
+                })
                 .map(|(_, regex)| regex)
                 .collect(),
         };
@@ -104,7 +109,9 @@ impl Own {
         let Some(frame) = self.frame.find(text) else {
             return false;
         };
-        let begins = text.match_indices(SCRIPT).map(|(at, begin)| at + begin.len());
+        let begins = text
+            .match_indices(SCRIPT)
+            .map(|(at, begin)| at + begin.len());
         { begins }.any(|begin| {
             let own = format!("{}7-1{SCRIPT}{}", frame.as_str(), &text[begin..]);
             let mut all = self.known.iter().chain(&self.whole);
@@ -155,7 +162,9 @@ fn message(server: &str, written: &Written, source: &str, way: Way, call_id: &st
         (r"\\\[Nov 22 07:51:22\\\] ", r"(?:\[[^\]]*\] ?)?"),
     ] {
         let fixed = Regex::new(fixed).expect("a pattern");
-        regex = fixed.replace_all(&regex, regex::NoExpand(free)).into_owned();
+        regex = fixed
+            .replace_all(&regex, regex::NoExpand(free))
+            .into_owned();
     }
     regex
 }

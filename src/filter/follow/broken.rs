@@ -142,7 +142,8 @@ impl Follower {
     fn is_only(&mut self, filter: &Filter, joined: &Joined, addr: Addr) -> bool {
         joined.ends.iter().all(|end| {
             let text = joined.text.get(..*end).unwrap_or_default();
-            self.read(filter, text).is_none_or(|other| other.addr == addr)
+            self.read(filter, text)
+                .is_none_or(|other| other.addr == addr)
         })
     }
 
@@ -186,7 +187,14 @@ impl Follower {
             ..
         } = reading;
         if let Some(sight) = sight {
-            each(sighting(filter, (place, sight), Some(host), groups, seen, Trust::Hint));
+            each(sighting(
+                filter,
+                (place, sight),
+                Some(host),
+                groups,
+                seen,
+                Trust::Hint,
+            ));
             return;
         }
         let mut evidence = Evidence::default();

@@ -20,7 +20,9 @@ const NOW: Time = Time::from_secs(1_796_000_000);
 fn lineup() -> Lineup {
     let one = |text: &str| vec![text.to_owned()];
     let text = FilterText {
-        prefregex: Some(r"^\[<F-THREAD>\d+</F-THREAD>\] <F-CONTENT>(?s:.+?)</F-CONTENT>$".to_owned()),
+        prefregex: Some(
+            r"^\[<F-THREAD>\d+</F-THREAD>\] <F-CONTENT>(?s:.+?)</F-CONTENT>$".to_owned(),
+        ),
         failregex: vec![
             r"^care(?:less|ful): <F-PROOF><ADDR></F-PROOF> failed".to_owned(),
             r"^careless: <F-OPEN>user</F-OPEN> '(?s:.*)' of <F-PROOF><ADDR></F-PROOF> failed$"
@@ -333,7 +335,10 @@ fn a_message_that_is_not_written_at_once_is_not_put_together() {
     for (letters, said_of) in [(4_040, " 192.0.2.2 hint"), (4_060, "")] {
         let mut lineup = lineup();
         let _ = said(&mut lineup, Mode::Live, NOW, "[1] careless: x");
-        let lines = format!("[1] careless: user '{}|' of 192.0.2.2 failed", "x".repeat(letters));
+        let lines = format!(
+            "[1] careless: user '{}|' of 192.0.2.2 failed",
+            "x".repeat(letters)
+        );
         let now = NOW + Duration::from_millis(50);
         assert_eq!(said(&mut lineup, Mode::Live, now, &lines), said_of);
     }
