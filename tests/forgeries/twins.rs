@@ -109,11 +109,11 @@ impl Own {
         let Some(frame) = self.frame.find(text) else {
             return false;
         };
-        let begins = text
+        let mut owns = text
             .match_indices(SCRIPT)
-            .map(|(at, begin)| at + begin.len());
-        { begins }.any(|begin| {
-            let own = format!("{}7-1{SCRIPT}{}", frame.as_str(), &text[begin..]);
+            .map(|(at, _)| text.split_at(at).1);
+        owns.any(|own| {
+            let own = format!("{}7-1{own}", frame.as_str());
             let mut all = self.known.iter().chain(&self.whole);
             !all.any(|regex| regex.is_match(&own))
         })

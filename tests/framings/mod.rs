@@ -185,10 +185,12 @@ fn recordings() -> [(&'static str, Vec<u8>); 2] {
     })
 }
 
-/// One line after another; the time of one that has none is the framing's.
+/// One line after another; the time of one that has none is the framing's. Messages that were
+/// put together depend on what is read at once.
 fn summary(failures: &[Failure]) -> Vec<(String, u32)> {
     failures
         .iter()
+        .filter(|failure| !failure.line.contains('\n'))
         .map(|failure| (failure.addr.to_string(), failure.form))
         .collect()
 }
@@ -209,7 +211,9 @@ fn verdicts_are_those_of_the_plain_lines() {
                     );
                     let what = format!("{filter}: {name} as {framing}, {longest} lines");
                     assert_eq!(summary(&plain), summary(&found), "{what}");
-                    for (plain, found) in plain.iter().zip(&found) {
+                    let single = |failure: &&Failure| !failure.line.contains('\n');
+                    let singles = plain.iter().filter(single);
+                    for (plain, found) in singles.zip(found.iter().filter(single)) {
                         let line = found.line.strip_prefix(SHOWN_STAMP).unwrap_or(&found.line);
                         let cut = plain.line.get(..line.len()).unwrap_or_default();
                         assert_eq!(cut, line, "{what}");

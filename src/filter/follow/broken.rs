@@ -95,7 +95,8 @@ impl Follower {
             return false;
         }
         self.joined = Some(joined.behind);
-        self.give(filter, reading, seen, each);
+        let last = joined.text.trim_end().rsplit('\n').next();
+        self.give(filter, reading, (seen, last.unwrap_or_default()), each);
         true
     }
 
@@ -177,7 +178,7 @@ impl Follower {
         &mut self,
         filter: &Filter,
         reading: Reading,
-        seen: Seen<'_>,
+        (seen, last): (Seen<'_>, &str),
         each: &mut dyn FnMut(Match),
     ) {
         let Reading {
@@ -199,6 +200,7 @@ impl Follower {
         }
         let mut evidence = Evidence::default();
         evidence.push(seen.line);
+        evidence.push(last);
         let made = self.judge(filter, place, groups, evidence, seen, Ask::First);
         if let Some(mut made) = made {
             made.trust = Trust::Hint;
