@@ -12,6 +12,7 @@ pub mod ban;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod count;
 pub mod daemon;
 pub mod engine;
 pub mod feed;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const WORDS: [&str; 3] = ["addr", "ticket", "time"];
+const WORDS: [&str; 4] = ["addr", "count", "ticket", "time"];
 const STAGES: [&str; 9] = [
     "registrar",
     "watch",

@@ -52,7 +52,7 @@ pub(super) fn identity(meta: &Metadata) -> Identity {
 }
 
 /// Opens a regular file for reading; never waits, not even for a pipe.
-pub(super) fn open(path: &Path) -> io::Result<(fs::File, Metadata)> {
+pub fn open(path: &Path) -> io::Result<(fs::File, Metadata)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let handle = fs::OpenOptions::new()
         .read(true)

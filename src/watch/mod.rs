@@ -32,6 +32,7 @@ mod wake;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use file::open as open_plain;
 pub use inlet::{is_inlet, is_socket};
 pub use lines::read_to_end;
 pub use notice::Notice;

@@ -1,9 +1,11 @@
 //! Asterisk's peers: `pjsip.conf`, `pjsip_wizard.conf`, `sip.conf` and `iax.conf`, with their
-//! includes and templates.
+//! includes and templates, and where its objects lie if not there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{DEPTH_MAX, Found, Place, named, of_uri};
+use super::files::whole;
+use super::{Found, Place, of_uri, realtime};
 
 /// Settings that sections take from templates, all together: templates of templates double
 /// with each line, and the file may be written by somebody else than who runs us.
@@ -11,19 +13,23 @@ const INHERITED_MAX: usize = 100_000;
 
 /// One `key = value`, and where it stands.
 #[derive(Clone, Debug)]
-struct Setting {
-    key: String,
-    value: String,
+pub(super) struct Setting {
+    /// In lower case.
+    pub(super) key: String,
+    /// Without blanks around it.
+    pub(super) value: String,
     file: PathBuf,
     line: usize,
 }
 
 /// One `[section]`.
 #[derive(Clone, Debug, Default)]
-struct Section {
-    name: String,
+pub(super) struct Section {
+    /// Between its brackets.
+    pub(super) name: String,
     is_template: bool,
-    settings: Vec<Setting>,
+    /// Those of its templates, and its own.
+    pub(super) settings: Vec<Setting>,
 }
 
 /// A configuration while it is read.
@@ -42,25 +48,47 @@ pub(super) fn find(folder: &Path, found: &mut Found) {
         ("pjsip_wizard", wizard),
         ("sip", peers),
         ("iax", peers),
+        ("extconfig", realtime::families),
     ] {
-        let mut reader = Reader {
-            folder,
-            found,
-            sections: Vec::new(),
-            inherited: 0,
-            in_comment: false,
-        };
-        reader.file(&folder.join(format!("{name}.conf")), 0);
-        let sections = reader.sections;
-        for section in sections.iter().filter(|section| !section.is_template) {
-            suggest(name, section, found);
-        }
+        each_section(folder, name, suggest, found);
+    }
+    let mut others = BTreeSet::new();
+    each_section(
+        folder,
+        "sorcery",
+        |_, section, found| realtime::objects(section, &mut others, found),
+        found,
+    );
+    for name in others {
+        each_section(folder, name.trim_end_matches(".conf"), pjsip, found);
+    }
+}
+
+/// Reads `NAME.conf`, if it is there.
+fn each_section(
+    folder: &Path,
+    name: &str,
+    mut each: impl FnMut(&str, &Section, &mut Found),
+    found: &mut Found,
+) {
+    let mut reader = Reader {
+        folder,
+        found,
+        sections: Vec::new(),
+        inherited: 0,
+        in_comment: false,
+    };
+    let path = folder.join(format!("{name}.conf"));
+    reader.file(&path, whole(&path));
+    let sections = reader.sections;
+    for section in sections.iter().filter(|section| !section.is_template) {
+        each(name, section, found);
     }
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path, depth: usize) {
-        let Some(text) = self.found.read(path) else {
+    fn file(&mut self, path: &Path, from: Place<'_>) {
+        let Some(text) = self.found.begin(path, from) else {
             return;
         };
         for (number, line) in text.lines().enumerate() {
@@ -71,7 +99,7 @@ impl Reader<'_> {
             let line = self.uncommented(line);
             let line = line.trim();
             if let Some(include) = line.strip_prefix('#') {
-                self.include(include, place, depth);
+                self.include(include, place);
             } else if let Some(header) = line.strip_prefix('[') {
                 self.section(header, place);
             } else if let Some((key, value)) = line.split_once('=') {
@@ -91,6 +119,7 @@ impl Reader<'_> {
                 }
             }
         }
+        self.found.end();
     }
 
     /// A line without its comments: `;` to its end, unless it is escaped, and `;-- … --;`
@@ -124,7 +153,7 @@ impl Reader<'_> {
     }
 
     /// `include`, `tryinclude` (a missing file is fine), and `exec`, which is not run.
-    fn include(&mut self, directive: &str, place: Place<'_>, depth: usize) {
+    fn include(&mut self, directive: &str, place: Place<'_>) {
         let (word, name) = directive
             .split_once(char::is_whitespace)
             .unwrap_or((directive, ""));
@@ -134,20 +163,14 @@ impl Reader<'_> {
                 place,
                 format!("#exec {name} is not run; what it says is not known here"),
             ),
-            "include" | "tryinclude" if depth >= DEPTH_MAX => {
-                self.found.problem(
-                    place,
-                    format!("more than {DEPTH_MAX} includes in each other"),
-                );
-            }
             "include" | "tryinclude" => {
-                let files = named(self.folder, name);
+                let files = self.found.named(self.folder, name, place);
                 if files.is_empty() && word == "include" && !name.contains('*') {
                     self.found
                         .problem(place, format!("the included file {name} is not there"));
                 }
                 for file in files {
-                    self.file(&file, depth + 1);
+                    self.file(&file, place);
                 }
             }
             _ => {}
@@ -284,7 +307,8 @@ fn uris(setting: &Setting, what: &str, found: &mut Found) {
 }
 
 impl Setting {
-    fn place(&self) -> Place<'_> {
+    /// Where it stands.
+    pub(super) fn place(&self) -> Place<'_> {
         Place {
             file: &self.file,
             line: self.line,

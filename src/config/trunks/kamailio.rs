@@ -3,80 +3,141 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
-use regex::Regex;
-
+use super::script::{Modparam, Script};
 use super::{Found, Place, of_uri};
 
-/// `modparam("dispatcher", "list_file", "/etc/kamailio/dispatcher.list")`
-static MODPARAM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let quoted = r#"\s*"([^"]*)"\s*"#;
-    Regex::new(&format!(r"^\s*modparam\({quoted},{quoted},{quoted}\)")).ok()
-});
+/// Modules that keep peers in a database, and how the option is called that names it.
+const DATABASES: [(&str, &str); 6] = [
+    ("dispatcher", "db_url"),
+    ("permissions", "db_url"),
+    ("drouting", "db_url"),
+    ("lcr", "db_url"),
+    ("carrierroute", "db_url"),
+    ("uac", "reg_db_url"),
+];
+
+/// Those of them whose tables are read where db_text has them.
+const READ: [&str; 2] = ["dispatcher", "permissions"];
+
+/// Where peers lie.
+struct Tables {
+    dispatchers: BTreeSet<PathBuf>,
+    addresses: BTreeSet<PathBuf>,
+    /// Folders of db_text.
+    folders: BTreeSet<PathBuf>,
+}
 
 pub(super) fn find(folder: &Path, found: &mut Found) {
-    let mut dispatchers = BTreeSet::from([folder.join("dispatcher.list")]);
-    let mut addresses = BTreeSet::from([folder.join("address.list")]);
-    let mut tables = BTreeSet::from([folder.join("dbtext")]);
-    let main = folder.join("kamailio.cfg");
-    let text = found.read(&main).unwrap_or_default();
-    for line in text.lines() {
-        let Some(words) = MODPARAM
-            .as_ref()
-            .and_then(|modparam| modparam.captures(line))
-        else {
-            continue;
-        };
-        let word = |place: usize| words.get(place).map_or("", |word| word.as_str());
-        let is_of = |module: &str| word(1).split('|').any(|name| name == module);
-        let path = || folder.join(word(3));
-        match word(2) {
-            "list_file" if is_of("dispatcher") => drop(dispatchers.insert(path())),
-            "address_file" if is_of("permissions") => drop(addresses.insert(path())),
-            "db_url" => {
-                let place = word(3).strip_prefix("text://").map(PathBuf::from);
-                tables.extend(place);
-            }
-            _ => {}
+    let mut tables = Tables {
+        dispatchers: BTreeSet::from([folder.join("dispatcher.list")]),
+        addresses: BTreeSet::from([folder.join("address.list")]),
+        folders: BTreeSet::from([folder.join("dbtext")]),
+    };
+    let script = Script::read(&folder.join("kamailio.cfg"), found);
+    for modparam in &script.modparams {
+        for value in script.values(&modparam.value) {
+            tables.take(modparam, value.as_deref(), folder, found);
         }
     }
-    for path in dispatchers {
-        each_line(&path, found, |words, place, found| {
-            if let [set, uri, ..] = words {
-                found.peer(
-                    of_uri(uri),
-                    &format!("Kamailio dispatcher set {set}"),
+    tables.read(found);
+}
+
+impl Tables {
+    /// One setting of a module, with one of the values that it may have.
+    fn take(&mut self, modparam: &Modparam, value: Option<&str>, folder: &Path, found: &mut Found) {
+        let is_of = |module: &str| modparam.module.split('|').any(|name| name == module);
+        let files = match modparam.name.as_str() {
+            "list_file" if is_of("dispatcher") => &mut self.dispatchers,
+            "address_file" if is_of("permissions") => &mut self.addresses,
+            name => {
+                if let Some(folder) = value.and_then(|value| value.strip_prefix("text://")) {
+                    self.folders.insert(folder.into());
+                }
+                for (module, _) in DATABASES
+                    .iter()
+                    .filter(|(of, key)| is_of(of) && *key == name)
+                {
+                    database(module, modparam, value, found);
+                }
+                return;
+            }
+        };
+        match value {
+            Some(file) => {
+                let path = folder.join(file);
+                if path.try_exists().is_ok_and(|is_there| !is_there) {
+                    let message = format!("the {} {} is not there", modparam.name, path.display());
+                    found.problem(modparam.place(), message);
+                }
+                files.insert(path);
+            }
+            None => found.problem(
+                modparam.place(),
+                format!("{} {}: `{}` is defined nowhere in kamailio.cfg; write the trunks of that file into `protect` by hand", modparam.module, modparam.name, modparam.value.shown()),
+            ),
+        }
+    }
+
+    fn read(self, found: &mut Found) {
+        for path in self.dispatchers {
+            each_line(&path, found, |words, place, found| {
+                if let [set, uri, ..] = words {
+                    found.peer(
+                        of_uri(uri),
+                        &format!("Kamailio dispatcher set {set}"),
+                        place,
+                    );
+                }
+            });
+        }
+        for path in self.addresses {
+            each_line(&path, found, |words, place, found| {
+                if let [group, ip, mask @ ..] = words {
+                    address(ip, mask.first().copied(), group, place, found);
+                }
+            });
+        }
+        for folder in self.folders {
+            table(&folder.join("dispatcher"), found, |row, place, found| {
+                let what = format!("Kamailio dispatcher set {}", row("setid"));
+                found.peer(of_uri(&row("destination")), &what, place);
+            });
+            table(&folder.join("address"), found, |row, place, found| {
+                address(
+                    &row("ip_addr"),
+                    Some(&row("mask")),
+                    &row("grp"),
                     place,
+                    found,
                 );
-            }
-        });
+            });
+            table(&folder.join("trusted"), found, |row, place, found| {
+                found.peer(&row("src_ip"), "Kamailio trusted", place);
+            });
+        }
     }
-    for path in addresses {
-        each_line(&path, found, |words, place, found| {
-            if let [group, ip, mask @ ..] = words {
-                address(ip, mask.first().copied(), group, place, found);
-            }
-        });
+}
+
+/// Says that a module has its peers in a database. Its address holds a password, so no more
+/// is shown than its kind.
+fn database(module: &str, modparam: &Modparam, value: Option<&str>, found: &mut Found) {
+    let kind = value.map_or("", |url| url.split("://").next().unwrap_or_default());
+    if kind == "text" && READ.contains(&module) {
+        return;
     }
-    for folder in tables {
-        table(&folder.join("dispatcher"), found, |row, place, found| {
-            let what = format!("Kamailio dispatcher set {}", row("setid"));
-            found.peer(of_uri(&row("destination")), &what, place);
-        });
-        table(&folder.join("address"), found, |row, place, found| {
-            address(
-                &row("ip_addr"),
-                Some(&row("mask")),
-                &row("grp"),
-                place,
-                found,
-            );
-        });
-        table(&folder.join("trusted"), found, |row, place, found| {
-            found.peer(&row("src_ip"), "Kamailio trusted", place);
-        });
-    }
+    let kind = match kind {
+        "" => format!("what `{}` stands for", modparam.value.shown()),
+        kind => kind.to_owned(),
+    };
+    let condition = match &modparam.condition {
+        Some(condition) => format!(" (under `{condition}`)"),
+        None => String::new(),
+    };
+    found.problem(
+        modparam.place(),
+        format!("{module} keeps its trunks in a database ({kind}){condition}, which is not read here: write them into `protect` by hand"),
+    );
 }
 
 fn address(ip: &str, mask: Option<&str>, group: &str, place: Place<'_>, found: &mut Found) {
