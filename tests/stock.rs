@@ -826,11 +826,16 @@ namespaced! {
 
         // The database cannot be read: nobody knows who is banned, so all stay. Whom it does
         // not know goes as soon as it can be.
-        run("iptables -I f2b-multi 1 -s 192.0.2.99 -j REJECT");
+        for host in [98, 99] {
+            run(&format!("iptables -I f2b-multi 1 -s 192.0.2.{host} -j REJECT"));
+        }
         let known = set_version(&lab, "2000");
         lab.start_ringfence();
-        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.99"].map(count);
-        assert_eq!(all, [1, 1, 1], "{}", running::said(lab.folder.path()));
+        let all = ["192.0.2.1", "192.0.2.2", "192.0.2.98", "192.0.2.99"].map(count);
+        assert_eq!(all, [1, 1, 1, 1], "{}", running::said(lab.folder.path()));
+        // Who is pardoned goes all the same.
+        lab.ringfence(&["unban", "192.0.2.98"]);
+        lab.wait("the unban", || count("192.0.2.98") == 0);
         set_version(&lab, &known);
         lab.wait("the unknown one's end", || count("192.0.2.99") == 0);
         assert_eq!([count("192.0.2.1"), count("192.0.2.2")], [1, 1]);

@@ -350,6 +350,9 @@ impl Operator {
             .parts
             .judge
             .visit(|engine, now, effects| engine.unban(addr, now, effects));
+        if self.parts.trouble.get().now.is_some() {
+            self.parts.door.pardon(addr); // it may not have been read yet
+        }
         let clock = self.parts.judge.clock();
         let shown = |bans: &[Ban]| bans.iter().map(|ban| shown(&clock, ban.clone())).collect();
         Ok(Pardoned {

@@ -123,6 +123,8 @@ enum Work {
     Settle {
         whole: bool,
     },
+    /// An operator pardons this address: whoever of it the ledger does not know goes, too.
+    Pardon(Addr),
     /// Do what waits, and end; with true, take all of it away first.
     End(bool),
 }
@@ -161,6 +163,12 @@ impl Door {
     /// From now on the ledger knows all that the database does: see [`settle`].
     pub fn settle(&self, whole: bool) {
         self.tell(Work::Settle { whole });
+    }
+
+    /// Lets go whom an operator pardons and the ledger does not know: until the database is
+    /// read there are such in the kernel.
+    pub fn pardon(&self, addr: Addr) {
+        self.tell(Work::Pardon(addr));
     }
 
     /// Has the thread end when it has done what waits, and take all away if it shall.
@@ -265,6 +273,7 @@ fn serve(stock: &Shared, left: &Left, waiting: &Receiver<Work>, judge: &Judge, b
                         .visit(|engine, now, effects| settle(&stock, whole, engine, now, effects));
                     keep_only(&mut stock, &wanted);
                 }
+                Work::Pardon(addr) => orders.extend(unknown(&stock.lock(), judge, &addr)),
                 Work::End(false) => return,
                 Work::End(true) => match stock.lock().remove() {
                     Ok(()) => return left.write(&Layouts::new()),
@@ -290,6 +299,22 @@ fn try_again(stock: &mut Stock, left: &Left, judge: &Judge) {
             (Set::Jail(jail.clone()), addrs.iter().copied().collect());
         judge.visit(|engine, now, effects| engine.lay_again(&set, &addrs, now, effects));
     }
+}
+
+/// What lets those of an address go whom the kernel holds and the ledger does not know.
+fn unknown(stock: &Stock, judge: &Judge, addr: &Addr) -> Vec<Order> {
+    let mut orders = Vec::new();
+    for jail in stock.jails() {
+        let mut held = stock.held(jail);
+        held.retain(|held| addr.contains(held));
+        judge.visit(|engine, _, _| held.retain(|held| engine.ledger().get(jail, held).is_none()));
+        let set = Set::Jail(jail.clone());
+        orders.extend(held.into_iter().map(|addr| Order::Unblock {
+            set: set.clone(),
+            addr,
+        }));
+    }
+    orders
 }
 
 /// Lets go whom stock actions hold and no jail of these does: unlike ours, their entries
