@@ -15,6 +15,10 @@ pub(crate) enum Pen {
     Unquoted,
     /// A part of a From URI as Kamailio takes it: it ends at `>` and at a blank.
     Word,
+    /// A method: letters, digits and `-.!%*_+` and some quotes, at most so many.
+    Token,
+    /// What lies in memory: anything but quotes and blanks.
+    Memory,
 }
 
 impl Pen {
@@ -35,6 +39,11 @@ impl Pen {
             Pen::Decoded(most) => text.chars().take(most).collect(),
             Pen::Unquoted => plain.replace('"', ""),
             Pen::Word => plain.replace(['>', ' '], "_"),
+            Pen::Token => {
+                let is_of_token = |char: &char| char.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(*char);
+                plain.chars().filter(is_of_token).chain(['X']).collect()
+            }
+            Pen::Memory => plain.replace(['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'], "~"),
         }
     }
 }
@@ -136,6 +145,18 @@ pub(crate) const ASTERISK: &[Written] = &[
         "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request 'INVITE' from '<sip:@@192.0.2.16>' failed for '$:5060' (callid: 1-9425) - No matching endpoint found after 5 tries in 0.026 ms",
     ),
     written(
+        "pjsip From, too long",
+        Pen::Memory,
+        Says::Failed,
+        "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request 'REGISTER' from '@' failed for '$:5060' (callid: 1-9425) - Failed to authenticate",
+    ),
+    written(
+        "pjsip method",
+        Pen::Token,
+        Says::Failed,
+        "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request '@' from '<sip:1001@192.0.2.16>' failed for '$:5060' (callid: 1-9425) - Failed to authenticate",
+    ),
+    written(
         "pjsip Call-ID",
         Pen::Raw,
         Says::Failed,
@@ -178,10 +199,22 @@ pub(crate) const ASTERISK: &[Written] = &[
         "NOTICE[12049] res_pjsip_session.c: Call from 'anonymous' (UDP:$:5060) to extension '@' rejected because extension not found in context 'default'.",
     ),
     written(
+        "pjsip extension, 16 and 22",
+        Pen::Decoded(79),
+        Says::Failed,
+        "NOTICE[12049] res_pjsip_session.c:  anonymous: Call (UDP:$:5060) to extension '@' rejected because extension not found in context 'default'.",
+    ),
+    written(
         "pjsip AOR",
         Pen::Uri,
         Says::Failed,
         "WARNING[12049] res_pjsip_registrar.c: AOR '@' not found for endpoint 'anonymous' ($:5060)",
+    ),
+    written(
+        "pjsip extension, subscribed",
+        Pen::Decoded(4096),
+        Says::Nothing,
+        "NOTICE[8686] res_pjsip_exten_state.c: Endpoint '1001' state subscription failed: Extension '@' does not exist in context 'public' or has no associated hint",
     ),
     written(
         "Contact, by an ACL",

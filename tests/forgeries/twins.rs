@@ -137,6 +137,8 @@ fn message(server: &str, written: &Written, source: &str, way: Way, call_id: &st
         Pen::Decoded(_) => "(?s:.*)".to_owned(),
         Pen::Unquoted => r#"[^"]*"#.to_owned(),
         Pen::Word => "[^> ]*".to_owned(),
+        Pen::Token => "[-a-zA-Z0-9.!%*_+`'~]+".to_owned(),
+        Pen::Memory => r#"[^"'\s]*"#.to_owned(),
     };
     for (fixed, free) in [
         (WORDS, words.as_str()),

@@ -13,7 +13,7 @@
 //! The lines up to the next head of a known thread, or up to the end of what was written, are
 //! read as one. If no line of them has a head they are one message, and its end is the last
 //! that fits. If some have heads of threads that nobody knows, these may be messages of the
-//! server's and the first one may have ended before each: then all its possible ends must name
+//! server's, and the first one may have ended before each: whatever it says if it did must name
 //! the same address. Whom such a message names is a hint, as in every line in which the
 //! sender's words stand before the address.
 
@@ -31,16 +31,14 @@ use crate::ticket::{Sight, Trust};
 /// end may not be there yet.
 const WRITTEN_IN_PARTS_BYTES: usize = 4096;
 
-/// Lines of a message, if there are heads of unknown threads in it.
-const LINES_MAX: usize = 16;
+/// Heads of unknown threads in a message.
+const HEADS_MAX: usize = 16;
 
 /// Lines that are read as one.
 struct Joined {
     text: String,
-    /// Where the lines end.
-    ends: Vec<usize>,
-    /// Is there a head in it that may be the server's?
-    has_heads: bool,
+    /// Where another message of the server's may begin.
+    heads: Vec<usize>,
     /// How much of the block stands behind it.
     behind: usize,
 }
@@ -89,9 +87,7 @@ impl Follower {
         let Some(reading) = self.read(filter, &joined.text) else {
             return false;
         };
-        if joined.has_heads && !self.is_only(filter, &joined, reading.addr)
-            || self.ignored(filter, &joined.text)
-        {
+        if !self.is_only(filter, &joined, reading.addr) || self.ignored(filter, &joined.text) {
             return false;
         }
         self.joined = Some(joined.behind);
@@ -107,9 +103,8 @@ impl Follower {
         let mut bytes = seen.line.len() + 1;
         let mut joined = Joined {
             text: seen.text.to_owned(),
-            ends: vec![seen.text.len()],
-            has_heads: false,
-            behind: 0,
+            heads: Vec::new(),
+            behind: seen.around.after.len(),
         };
         while let Some(end) = memchr(b'\n', rest) {
             let (line, behind) = rest.split_at_checked(end + 1)?;
@@ -121,13 +116,11 @@ impl Follower {
                 if self.doubted {
                     self.threads.doubt(thread, seen.time);
                 }
-                joined.has_heads = true;
+                joined.heads.push(joined.text.len());
             }
             joined.text.push_str(&line);
-            joined.ends.push(joined.text.len());
             bytes += end + 1;
-            let is_long = joined.has_heads && joined.ends.len() > LINES_MAX;
-            if is_long || bytes >= WRITTEN_IN_PARTS_BYTES {
+            if joined.heads.len() > HEADS_MAX || bytes >= WRITTEN_IN_PARTS_BYTES {
                 return None;
             }
             rest = behind;
@@ -135,14 +128,15 @@ impl Follower {
         // What was read last may end within a message, if there was much.
         let block = seen.around.before.len() + seen.line.len() + seen.around.after.len();
         let is_whole = !rest.is_empty() || block < LONG_BLOCK_BYTES;
+        let goes_on = rest.len() < joined.behind;
         joined.behind = rest.len();
-        (is_whole && joined.ends.len() > 1).then_some(joined)
+        (is_whole && goes_on).then_some(joined)
     }
 
-    /// Do all ends that the first message of these lines may have name this address?
+    /// Does the first message of these lines name nobody but this address, wherever it ends?
     fn is_only(&mut self, filter: &Filter, joined: &Joined, addr: Addr) -> bool {
-        joined.ends.iter().all(|end| {
-            let text = joined.text.get(..*end).unwrap_or_default();
+        joined.heads.iter().all(|head| {
+            let text = joined.text.get(..*head).unwrap_or_default();
             self.read(filter, text)
                 .is_none_or(|other| other.addr == addr)
         })
