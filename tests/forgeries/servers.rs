@@ -40,10 +40,14 @@ impl Pen {
             Pen::Unquoted => plain.replace('"', ""),
             Pen::Word => plain.replace(['>', ' '], "_"),
             Pen::Token => {
-                let is_of_token = |char: &char| char.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(*char);
+                let is_of_token =
+                    |char: &char| char.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(*char);
                 plain.chars().filter(is_of_token).chain(['X']).collect()
             }
-            Pen::Memory => plain.replace(['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'], "~"),
+            Pen::Memory => plain.replace(
+                ['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'],
+                "~",
+            ),
         }
     }
 }
