@@ -306,6 +306,17 @@ namespaced! {
         drop(other);
         lab.start();
         assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (false, &3.into()));
+        // The database looks as it was, but it cannot be read.
+        lab.signal("TERM");
+        let path = lab.path("state/ringfence.sqlite3");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let newer = "UPDATE ringfence_facts SET value = '2000' WHERE name = 'version'";
+        database.execute(newer, []).unwrap();
+        drop(database);
+        fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+        lab.start();
+        assert_eq!((is_unchanged(&lab), &lab.json(&["status"])["banned"]), (false, &3.into()));
     }
 
     fn a_pause_lifts_every_drop_and_ends_by_itself() {
