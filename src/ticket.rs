@@ -412,6 +412,18 @@ pub enum Set {
     List,
 }
 
+impl fmt::Display for Set {
+    /// What it is for, in a word: a jail's name is its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Set::Allow => "allow",
+            Set::Jail(jail) => jail,
+            Set::Throttled => "throttled",
+            Set::List => "apiban",
+        })
+    }
+}
+
 /// What the firewall is told to do. To do one twice is harmless.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {

@@ -139,11 +139,13 @@ impl<'a> DryRun<'a> {
         DryRun::new(|order| match order {
             Order::Block { set, entry } => {
                 let timeout_secs = entry.timeout_secs;
-                tracing::info!(?set, addr = %entry.addr, timeout_secs, "would block");
+                tracing::info!(%set, addr = %entry.addr, timeout_secs, "would block");
             }
-            Order::Unblock { set, addr } => tracing::info!(?set, %addr, "would unblock"),
+            Order::Unblock { set, addr } => {
+                tracing::info!(%set, %addr, "would unblock");
+            }
             Order::Load { set, page, entries } => {
-                tracing::info!(?set, page, entries = entries.len(), "would load");
+                tracing::info!(%set, page, entries = entries.len(), "would load");
             }
         })
     }

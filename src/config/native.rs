@@ -123,12 +123,12 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Its text cannot be understood.
     #[error("{}:{line}: {message}", path.display())]
@@ -148,9 +148,20 @@ impl Settings {
         let mut settings = Settings::default();
         settings.apiban.key_file = key_file(folder);
         for path in files(folder)? {
-            let text = fs::read_to_string(&path).map_err(|source| SettingsError::Read {
+            let bytes = fs::read(&path).map_err(|error| SettingsError::Read {
                 path: path.clone(),
-                source,
+                error,
+            })?;
+            let text = String::from_utf8(bytes).map_err(|wrong| {
+                let before = wrong
+                    .as_bytes()
+                    .iter()
+                    .take(wrong.utf8_error().valid_up_to());
+                SettingsError::Text {
+                    path: path.clone(),
+                    line: before.filter(|byte| **byte == b'\n').count() + 1,
+                    message: "this is no UTF-8; save the file in that encoding".to_owned(),
+                }
             })?;
             settings.merge(&text).map_err(|wrong| {
                 let before = wrong
@@ -241,9 +252,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, SettingsError> {
     }
     let extra = folder.join("ringfence.d");
     if extra.is_dir() {
-        let wrap = |source| SettingsError::Read {
+        let wrap = |error| SettingsError::Read {
             path: extra.clone(),
-            source,
+            error,
         };
         let entries = fs::read_dir(&extra)
             .map_err(wrap)?
@@ -497,6 +508,23 @@ mod tests {
             (ListName::All, false)
         );
         assert!(load(&[]).is_ok());
+    }
+
+    #[test]
+    fn a_file_in_another_encoding_is_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ringfence.toml"), b"# ok\n# B\xfcro\n").unwrap();
+        let error = anyhow::Error::from(Settings::load(folder.path()).unwrap_err());
+        let told = "ringfence.toml:2: this is no UTF-8; save the file in that encoding";
+        assert!(format!("{error:#}").ends_with(told), "{error:#}");
+        fs::remove_file(folder.path().join("ringfence.toml")).unwrap();
+        fs::create_dir(folder.path().join("ringfence.toml")).unwrap();
+        let error = anyhow::Error::from(Settings::load(folder.path()).unwrap_err());
+        assert_eq!(
+            format!("{error:#}").matches("directory").count(),
+            1,
+            "{error:#}"
+        );
     }
 
     #[test]

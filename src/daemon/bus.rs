@@ -430,16 +430,16 @@ pub(super) fn answer(outcome: Outcome) -> Option<Event> {
             return Some(Event::LoadFailed { page });
         }
         Outcome::Refused { set, addr, error } if !error.is_lasting() => {
-            debug!(?set, %addr, %error, "the kernel refused an order");
+            debug!(%set, %addr, %error, "the kernel refused an order");
             return Some(Event::Refused { set, addr });
         }
         Outcome::Refused { set, addr, error } if error.is_foreign() => {
-            error!(?set, %addr, %error, "a ban is not in force");
+            error!(%set, %addr, %error, "a ban is not in force");
         }
         Outcome::Refused { set, addr, error } => {
-            error!(?set, %addr, %error, "an order could not be carried out; it is tried again");
+            error!(%set, %addr, %error, "an order could not be carried out; it is tried again");
         }
-        Outcome::Full { set, error } => error!(?set, %error, "a kernel set is full"),
+        Outcome::Full { set, error } => error!(%set, %error, "a kernel set is full"),
     }
     None
 }

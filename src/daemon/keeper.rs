@@ -41,6 +41,7 @@ use super::verbs::SetShown;
 use crate::action::stock::{Layout, Shown};
 use crate::action::{self, Error, Firewall, Glance, Missing, Monitor, Note, Outcome, Reaches};
 use crate::addr::Addr;
+use crate::count::counted;
 use crate::ticket::{JailName, Set};
 use crate::time::{Time, human};
 
@@ -669,7 +670,7 @@ impl Post {
         }
         let lost_names = lost
             .iter()
-            .map(|set| format!("{set:?}"))
+            .map(|set| set.to_string())
             .collect::<Vec<_>>()
             .join(" ");
         match self.put_back(&lost, &stock.jails) {
@@ -727,7 +728,10 @@ impl Post {
         for set in &lost {
             let count = self.lay_again(set);
             if count > 0 {
-                done.push(format!("laid {count} entries of `{}` on again", word(set)));
+                done.push(format!(
+                    "laid {} of `{set}` on again",
+                    counted(count, "entry")
+                ));
             }
         }
         stock_done.map_err(|error| error.to_string())?;
@@ -767,21 +771,11 @@ fn shown(set: &Set, firewall: &mut Firewall, judge: &Judge) -> SetShown {
         });
     }
     SetShown {
-        set: word(set).to_owned(),
+        set: set.to_string(),
         ports: firewall.reach(set).to_string(),
         in_force,
         entries,
         packets,
         bytes,
-    }
-}
-
-/// What a set is for.
-fn word(set: &Set) -> &str {
-    match set {
-        Set::Allow => "allow",
-        Set::Jail(jail) => jail,
-        Set::Throttled => "throttled",
-        Set::List => "apiban",
     }
 }

@@ -160,13 +160,15 @@ impl Kernel {
                 Outcome::Refused { error, .. } if error.is_foreign() => {}
                 // Not this address's fault (a lock, a program, a set): the ban stays.
                 Outcome::Refused { set, addr, error } if error.is_lasting() => {
-                    error!(?set, %addr, %error, "could not be restored yet");
+                    error!(%set, %addr, %error, "could not be restored yet");
                 }
                 Outcome::Refused { set, addr, error } => {
-                    error!(?set, %addr, %error, "could not be restored");
+                    error!(%set, %addr, %error, "could not be restored");
                     refused.push((set, addr));
                 }
-                other => error!(?other, "could not be restored"),
+                Outcome::Full { set, error } => error!(%set, %error, "could not be restored"),
+                Outcome::LoadFailed { error, .. } => error!(%error, "could not be restored"),
+                Outcome::Loaded { refused, .. } => error!(refused, "could not be restored"),
             };
             firewall.apply(&ours, &mut outcome);
             stock.apply(&theirs, &mut outcome);

@@ -23,7 +23,7 @@ use super::clerk::Trouble;
 use super::ignored::Answers;
 use super::intake::Intake;
 use super::keeper::Keeper;
-use super::protected::{Found, Known};
+use super::protected::{Found, Known, refusal};
 use super::signals::{Signals, Told};
 use super::upgrade::Program;
 use super::verbs::{BanShown, Checked, Pardoned, Paused, Reloaded, Verb};
@@ -32,7 +32,7 @@ use super::{Ending, Options, REQUESTS_FACT, ignorecommand, names, pause, stock};
 use crate::addr::Addr;
 use crate::config::{Config, IgnoreCommand};
 use crate::control::{self, Reply, Request};
-use crate::engine::{Engine, Event};
+use crate::engine::{Engine, Event, Refusal};
 use crate::feed::{self, Command, Report};
 use crate::filter::lines::Named;
 use crate::jail::protect::Protected;
@@ -339,7 +339,10 @@ impl Operator {
             .judge
             .visit(|engine, now, effects| engine.ban(addr, jail.as_deref(), bantime, now, effects));
         ban.map(|ban| shown(&self.parts.judge.clock(), ban))
-            .map_err(|refusal| refusal.to_string())
+            .map_err(|refused| match refused {
+                Refusal::Protected(addr) => refusal(&addr, &self.current.borrow().known),
+                other => other.to_string(),
+            })
     }
 
     fn unban(&self, addr: &str) -> Result<Pardoned, String> {

@@ -145,8 +145,8 @@ pub enum Tell {
 /// Why the door stayed shut.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// It is protected.
-    #[error("{0} is protected: remove it from `protect` in ringfence.toml first")]
+    /// It is protected; why, the daemon knows.
+    #[error("{0} is protected")]
     Protected(Addr),
     /// It is known-good, or speaks for many: no jail of ours cuts it off.
     #[error("{0} is known-good, or shared by many: no jail bans it by itself")]

@@ -518,7 +518,7 @@ fn the_protected_are_not_banned_by_anybody() {
             2 tell Protected
             2 alarm: the log names 192.0.2.99, which is never banned, for 3 failed tries: if it is a proxy, who failed stays hidden (jail asterisk)
             3 nothing
-            refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
+            refusal: 192.0.2.99 is protected
             4 nothing
             5 load 1: 198.51.100.1 86400s
             6 tell Protected
@@ -531,7 +531,7 @@ fn the_protected_are_not_banned_by_anybody() {
             8 record unban operator 192.0.2.0/24
             8 tell unbanned 192.0.2.0/24
             8 record forget 192.0.2.0/24
-            refusal: 192.0.2.99 is protected: remove it from `protect` in ringfence.toml first
+            refusal: 192.0.2.99 is protected
             9 nothing
         "#]],
     );

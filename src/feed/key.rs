@@ -52,7 +52,7 @@ pub enum NoKey {
     #[error("no key file is configured; a key is free at https://apiban.org/getkey.html")]
     NotConfigured,
     /// The file cannot be read.
-    #[error("{}: cannot read the key: {why}", path.display())]
+    #[error("{}: cannot read the key: {}", path.display(), unreadable(*why))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -70,6 +70,15 @@ pub enum NoKey {
         "the key file holds no key; it should hold one word of at most {KEY_BYTES_MAX} letters, digits and signs"
     )]
     NotAKey,
+}
+
+/// Why a file cannot be read, in an operator's words.
+fn unreadable(why: ErrorKind) -> String {
+    match why {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        why => why.to_string(),
+    }
 }
 
 impl Key {
@@ -169,13 +178,17 @@ mod tests {
     fn a_key_is_read_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        assert_eq!(
-            Key::read(&path),
-            Err(NoKey::Unreadable {
-                path: path.clone(),
-                why: ErrorKind::NotFound
-            })
-        );
+        for (path, told) in [
+            (path.as_path(), "there is no such file"),
+            (folder.path(), "it is a folder"),
+            (&path.join("x"), "there is no such file"),
+        ] {
+            let error = Key::read(path).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("{}: cannot read the key: {told}", path.display())
+            );
+        }
         write(&path, "s3cr3t-0001\n").unwrap();
         for (mode, loose) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
             set_permissions(&path, Permissions::from_mode(mode)).unwrap();

@@ -127,16 +127,16 @@ fn database(module: &str, modparam: &Modparam, value: Option<&str>, found: &mut 
         return;
     }
     let kind = match kind {
-        "" => format!("what `{}` stands for", modparam.value.shown()),
+        "" => format!("`{}`", modparam.value.shown()),
         kind => kind.to_owned(),
     };
     let condition = match &modparam.condition {
-        Some(condition) => format!(" (under `{condition}`)"),
+        Some(condition) => format!(", under `{condition}`"),
         None => String::new(),
     };
     found.problem(
         modparam.place(),
-        format!("{module} keeps its trunks in a database ({kind}){condition}, which is not read here: write them into `protect` by hand"),
+        format!("{module} keeps its trunks in a database ({kind}{condition}), which is not read here: write them into `protect` by hand"),
     );
 }
 

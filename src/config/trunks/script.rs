@@ -210,7 +210,7 @@ impl Script {
                     condition.push_str(" … #!else");
                 }
             }
-            "define" | "trydefine" | "redefine" => {
+            "define" | "def" | "trydefine" | "trydef" | "redefine" | "redef" => {
                 let (name, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
                 let value = match Words::new(text).next() {
                     Some((_, Token::Text(text))) => Value::Text(text),

@@ -433,7 +433,7 @@ fn what_kamailio_keeps_elsewhere_is_said() {
             "#!KAMAILIO
 #!substdef \"!LISTS!FOLDER/lists!g\"
 #!ifdef WITH_MYSQL
-#!trydefine DBURL \"mysql://kamailio:secret@localhost/kamailio\"
+#!trydef DBURL \"mysql://kamailio:secret@localhost/kamailio\"
 #!else
 #!trydefine DBURL \"text://FOLDER/tables\"
 #!endif
@@ -472,9 +472,9 @@ route { xlog(\"it's modparam(\\\"dispatcher\\\", \\\"db_url\\\", 1)\\n\"); }
         kamailio/kamailio.cfg:12 ! the included file missing.cfg is not there
         kamailio/kamailio.cfg:24 ! modparam: not understood; expected are ("module", "name", value)
         kamailio/kamailio-local.cfg:1 ! dispatcher keeps its trunks in a database (mysql), which is not read here: write them into `protect` by hand
-        kamailio/kamailio.cfg:19 ! permissions keeps its trunks in a database (mysql) (under `#!ifdef WITH_IPAUTH`), which is not read here: write them into `protect` by hand
+        kamailio/kamailio.cfg:19 ! permissions keeps its trunks in a database (mysql, under `#!ifdef WITH_IPAUTH`), which is not read here: write them into `protect` by hand
         kamailio/kamailio.cfg:21 ! uac keeps its trunks in a database (postgres), which is not read here: write them into `protect` by hand
-        kamailio/kamailio.cfg:21 ! drouting keeps its trunks in a database (what `ELSEWHERE` stands for), which is not read here: write them into `protect` by hand
+        kamailio/kamailio.cfg:21 ! drouting keeps its trunks in a database (`ELSEWHERE`), which is not read here: write them into `protect` by hand
         kamailio/kamailio.cfg:22 ! permissions address_file: `NAME` is defined nowhere in kamailio.cfg; write the trunks of that file into `protect` by hand
     "#]].assert_eq(&shown);
 }

@@ -6,6 +6,7 @@ mod logins;
 mod machine;
 mod named;
 mod neighbours;
+mod reasons;
 mod shells;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use crate::time::Time;
 
 pub use named::{Answer, NAMES_FACT, Names, NamesDue, look_up};
 pub use neighbours::neighbours;
+pub use reasons::refusal;
 
 use logins::Logins;
 
