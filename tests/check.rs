@@ -258,5 +258,8 @@ fn our_keys_do_not_break_a_jail_of_fail2bans() {
         .arg(&log)
         .output()
         .expect("our own program");
-    assert!(text(&scan.stdout).contains("1 failures of 1"), "{scan:?}");
+    assert!(
+        text(&scan.stdout).contains("1 failure of 1 offender;"),
+        "{scan:?}"
+    );
 }

@@ -220,7 +220,7 @@ namespaced! {
         assert!(status()["loss_reports"].as_u64() >= Some(1));
         let text = lab.ringfence(&["status"]).output().unwrap().stdout;
         let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("    BLIND: ") && text.contains("messages or more were lost"), "{text}");
+        assert!(text.contains("    BLIND: ") && text.contains("lost before they came into it"), "{text}");
         let said = running::said(lab.folder.path());
         assert!(said.contains("messages were lost before they came into the log"), "{said}");
     }

@@ -322,7 +322,7 @@ fn scan_reads_the_last_line_without_its_newline_and_says_what_is_wrong() {
     let path = log.to_str().unwrap();
     let (code, text) = scan(&[path]);
     assert!(
-        code == Some(0) && text.contains("2 lines, 2 failures of 1 offenders; 0 would"),
+        code == Some(0) && text.contains("2 lines, 2 failures of 1 offender; 0 would"),
         "{text}"
     );
     let (code, text) = scan(&["--filter", "kamailio", path]);
@@ -367,7 +367,7 @@ fn scan_reads_the_last_line_without_its_newline_and_says_what_is_wrong() {
         );
         let output = Command::new("sh").args(["-c", &command]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let expected = format!("{arguments}: 2 lines, 2 failures of 1 offenders; 0 would");
+        let expected = format!("{arguments}: 2 lines, 2 failures of 1 offender; 0 would");
         assert!(text.contains(&expected), "{text}");
     }
     let (code, text) = scan(&["/nonexistent.log"]);

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::ask::ask;
 use super::{Common, Output};
+use crate::count::counted;
 use crate::daemon::verbs::{self, ApibanShown, Checked};
 
 #[derive(Debug, Subcommand)]
@@ -34,8 +35,9 @@ pub(super) fn run(common: &Common, verb: &Verb) -> anyhow::Result<()> {
             let shown: ApibanShown = ask(common, &verbs::Verb::ApibanStatus)?;
             arguments.output.print(&shown, |shown| {
                 format!(
-                    "APIBAN: {}\n{} addresses of its list are blocked\n",
-                    shown.summary, shown.listed
+                    "APIBAN: {}\n{} of its list blocked\n",
+                    shown.summary,
+                    counted(shown.listed, "address")
                 )
             })
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::ask::ask;
 use super::{Common, Output};
 use crate::action::saved;
+use crate::count::counted;
 use crate::daemon::verbs::{self, FirewallShown};
 use crate::time::Time;
 
@@ -98,8 +99,10 @@ fn findings(shown: &FirewallShown) -> Vec<String> {
     let short = shown.sets.iter().filter(|set| set.entries < set.in_force);
     let short = short.map(|set| {
         format!(
-            "the set of `{}` has {} entries and should have {}; `ringfence firewall repair` lays them on again",
-            set.set, set.entries, set.in_force
+            "the set of `{}` has {} and should have {}; `ringfence firewall repair` lays them on again",
+            set.set,
+            counted(set.entries, "entry"),
+            set.in_force
         )
     });
     let missing = shown.missing.iter().cloned();

@@ -14,6 +14,7 @@ mod check;
 mod examine;
 mod firewall;
 mod man;
+mod overlooked;
 mod pause;
 mod protect;
 mod reason;

@@ -1,24 +1,30 @@
 //! Why somebody is banned, in one phrase for all verbs.
 
 use super::printable;
+use crate::count::counted;
 use crate::ticket::Reason;
 
 /// What the word of a ban's reason means, with the number of its tries.
 pub(super) fn reason(word: &str, tries: u32) -> String {
     match Reason::from_word(word) {
-        Some(Reason::MaxRetry) => format!("{tries} failed tries"),
-        Some(Reason::Listed) => format!("APIBAN lists it; {tries} failed tries here"),
+        Some(Reason::MaxRetry) => counted(tries, "failed try"),
+        Some(Reason::Listed) => format!("APIBAN lists it; {} here", counted(tries, "failed try")),
         Some(Reason::Operator) => "an operator banned it by hand".to_owned(),
         Some(Reason::Hints) => {
-            format!("{tries} tries that one forged packet could cause each, so it is a short ban")
+            let tries = counted(tries, "try");
+            format!("{tries} that one forged packet could cause each, so it is a short ban")
         }
-        Some(Reason::Scan) => format!("asked to log in {tries} times and never did; a short ban"),
+        Some(Reason::Scan) => {
+            let times = counted(tries, "time");
+            format!("asked to log in {times} and never did; a short ban")
+        }
         Some(Reason::Throttled) => {
-            format!("known-good, and {tries} failed tries: its signalling is held back")
+            let tries = counted(tries, "failed try");
+            format!("known-good, and {tries}: its signalling is held back")
         }
         Some(Reason::Crowd) => format!("{tries} hosts of this network were banned"),
         // A daemon of another version.
-        None => format!("{} ({tries} tries)", printable(word)),
+        None => format!("{} ({})", printable(word), counted(tries, "try")),
     }
 }
 

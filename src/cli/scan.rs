@@ -15,16 +15,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Common, Output};
+use super::reason::reason;
+use super::{Common, Output, overlooked};
 use crate::addr::Addr;
 use crate::config::{self, Config, JailConfig, Location, Purpose};
+use crate::count::counted;
 use crate::daemon;
+use crate::daemon::verbs::{DoubtShown, NearMissShown};
 use crate::engine::{Checks, Effect, Engine, Event, Tell};
 use crate::filter::lines::{Found, Lineup, Mode};
 use crate::frame::charset::{Charset, Transcoder};
 use crate::frame::{Decoder, Framing};
 use crate::ticket::{Ban, Failure, Sighting, last_lines};
 use crate::time::{Time, human};
+use crate::watch::{Compression, TELLING_BYTES};
 
 /// Offenders that are told apart; a log with more is a botnet's, and the rest are
 /// counted together.
@@ -68,6 +72,16 @@ struct Report {
     offenders: Vec<Offender>,
     /// Failures of offenders beyond those that are told apart.
     others: u64,
+    /// Lines that are longer than is read, and blame nobody.
+    lines_cut: u64,
+    /// How many times the log tells that messages were lost before they came into it.
+    loss_reports: u64,
+    /// How many messages are known to be lost so.
+    messages_lost: u64,
+    /// Lines that look like failures and blame nobody, by their shape.
+    near_misses: Vec<NearMissShown>,
+    /// The jails that doubt the log, since senders can write lines of their own into it.
+    doubts: Vec<DoubtShown>,
     /// Failures of hosts that the log calls by name. What the name stood for then cannot
     /// be known, so nothing is looked up.
     names: u64,
@@ -151,6 +165,7 @@ struct Scan {
     others: u64,
     names: u64,
     lines: u64,
+    lines_cut: u64,
     effects: Vec<Effect>,
 }
 
@@ -178,6 +193,7 @@ impl Scan {
             others: 0,
             names: 0,
             lines: 0,
+            lines_cut: 0,
             effects: Vec::new(),
         }
     }
@@ -194,8 +210,26 @@ impl Scan {
                 false => (Box::new(file), 0),
             }
         };
+        let mut head = Vec::new();
+        let telling = (&mut *from)
+            .take(TELLING_BYTES as u64)
+            .read_to_end(&mut head);
+        telling.with_context(named)?;
+        if let Some(how) = Compression::of(&head) {
+            let name = match log == Path::new(STDIN) {
+                true => "FILE".to_owned(),
+                false => log.display().to_string(),
+            };
+            anyhow::bail!(
+                "{}: it is compressed ({}): `{} {name} | ringfence scan -`",
+                log.display(),
+                how.word(),
+                how.reader()
+            );
+        }
+        let mut from = io::Cursor::new(head).chain(from);
         let bar = bar(size);
-        let bytes = crate::watch::read_to_end(&mut *from, &mut |offset, bytes, cut| {
+        let bytes = crate::watch::read_to_end(&mut from, &mut |offset, bytes, cut| {
             bar.inc(bytes.len() as u64);
             match cut {
                 true => self.lost_line(),
@@ -209,6 +243,7 @@ impl Scan {
     /// A line that is too long blames nobody.
     fn lost_line(&mut self) {
         self.lines += 1;
+        self.lines_cut += 1;
         self.transcoder.lost();
         self.decoder.lost();
     }
@@ -279,7 +314,8 @@ impl Scan {
         }
     }
 
-    fn report(self, log: &Path, bytes: u64) -> Report {
+    fn report(mut self, log: &Path, bytes: u64) -> Report {
+        let (losses, missed) = (self.lineup.take_losses(), self.lineup.near_misses());
         let mut offenders: Vec<Offender> = self.found.into_values().collect();
         offenders.sort_by_key(|offender| std::cmp::Reverse(offender.failures));
         Report {
@@ -291,6 +327,11 @@ impl Scan {
             given_up: self.lineup.given_up(),
             offenders,
             others: self.others,
+            lines_cut: self.lines_cut,
+            loss_reports: losses.reports,
+            messages_lost: losses.messages(),
+            near_misses: missed.iter().map(NearMissShown::from).collect(),
+            doubts: self.lineup.doubts().iter().map(DoubtShown::from).collect(),
             names: self.names,
         }
     }
@@ -330,20 +371,24 @@ fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
         .count();
     writeln!(
         text,
-        "{}: {} lines, {} failures of {} offenders; {banned} would have been banned (jails: {})",
+        "{}: {}, {} of {}; {banned} would have been banned (jails: {})",
         report.log,
-        report.lines,
-        report.failures,
-        report.offenders.len(),
+        counted(report.lines, "line"),
+        counted(report.failures, "failure"),
+        counted(report.offenders.len(), "offender"),
         report.jails.join(", ")
     )?;
     if report.given_up > 0 {
-        let count = report.given_up;
+        let searches = counted(report.given_up, "search");
         writeln!(
             text,
-            "{count} searches took too many steps; `ringfence check` says in which patterns"
+            "{searches} took too many steps; `ringfence check` says in which patterns"
         )?;
     }
+    let lost = (report.loss_reports, report.messages_lost);
+    overlooked::blind(text, report.lines_cut, lost)?;
+    overlooked::doubted(text, &report.doubts)?;
+    overlooked::missed(text, &report.log, &report.near_misses)?;
     if report.offenders.is_empty() {
         return Ok(());
     }
@@ -364,9 +409,10 @@ fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
                 };
                 let again = match offender.bans.len() {
                     1 => String::new(),
-                    count => format!(", and {} times again", count - 1),
+                    count => format!("; again {}", counted(count - 1, "time")),
                 };
-                format!("{at} for {length}, after {} tries{again}", ban.tries)
+                let why = reason(ban.reason, ban.tries);
+                format!("{at} for {length}: {why}{again}")
             }
         };
         let Offender {
@@ -384,5 +430,65 @@ fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
     match report.offenders.len().saturating_sub(ROWS_SHOWN) {
         0 => Ok(()),
         more => writeln!(text, "and {more} more; --json shows all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a log, judged by a built-in jail.
+    fn said(jail: &str, log: &[u8]) -> Result<(String, Report), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, log).unwrap();
+        let location = Location {
+            folder: folder.path().to_owned(),
+            tree: None,
+        };
+        let config = Config::load(&location, Purpose::Judge).unwrap();
+        let jail = config.jail(jail).unwrap().clone();
+        let hidden = |text: String| text.replace(&folder.path().display().to_string(), "FOLDER");
+        let report = Scan::new(&config, &[jail]).run(&path);
+        let report = report.map_err(|error| hidden(error.to_string()))?;
+        Ok((hidden(people(&report)), report))
+    }
+
+    #[test]
+    fn what_was_overlooked_is_said_as_status_does() {
+        let hint = "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Registration from '<sip:1@x>' failed for '192.0.2.7:5060' - Wrong password\n";
+        let newline = "[2026-11-22 07:51:20] NOTICE[12] chan_sip.c: Call from '1' (192.0.2.8:5060) to extension '9\nx' rejected\n";
+        let new =
+            "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Login of '1' from 192.0.2.9 denied\n";
+        let cut = format!("{}\n", "x".repeat(crate::watch::LINE_BYTES_MAX + 1));
+        let log = [newline, &hint.repeat(5), new, &cut].concat();
+        let (text, report) = said("asterisk", log.as_bytes()).unwrap();
+        expect_test::expect![[r#"
+            FOLDER/log: 9 lines, 5 failures of 1 offender; 1 would have been banned (jails: asterisk)
+                BLIND: 1 line longer than 131072 bytes blamed nobody
+                DOUBTED by jail asterisk: senders can write whole lines into it; 0 that may be theirs blamed nobody: let Asterisk log through syslog or the journal, which escape newlines (`syslog.local0 => notice,warning,error,security` in logger.conf)
+              NEAR MISS: no pattern of jail asterisk matches 1 line of FOLDER/log, such as "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Login of '1' from 192.0.2.9 denied"
+            address                                  jail         failures  tries  ban
+            192.0.2.7                                asterisk            5      5  2026-11-22T07:51:22Z for 10m: 5 tries that one forged packet could cause each, so it is a short ban
+        "#]].assert_eq(&text);
+        let json = serde_json::to_value(&report).unwrap();
+        let (misses, doubts) = (&json["near_misses"], &json["doubts"]);
+        assert_eq!(misses.as_array().map(Vec::len), Some(1), "{json:#}");
+        assert_eq!(
+            (&doubts[0]["jail"], &json["lines_cut"]),
+            (&"asterisk".into(), &1.into())
+        );
+    }
+
+    #[test]
+    fn a_compressed_log_is_not_judged_as_text() {
+        let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\n\n";
+        let told = said("kamailio", gzip).map(|(text, _)| text).unwrap_err();
+        let expected = "FOLDER/log: it is compressed (gzip): `zcat FOLDER/log | ringfence scan -`";
+        assert_eq!(told, expected);
+        // What is shorter than all that tells is read to its end.
+        let (text, _) = said("kamailio", b"x\n").unwrap();
+        let expected = "FOLDER/log: 1 line, 0 failures of 0 offenders; 0 would have been banned (jails: kamailio)\n";
+        assert_eq!(text, expected);
     }
 }

@@ -9,11 +9,11 @@ use clap::Args;
 
 use super::ask::ask;
 use super::reason::reason;
-use super::{Common, Output};
+use super::{Common, Output, overlooked};
 use crate::config::PORTS_OF_ACTIONS;
-use crate::daemon::verbs::{BanShown, JailShown, NearMissShown, StandingShown, Status, Verb};
+use crate::count::counted;
+use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
 use crate::time::{Time, human};
-use crate::watch::LINE_BYTES_MAX;
 
 /// Alarms that people are shown; they stand first, and must leave room for the rest.
 const ALARMS_SHOWN: usize = 5;
@@ -94,13 +94,15 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     writeln!(text, "Firewall: {}", status.firewall)?;
     writeln!(
         text,
-        "Standing: {} known-good addresses, {} shared by many",
-        status.standing.known_good, status.standing.shared
+        "Standing: {}, {} shared by many",
+        counted(status.standing.known_good, "known-good address"),
+        status.standing.shared
     )?;
     writeln!(
         text,
-        "APIBAN:   {}; {} addresses of its list are blocked",
-        status.apiban.summary, status.apiban.listed
+        "APIBAN:   {}; {} of its list blocked",
+        status.apiban.summary,
+        counted(status.apiban.listed, "address")
     )?;
     for jail in &status.jails {
         write_jail(text, jail, now)?;
@@ -116,53 +118,18 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
             0 => writeln!(text, "  {} ({})", log.path, log.state)?,
             _ => writeln!(
                 text,
-                "  {} ({}, {behind} bytes behind)",
-                log.path, log.state
+                "  {} ({}, {} behind)",
+                log.path,
+                log.state,
+                counted(behind, "byte")
             )?,
         }
-        if log.lines_cut > 0 {
-            writeln!(
-                text,
-                "    BLIND: {} lines were longer than {LINE_BYTES_MAX} bytes, and blame nobody",
-                log.lines_cut
-            )?;
-        }
-        if log.loss_reports > 0 {
-            writeln!(
-                text,
-                "    BLIND: {} messages or more were lost before they came into it (told {} times)",
-                log.messages_lost, log.loss_reports
-            )?;
-        }
-        for doubt in &log.doubts {
-            writeln!(
-                text,
-                "    DOUBTED by jail {}: senders can write whole lines into it; {} that may be theirs blamed nobody: {}",
-                doubt.jail, doubt.disbelieved, doubt.remedy
-            )?;
-        }
+        let lost = (log.loss_reports, log.messages_lost);
+        overlooked::blind(text, log.lines_cut, lost)?;
+        overlooked::doubted(text, &log.doubts)?;
     }
     for log in &status.logs {
-        let is_unclear = |miss: &&NearMissShown| miss.remedy.is_some();
-        let (unclear, unknown): (Vec<_>, Vec<_>) = log.near_misses.iter().partition(is_unclear);
-        for miss in unclear.into_iter().take(NEAR_MISSES_SHOWN) {
-            writeln!(
-                text,
-                "  UNCLEAR: {} lines of {} could be about anybody, so jail {} blames nobody for them: {}; such as {:?}",
-                miss.count,
-                log.path,
-                miss.jail,
-                miss.remedy.as_deref().unwrap_or_default(),
-                miss.sample
-            )?;
-        }
-        for miss in unknown.into_iter().take(NEAR_MISSES_SHOWN) {
-            writeln!(
-                text,
-                "  NEAR MISS: {} lines of {} match no pattern of jail {}, such as {:?}",
-                miss.count, log.path, miss.jail, miss.sample
-            )?;
-        }
+        overlooked::missed(text, &log.path, &log.near_misses)?;
     }
     if !missing.is_empty() {
         writeln!(
@@ -182,9 +149,6 @@ fn write_all(text: &mut String, status: &Status, now: Time) -> std::fmt::Result 
     )
 }
 
-/// Shapes of near misses that are shown of each log; `--json` has all.
-const NEAR_MISSES_SHOWN: usize = 3;
-
 /// What nobody is banned for and somebody must look at.
 fn write_alarms(text: &mut String, standing: &StandingShown, now: Time) -> std::fmt::Result {
     let ago = |secs: i64| human(now.since(Time::from_secs(secs)));
@@ -200,13 +164,18 @@ fn write_alarms(text: &mut String, standing: &StandingShown, now: Time) -> std::
     }
     let more = standing.alarms.len().saturating_sub(ALARMS_SHOWN);
     if more > 0 {
-        writeln!(text, "  and {more} older alarms; --json shows them")?;
+        let more = counted(more, "older alarm");
+        writeln!(text, "  and {more}; --json has all")?;
     }
     for source in &standing.wrong_sources {
         writeln!(
             text,
-            "  WRONG SOURCE: jail {} would have banned {} ({}) {} times: {}",
-            source.jail, source.addr, source.why, source.convictions, source.remedy
+            "  WRONG SOURCE: jail {} would have banned {} ({}) {}: {}",
+            source.jail,
+            source.addr,
+            source.why,
+            counted(source.convictions, "time"),
+            source.remedy
         )?;
     }
     Ok(())
@@ -223,12 +192,12 @@ fn alarm(text: &mut String, line: &str) -> std::fmt::Result {
 fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Result {
     writeln!(
         text,
-        "Jail {}{}: {} banned, {} failing, {} failures since the start",
+        "Jail {}{}: {} banned, {} failing, {} since the start",
         jail.name,
         ports(&jail.ports),
         jail.banned,
         jail.failing,
-        jail.failures_total
+        counted(jail.failures_total, "failure")
     )?;
     for place in &jail.places {
         writeln!(text, "  bans in {place}")?;

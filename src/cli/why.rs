@@ -12,6 +12,7 @@ use clap::Args;
 use super::ask::ask;
 use super::reason::reason;
 use super::{Common, Output, printable};
+use crate::count::counted;
 use crate::daemon::verbs::Verb;
 use crate::daemon::why::{Account, BanWhy, PastWhy, TriesWhy, Why};
 use crate::time::{Time, human};
@@ -79,8 +80,11 @@ fn write_all(text: &mut String, why: &Why, now: Time) -> fmt::Result {
         };
         writeln!(
             text,
-            "Kernel: {packets} packets ({bytes} bytes) of {} {what} by {}",
-            entry.addr, entry.set
+            "Kernel: {} ({}) of {} {what} by {}",
+            counted(packets, "packet"),
+            counted(bytes, "byte"),
+            entry.addr,
+            entry.set
         )?;
     }
     for past in &why.past {
@@ -238,8 +242,8 @@ fn write_account(text: &mut String, account: &Account, now: Time) -> fmt::Result
     let ago = human(now.since(Time::from_secs(account.last)));
     write!(
         text,
-        "  {user}: {} lines, the last {ago} ago",
-        account.lines
+        "  {user}: {}, the last {ago} ago",
+        counted(account.lines, "line")
     )?;
     let ports: Vec<String> = account.ports.iter().map(ToString::to_string).collect();
     let printed = |texts: &[String]| texts.iter().map(|text| printable(text)).collect::<Vec<_>>();

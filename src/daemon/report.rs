@@ -5,6 +5,7 @@ use super::kernel::Kernel;
 use super::protected::Known;
 use crate::action;
 use crate::config::Config;
+use crate::count::counted;
 use crate::feed;
 
 /// See the module's header.
@@ -20,11 +21,11 @@ pub(super) fn report(
     for jail in &config.jails {
         let rules = &jail.rules;
         lines.push(format!(
-            "  jail {}: filter {} ({} patterns), {} failures in {} ban for {}",
+            "  jail {}: filter {} ({}), {} in {} ban for {}",
             rules.name,
             jail.filter_name,
-            jail.filter.len(),
-            rules.maxretry,
+            counted(jail.filter.len(), "pattern"),
+            counted(rules.maxretry, "failure"),
             crate::time::human(rules.findtime),
             match rules.bantime {
                 crate::time::BanTime::For(span) => crate::time::human(span),

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::protected::Known;
-use crate::ticket::Ban;
+use crate::filter::lines::Doubt;
+use crate::filter::near::NearMiss;
+use crate::ticket::{Ban, JailName};
 
 /// What an operator asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,6 +158,16 @@ pub struct DoubtShown {
     pub remedy: String,
 }
 
+impl From<&Doubt> for DoubtShown {
+    fn from(doubt: &Doubt) -> DoubtShown {
+        DoubtShown {
+            jail: doubt.jail.to_string(),
+            disbelieved: doubt.disbelieved,
+            remedy: doubt.remedy.to_string(),
+        }
+    }
+}
+
 /// Lines of one shape that look like failures and match no pattern of a jail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NearMissShown {
@@ -171,6 +183,18 @@ pub struct NearMissShown {
     /// break off, so that they blame nobody.
     #[serde(default)]
     pub remedy: Option<String>,
+}
+
+impl From<&(JailName, NearMiss)> for NearMissShown {
+    fn from((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
+        NearMissShown {
+            jail: jail.to_string(),
+            shape: miss.shape.to_string(),
+            count: miss.count,
+            sample: miss.sample.to_string(),
+            remedy: miss.remedy.as_deref().map(str::to_owned),
+        }
+    }
 }
 
 /// A jail.

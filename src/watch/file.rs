@@ -16,7 +16,8 @@ use rustix::fs::OFlags;
 use super::lines::{Lines, Piece};
 use super::seek;
 use super::{
-    Block, FileId, FileState, FileStatus, HEAD_BYTES_MAX, Head, LINE_BYTES_MAX, Position, SourceId,
+    Block, Compression, FileId, FileState, FileStatus, HEAD_BYTES_MAX, Head, LINE_BYTES_MAX,
+    Position, SourceId,
 };
 
 /// How much is read at a time: large enough that a log is read at memory speed,
@@ -131,6 +132,13 @@ pub(super) struct File {
     pub(super) modified: i64,
     /// When it last had something new, or lost its name.
     pub(super) changed: Instant,
+    /// How it is compressed. Then nothing of it is read.
+    compressed: Option<Compression>,
+    /// Was that said?
+    pub(super) is_told: bool,
+    /// Its content came after a truncation. What was compressed began as a new file; a log
+    /// may then begin with whatever its server writes in the middle of a message.
+    is_begun_again: bool,
     /// It could not be read the last time, and nobody said yet that it can.
     pub(super) failed_before: bool,
 }
@@ -151,6 +159,9 @@ impl File {
             identity: identity(&meta),
             handle,
             head: Head::of(head),
+            compressed: Compression::of(head),
+            is_told: false,
+            is_begun_again: false,
             lines: Lines::default(),
             live: true,
             named: true,
@@ -193,6 +204,8 @@ impl File {
     pub(super) fn begin_again(&mut self, id: FileId) {
         self.id = id;
         self.head = Head::default();
+        self.compressed = None;
+        self.is_begun_again = true;
         self.lines = Lines::default();
         self.look = Look::default();
         self.dirty = true;
@@ -216,10 +229,11 @@ impl File {
     pub(super) fn status(&self) -> FileStatus {
         FileStatus {
             path: self.path.clone(),
-            state: match (self.named, self.live) {
-                (false, _) => FileState::Rotated,
-                (true, false) => FileState::CatchingUp,
-                (true, true) => FileState::Following,
+            state: match (self.compressed, self.named, self.live) {
+                (Some(how), ..) => FileState::Unreadable(format!("compressed ({})", how.word())),
+                (None, false, _) => FileState::Rotated,
+                (None, true, false) => FileState::CatchingUp,
+                (None, true, true) => FileState::Following,
             },
             offset: self.lines.offset,
             size: self.look.size,
@@ -235,6 +249,11 @@ impl File {
     /// How many of its lines were cut.
     pub(super) fn lines_cut(&self) -> u64 {
         self.lines.lines_cut
+    }
+
+    /// Is it compressed, so that nothing of it is read, and how?
+    pub(super) fn compressed(&self) -> Option<Compression> {
+        self.compressed
     }
 
     /// Where the file lies now, by the kernel's word: rotation may have moved it.
@@ -267,6 +286,9 @@ impl File {
             if self.named {
                 self.modified = look.modified;
             }
+        }
+        if self.compressed.is_some() {
+            self.lines = Lines::at(look.size, false);
         }
         let mut turn_left = turn_bytes;
         while self.lines.next() < look.size {
@@ -317,6 +339,9 @@ impl File {
         }
         if bytes > usize::from(self.head.len) {
             self.head = Head::of(head);
+        }
+        if self.lines.next() == 0 && !self.is_begun_again {
+            self.compressed = Compression::of(head);
         }
         Ok(false)
     }

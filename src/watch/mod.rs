@@ -16,6 +16,7 @@
 //!
 //! Absent: what lines are wrapped in ([`crate::frame`] takes that off).
 
+mod compressed;
 mod file;
 mod inlet;
 pub mod journal;
@@ -32,6 +33,7 @@ mod wake;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use compressed::{Compression, TELLING_BYTES};
 pub use file::open as open_plain;
 pub use inlet::{is_inlet, is_socket};
 pub use lines::read_to_end;

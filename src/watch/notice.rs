@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{FILES_MAX, LINE_BYTES_MAX};
+use super::{Compression, FILES_MAX, LINE_BYTES_MAX};
 
 /// How many notices wait for the caller at most; what comes after is dropped,
 /// since the caller asks for them after every read.
@@ -31,6 +31,8 @@ pub enum Notice {
     Failed(PathBuf, String),
     /// It can be read again.
     Readable(PathBuf),
+    /// It is compressed, so it is not read; said once per file.
+    Compressed(PathBuf, Compression),
     /// It has lines longer than we read; said once per file.
     LineCut(PathBuf),
     /// It ended for good without a newline; that many bytes are no line.
@@ -51,6 +53,7 @@ impl Notice {
             Notice::Denied(_)
                 | Notice::NotAFile(_)
                 | Notice::Failed(..)
+                | Notice::Compressed(..)
                 | Notice::LineCut(_)
                 | Notice::TooManyFiles(_)
                 | Notice::NotWatched(..)
@@ -69,6 +72,7 @@ impl Notice {
             | Notice::NotAFile(path)
             | Notice::Failed(path, _)
             | Notice::Readable(path)
+            | Notice::Compressed(path, _)
             | Notice::LineCut(path)
             | Notice::Unfinished(path, _)
             | Notice::Ended(path)
@@ -93,6 +97,13 @@ impl fmt::Display for Notice {
             Notice::NotAFile(_) => f.write_str("is neither a file nor a named pipe"),
             Notice::Failed(_, why) => write!(f, "cannot be read: {why}"),
             Notice::Readable(_) => f.write_str("can be read again"),
+            Notice::Compressed(path, how) => write!(
+                f,
+                "is compressed ({}) and not read: let `logpath` name only logs that are written to; `{} {} | ringfence scan -` judges it",
+                how.word(),
+                how.reader(),
+                path.display()
+            ),
             Notice::LineCut(_) => write!(
                 f,
                 "has lines of more than {LINE_BYTES_MAX} bytes; they are cut"

@@ -299,6 +299,12 @@ impl Tail {
         if cut == 0 && file.lines_cut() > 0 {
             self.notices.push(Notice::LineCut(file.path.clone()));
         }
+        if let Some(how) = file.compressed()
+            && !std::mem::replace(&mut file.is_told, true)
+        {
+            self.notices
+                .push(Notice::Compressed(file.path.clone(), how));
+        }
         let turn = match turn {
             Ok(turn) => turn,
             Err(error) => {

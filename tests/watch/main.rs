@@ -239,6 +239,46 @@ fn check(script: &str, expected: Expect) {
 }
 
 #[test]
+fn what_is_compressed_is_said_once_and_not_read() {
+    const GZIP: &str = r"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03";
+    check(
+        &format!(
+            "write log.2.gz {GZIP}old|old|
+            write log one|
+            follow head log*
+            read
+            write log.2.gz more|
+            write log two|
+            write log.1.gz {GZIP}new|
+            read
+            files
+            restart log*
+            write log three|
+            read
+            truncate log
+            read
+            write log {GZIP}four|
+            read"
+        ),
+        expect![[r#"
+            ~log@0 one
+            ! log.2.gz: is compressed (gzip) and not read: let `logpath` name only logs that are written to; `zcat log.2.gz | ringfence scan -` judges it
+            log@4 two
+            ! log.1.gz: is there now
+            ! log.1.gz: is compressed (gzip) and not read: let `logpath` name only logs that are written to; `zcat log.1.gz | ringfence scan -` judges it
+            log Following 8 of 8
+            log.1.gz Unreadable("compressed (gzip)") 14 of 14
+            log.2.gz Unreadable("compressed (gzip)") 23 of 23
+            ~log@8 three
+            ! log.1.gz: is compressed (gzip) and not read: let `logpath` name only logs that are written to; `zcat log.1.gz | ringfence scan -` judges it
+            ! log.2.gz: is compressed (gzip) and not read: let `logpath` name only logs that are written to; `zcat log.2.gz | ringfence scan -` judges it
+            ! log: was truncated; it is read from its beginning
+            log@0 \x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03four
+        "#]],
+    );
+}
+
+#[test]
 fn files_take_turns() {
     let dir = tempfile::tempdir().unwrap();
     let line = b"a line that is one of very many\n";

@@ -28,6 +28,7 @@ use jiff::tz::TimeZone;
 
 use super::{Common, print};
 use crate::config::fail2ban::FAIL2BAN_VERSION;
+use crate::count::counted;
 use crate::filter::date;
 use arguments::{Asked, Wrong};
 use source::Source;
@@ -149,7 +150,8 @@ fn test(
     let given_up = trial.lineup.given_up();
     if given_up > 0 {
         complain(&format!(
-            "{program}: {given_up} searches took too many steps and were given up"
+            "{program}: {} given up after too many steps",
+            counted(given_up, "search")
         ));
     }
     Ok(ExitCode::SUCCESS)

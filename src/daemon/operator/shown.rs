@@ -17,9 +17,7 @@ use crate::addr::Addr;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::feed;
-use crate::filter::lines::Doubt;
-use crate::filter::near::NearMiss;
-use crate::ticket::{Ban, JailName};
+use crate::ticket::Ban;
 use crate::time::Time;
 
 /// Bans that `status` shows of each jail: a screen, and no flood.
@@ -86,8 +84,8 @@ impl Operator {
                         lines_cut: file.lines_cut,
                         loss_reports: losses.reports,
                         messages_lost: losses.messages(),
-                        near_misses: missed.iter().map(near_miss).collect(),
-                        doubts: doubts.iter().map(doubt).collect(),
+                        near_misses: missed.iter().map(NearMissShown::from).collect(),
+                        doubts: doubts.iter().map(DoubtShown::from).collect(),
                     },
                 )
                 .collect(),
@@ -214,24 +212,6 @@ fn summary(state: &feed::State) -> String {
         .as_ref()
         .map_or(String::new(), |why| format!(" ({why})"));
     format!("{condition}{why}{stale}")
-}
-
-fn near_miss((jail, miss): &(JailName, NearMiss)) -> NearMissShown {
-    NearMissShown {
-        jail: jail.to_string(),
-        shape: miss.shape.to_string(),
-        count: miss.count,
-        sample: miss.sample.to_string(),
-        remedy: miss.remedy.as_deref().map(str::to_owned),
-    }
-}
-
-fn doubt(doubt: &Doubt) -> DoubtShown {
-    DoubtShown {
-        jail: doubt.jail.to_string(),
-        disbelieved: doubt.disbelieved,
-        remedy: doubt.remedy.to_string(),
-    }
 }
 
 fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts, config: &Config) -> Vec<JailShown> {
