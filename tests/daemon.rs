@@ -90,7 +90,7 @@ namespaced! {
         let text = lab.says(0, &["status"]);
         assert!(text.contains("NEAR MISS: no pattern of jail kamailio matches 1 line of"), "{text}");
         lab.write_log(&line("198.51.100.78").replace("} <script>: ", "} <script>: y} <script>: "));
-        wait("the unclear line", || lab.says(0, &["status"]).contains("UNCLEAR: 1 lines of"), || lab.log());
+        wait("the unclear line", || lab.says(0, &["status"]).contains("UNCLEAR: 1 line of"), || lab.log());
         let unclear = lab.json(&["status"])["logs"][0]["near_misses"][1].clone();
         assert!(unclear["remedy"].as_str().is_some_and(|remedy| remedy.contains("comment out `log_prefix`")), "{unclear}");
 
@@ -108,7 +108,7 @@ namespaced! {
         let text = lab.says(1, &["ban", "192.0.2.99"]);
         assert!(text.contains("192.0.2.99 is protected: remove it from `protect` in ringfence.toml, and"), "{text}");
         let text = lab.says(1, &["ban", "127.0.0.1"]);
-        assert!(text.contains("127.0.0.1 is protected: it is this machine's own address"), "{text}");
+        assert!(text.contains("127.0.0.1 is protected: loopback and link-local addresses"), "{text}");
         let ban = lab.json(&["ban", "203.0.113.0/24", "--time", "2h"]);
         assert_eq!((&ban["addr"], &ban["jail"]), (&"203.0.113.0/24".into(), &"operator".into()));
         wait("the ban", || !reaches("203.0.113.1", &server), || lab.log());
@@ -610,6 +610,7 @@ namespaced! {
         assert!(report.contains("nowhere (dry run)"), "{report}");
         lab.fail("198.51.100.1", 2);
         wait("the judgement", || lab.log().contains("would block"), || lab.log());
+        assert!(lab.log().contains("set=kamailio"), "{}", lab.log());
         assert_eq!(lab.json(&["status"])["banned"], 1);
         assert_eq!(run("ipset list -n"), "");
     }

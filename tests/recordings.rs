@@ -341,8 +341,8 @@ fn scan_reads_the_last_line_without_its_newline_and_says_what_is_wrong() {
         "[Definition]\nfailregex = Auth error for .* from <ADDR> cause\n",
     );
     for (filter, expected) in [
-        ("kamailio", "for 3h, after 2 tries"),
-        ("own", "for 2h, after 1 tries"),
+        ("kamailio", "for 3h: 2 failed tries"),
+        ("own", "for 2h: 1 failed try"),
     ] {
         let settings = settings.to_str().unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))

@@ -55,8 +55,8 @@ namespaced! {
         assert_eq!(code, Some(3));
         has_all(&text, &["192.0.2.7 is HELD OFF", "by jail kamailio: 2 failed tries", "until ", " more",
             "filter kamailio", "from <ADDR> cause (?:<F-PROOF>-[23]</F-PROOF>|-1)$", "the last lines:",
-            "from 192.0.2.7 cause -2", "\\u{1b}[2J10\\u{9b}02: 1 lines", "port 5071",
-            "Kernel: 1 packets", "dropped by ringfence-kamailio", "APIBAN: not on the list that we hold",
+            "from 192.0.2.7 cause -2", "\\u{1b}[2J10\\u{9b}02: 1 line, ", "port 5071",
+            "Kernel: 1 packet (", "dropped by ringfence-kamailio", "APIBAN: not on the list that we hold",
             "ringfence unban 192.0.2.7"]);
         let is_plain = |letter: char| letter == '\n' || !letter.is_control();
         assert!(text.chars().all(is_plain), "{text:?}");

@@ -479,7 +479,7 @@ fn the_key_of_a_jail_is_obeyed_and_checked() {
         let scan = ["scan", "--jail", "kamailio", log.to_str().unwrap()];
         let text = run(framing, &scan);
         assert!(
-            text.contains(&format!("1 lines, {failures} failures")),
+            text.contains(&format!("1 line, {failures} failure")),
             "{framing}: {text}"
         );
     }
@@ -517,7 +517,7 @@ fn a_tree_sees_what_fail2ban_sees_unless_it_asks() {
             .unwrap();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(
-            text.contains(&format!("1 lines, {failures} failures")),
+            text.contains(&format!("1 line, {failures} failure")),
             "{failregex}: {text}"
         );
     }

@@ -17,7 +17,9 @@ pub fn refusal(addr: &Addr, known: &[Known]) -> String {
         .collect();
     match reasons.is_empty() {
         // What is never an attacker from outside: see `Protected::new`.
-        true => format!("{addr} is protected: it never comes from outside (loopback, link-local)"),
+        true => format!(
+            "{addr} is protected: loopback and link-local addresses are no attackers from outside, and nothing can ban them"
+        ),
         false => format!("{addr} is protected: {}", reasons.join("; ")),
     }
 }
@@ -94,6 +96,6 @@ mod tests {
             192.0.2.7 is protected: root is or was logged in from there; it can be banned an hour after the session's end
             198.51.100.7 is protected: remove 198.51.100.0/24 from `protect` in ringfence.toml, and `ringfence reload`; root is or was logged in from there; it can be banned an hour after the session's end
             198.51.100.0/25 is protected: remove 198.51.100.0/24 from `protect` in ringfence.toml, and `ringfence reload`
-            127.0.0.1 is protected: it never comes from outside (loopback, link-local)"#]].assert_eq(&told.join("\n"));
+            127.0.0.1 is protected: loopback and link-local addresses are no attackers from outside, and nothing can ban them"#]].assert_eq(&told.join("\n"));
     }
 }
