@@ -17,6 +17,7 @@ fn tree(failregex: &str, jail: &str) -> TempDir {
     };
     let log = folder.path().join("log");
     write("log", "");
+    fs::create_dir(folder.path().join("ours")).expect("a folder");
     write(
         "fail2ban.conf",
         "[Definition]\nloglevel = INFO\nlogtarget = STDOUT\n",
@@ -37,7 +38,9 @@ fn tree(failregex: &str, jail: &str) -> TempDir {
 
 fn ringfence(tree: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringfence"))
-        .args(["check", "--config-dir", "/nonexistent", "-c"])
+        .args(["check", "--config-dir"])
+        .arg(tree.join("ours"))
+        .arg("-c")
         .arg(tree)
         .args(arguments)
         .output()

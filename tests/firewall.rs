@@ -431,7 +431,7 @@ namespaced! {
         lab.write("jail.d/lab.conf", &with("port = 506o"));
         let said = lab.says(1, &["reload"]);
         let line = config.lines().position(|line| line.starts_with("port")).unwrap() + 1;
-        assert!(said.contains(&format!("`port = 506o` ({}:{line}): `506o` is neither a port", lab.path("jail.d/lab.conf").display())), "{said}");
+        assert!(said.contains(&format!("{}:{line}: jail kamailio: `port = 506o`: `506o` is neither a port", lab.path("jail.d/lab.conf").display())), "{said}");
         assert_eq!(reached(), narrow);
         lab.write("jail.d/lab.conf", &with("port = 5070"));
         assert_eq!(lab.json(&["reload"])["problems"], serde_json::json!([]));

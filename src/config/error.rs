@@ -52,6 +52,10 @@ impl ConfigError {
                 | ConfigErrorKind::DuplicateSection { .. }
                 | ConfigErrorKind::NoFilter
                 | ConfigErrorKind::NoAction
+                | ConfigErrorKind::NoProgram { .. }
+                | ConfigErrorKind::UnknownKey { .. }
+                | ConfigErrorKind::UnknownSection { .. }
+                | ConfigErrorKind::IdleAction { .. }
         )
     }
 }
@@ -95,6 +99,54 @@ pub enum ConfigErrorKind {
     NotUtf8 {
         /// The first byte that is not, counted from 0.
         offset: usize,
+    },
+    /// A value that is none of the words, or none of the kind, that its key takes.
+    #[error("`{key} = {value}` is not understood; write {accepted}")]
+    Word {
+        /// The option.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What would be accepted.
+        accepted: &'static str,
+    },
+    /// A key that means nothing, and to which nothing refers.
+    #[error(
+        "`{key}` is no key of a jail, and no `%({key})s` refers to it: it does nothing; {}",
+        meant(candidates, "docs/jails.md has the keys of jails")
+    )]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// What it may have been meant for.
+        candidates: Vec<String>,
+    },
+    /// A section that is no jail of ours, and of which nobody said that it is to run.
+    #[error(
+        "[{section}] is no jail that is built in, and says neither `enabled = true` nor `enabled = false`: it does nothing; {}",
+        meant(candidates, "a jail of your own wants `enabled = true`")
+    )]
+    UnknownSection {
+        /// The section.
+        section: String,
+        /// What it may have been meant for.
+        candidates: Vec<String>,
+    },
+    /// A default for actions that no action of the folder asks for.
+    #[error(
+        "`{key}` does nothing here, as no `action` refers to `%({key})s`: this jail bans in ringfence's own sets; leave it out, or write `action = …`"
+    )]
+    IdleAction {
+        /// The key.
+        key: String,
+    },
+    /// A program that is not there.
+    #[error("`{key}`: there is no program {program}; until there is, it ignores nobody")]
+    NoProgram {
+        /// The option.
+        key: &'static str,
+        /// Its path.
+        program: String,
     },
     /// Text in front of the first section.
     #[error("`{text}` stands before the first section; begin with `[DEFAULT]` or `[JAIL]`")]
@@ -288,10 +340,14 @@ fn at_character(offset: Option<usize>) -> String {
 }
 
 fn similar(candidates: &[String]) -> String {
-    if candidates.is_empty() {
-        "write the name of one that is there".to_owned()
-    } else {
-        format!("did you mean `{}`?", candidates.join("` or `"))
+    meant(candidates, "write the name of one that is there")
+}
+
+/// What was meant, or else what to do.
+fn meant(candidates: &[String], otherwise: &str) -> String {
+    match candidates {
+        [] => otherwise.to_owned(),
+        _ => format!("did you mean `{}`?", candidates.join("` or `")),
     }
 }
 

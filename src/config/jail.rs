@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::Purpose;
-use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns, Written};
+use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
 use super::judgement;
 use super::ports;
 use super::stock;
@@ -218,6 +218,39 @@ pub(super) fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Why a jail cannot run, or what is doubtful about it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wrong {
+    /// The key that is at fault, if it is one.
+    key: Option<&'static str>,
+    pub(super) sentence: String,
+}
+
+impl Wrong {
+    fn of(key: &'static str, sentence: String) -> Wrong {
+        Wrong {
+            key: Some(key),
+            sentence,
+        }
+    }
+
+    /// The sentence, and where the operator finds what it is about.
+    pub(super) fn told_of(&self, text: &JailText) -> String {
+        let (path, line) = text.place(self.key);
+        let (path, jail) = (path.display(), &text.name);
+        format!("{path}:{line}: jail {jail}: {}", self.sentence)
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(sentence: String) -> Wrong {
+        Wrong {
+            key: None,
+            sentence,
+        }
+    }
+}
+
 /// How jails are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader {
@@ -232,26 +265,30 @@ impl Reader {
     pub(super) fn jail(
         self,
         text: &JailText,
-        doubts: &mut Vec<String>,
-    ) -> Result<JailConfig, String> {
+        doubts: &mut Vec<Wrong>,
+    ) -> Result<JailConfig, Wrong> {
         let filter = match self.is_tree && is_idle(text) {
             true => Filter::nothing(),
             false => self.filter(text, doubts)?,
         };
-        check_backend(&text.backend)?;
+        check_backend(&text.backend).map_err(|error| Wrong::of("backend", error))?;
         let by_journal =
             text.backend.trim_start().starts_with("systemd") || self.is_tree && turns(text);
         let stock = match self.purpose {
-            Purpose::Ban => self.can_act(&text.actions, text.bantime, doubts)?,
+            Purpose::Ban => self
+                .can_act(&text.actions, text.bantime, doubts)
+                .map_err(|error| Wrong::of("action", error))?,
             Purpose::Judge => Vec::new(),
         };
-        let aggregate = judgement::aggregate(text)?;
+        let aggregate =
+            judgement::aggregate(text).map_err(|error| Wrong::of("aggregate", error))?;
         let hosts_only = !stock.iter().all(Layout::takes_networks);
         if hosts_only && aggregate.is_some() {
-            return Err(
+            return Err(Wrong::of(
+                "aggregate",
                 "aggregate: its action cannot ban networks of both families; leave it out, or write `banaction = ringfence`"
                     .to_owned(),
-            );
+            ));
         }
         let reach = match self.is_tree {
             true if self.purpose == Purpose::Judge || !stock.is_empty() => Reach::EVERYTHING,
@@ -261,12 +298,12 @@ impl Reader {
         let zone = text.logtimezone.as_deref().map(date::zone);
         let zone = zone
             .transpose()
-            .map_err(|error| format!("logtimezone: {error}"))?;
+            .map_err(|error| Wrong::of("logtimezone", format!("logtimezone: {error}")))?;
         let charset = match text.logencoding.trim() {
             word if word.eq_ignore_ascii_case("auto") => Charset::of_locale(&locale()),
             name => name
                 .parse()
-                .map_err(|error: UnknownCharset| error.to_string())?,
+                .map_err(|error: UnknownCharset| Wrong::of("logencoding", error.to_string()))?,
         };
         let mut ignore = IgnoreConfig {
             command: text.ignorecommand.clone().map(|command| IgnoreCommand {
@@ -281,15 +318,17 @@ impl Reader {
         };
         for entry in &text.ignoreip {
             if let Err(error) = ignore.add(entry) {
-                doubts.push(format!("ignoreip: {error}; the others count"));
+                let sentence = format!("ignoreip: {error}; the others count");
+                doubts.push(Wrong::of("ignoreip", sentence));
             }
         }
         for command in ignore.command.iter().flat_map(IgnoreCommand::texts) {
             if let Some(tag) = unknown_tag(command) {
-                return Err(format!(
+                let sentence = format!(
                     "ignorecommand: <{tag}> is not known; <{}> and <F-…> are",
                     IGNORE_TAGS.join(">, <")
-                ));
+                );
+                return Err(Wrong::of("ignorecommand", sentence));
             }
         }
         let apiban = text.filter_text.extra.get("apiban");
@@ -297,7 +336,7 @@ impl Reader {
         let framing = framing.map(|word| word.trim().parse());
         let framing = framing
             .transpose()
-            .map_err(|error| format!("framing: {error}"))?;
+            .map_err(|error| Wrong::of("framing", format!("framing: {error}")))?;
         Ok(JailConfig {
             rules: Rules {
                 name: text.name.as_str().into(),
@@ -316,11 +355,12 @@ impl Reader {
                 ignored: Protected::only(ignore.addrs.iter().copied()),
                 hints: match self.is_tree {
                     true => None,
-                    false => judgement::hints(text)?,
+                    false => judgement::hints(text).map_err(|error| Wrong::of("hints", error))?,
                 },
                 maxchallenges: match self.is_tree {
                     true => None,
-                    false => judgement::maxchallenges(text)?,
+                    false => judgement::maxchallenges(text)
+                        .map_err(|error| Wrong::of("maxchallenges", error))?,
                 },
             },
             filter_name: text.filter.clone(),
@@ -345,13 +385,14 @@ impl Reader {
     }
 
     /// The jail's filter. A tree's may use our keys for something else: it runs without them.
-    fn filter(self, text: &JailText, doubts: &mut Vec<String>) -> Result<Filter, String> {
+    fn filter(self, text: &JailText, doubts: &mut Vec<Wrong>) -> Result<Filter, String> {
         let mut patterns = filter_text(&text.filter_text);
         patterns.captures = self.is_tree || text.ignorecommand.is_some();
         let say = |error| format!("filter {}: {error}", text.filter);
         match Filter::compile(&patterns) {
             Err(error) if self.is_tree && error.is_about_sightings() => {
-                doubts.push(format!("{}; the filter runs without it", say(error)));
+                let sentence = format!("{}; the filter runs without it", say(error));
+                doubts.push(sentence.into());
                 patterns.sightings = SightingText::default();
                 Filter::compile(&patterns).map_err(say)
             }
@@ -365,8 +406,8 @@ impl Reader {
         self,
         text: &JailText,
         by_journal: bool,
-        doubts: &mut Vec<String>,
-    ) -> Result<Option<JournalConfig>, String> {
+        doubts: &mut Vec<Wrong>,
+    ) -> Result<Option<JournalConfig>, Wrong> {
         let lists = &text.filter_text.journalmatch;
         if !by_journal && (self.is_tree || lists.is_empty()) {
             return Ok(None);
@@ -384,12 +425,14 @@ impl Reader {
                 "namespace" => arguments.push(format!("--namespace={value}")),
                 // Which files count is journalctl's business; rotated ones always do.
                 "journalflags" | "rotated" => {}
-                _ => doubts.push(format!(
-                    "backend: `{name}` is not known; journalpath, journalfiles and namespace are"
+                _ => doubts.push(Wrong::of(
+                    "backend",
+                    format!("backend: `{name}` is not known; journalpath, journalfiles and namespace are"),
                 )),
             }
         }
-        let matches = Matches::parse(lists).map_err(|error| error.to_string())?;
+        let matches =
+            Matches::parse(lists).map_err(|error| Wrong::of("journalmatch", error.to_string()))?;
         Ok(Some(JournalConfig {
             arguments,
             matches,
@@ -403,7 +446,7 @@ impl Reader {
         self,
         actions: &[ActionText],
         bantime: BanTime,
-        doubts: &mut Vec<String>,
+        doubts: &mut Vec<Wrong>,
     ) -> Result<Vec<Layout>, String> {
         let advice = "write `action = ringfence` (or `banaction = ringfence`) to ban in ringfence's own sets, \
                       or use --dry-run to see whom the jail would ban";
@@ -423,7 +466,8 @@ impl Reader {
                 )
             })?;
             if let Some(why) = recognised.doubt {
-                doubts.push(format!("action {file} bans no addresses of IPv6: {why}"));
+                let sentence = format!("action {file} bans no addresses of IPv6: {why}");
+                doubts.push(Wrong::of("action", sentence));
             }
             layouts.extend(recognised.layouts);
         }
@@ -443,21 +487,18 @@ fn is_ours(action: &ActionText) -> bool {
 }
 
 /// What the drops of a jail of ours are for, by its own keys.
-fn reach_of_jail(text: &JailText) -> Result<Reach, String> {
-    let port = text.port.clone().map_err(|error| error.to_string())?;
-    let protocol = text.protocol.clone().map_err(|error| error.to_string())?;
-    let given = |written: &Option<Written>| written.as_ref().map(|one| one.text.clone());
-    let reach = ports::reach(given(&port).as_deref(), given(&protocol).as_deref());
-    reach.map_err(|error| {
+fn reach_of_jail(text: &JailText) -> Result<Reach, Wrong> {
+    let port = text.port.clone();
+    let port = port.map_err(|error| Wrong::of("port", error.to_string()))?;
+    let protocol = text.protocol.clone();
+    let protocol = protocol.map_err(|error| Wrong::of("protocol", error.to_string()))?;
+    ports::reach(port.as_deref(), protocol.as_deref()).map_err(|error| {
         let (key, written) = match error {
             ports::PortsError::Protocol(_) => ("protocol", protocol),
             _ => ("port", port),
         };
-        let place = written.map(|written| {
-            let (path, line) = written.origin;
-            format!(" = {}` ({}:{line})", written.text, path.display())
-        });
-        format!("`{key}{}: {error}", place.unwrap_or_else(|| "`".to_owned()))
+        let written = written.map_or(String::new(), |text| format!(" = {text}"));
+        Wrong::of(key, format!("`{key}{written}`: {error}"))
     })
 }
 

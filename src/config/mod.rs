@@ -29,7 +29,7 @@ pub use error::{ConfigError, ConfigErrorKind};
 use fail2ban::{Globals, Root, Roots};
 use jail::filter_text;
 pub use jail::{IGNORE_TAGS, IgnoreCommand, IgnoreConfig, JailConfig, JournalConfig, LogConfig};
-use native::{Settings, SettingsError};
+use native::{CONFIG_DIR, Settings, SettingsError};
 pub(crate) use stock::is_sound;
 
 /// Our own jails and filters, as they stand in the source tree.
@@ -121,6 +121,12 @@ impl Config {
             broken: Vec::new(),
             ban_log: None,
         };
+        if location.folder != Path::new(CONFIG_DIR) && !location.folder.is_dir() {
+            let folder = location.folder.display();
+            config.problems.push(format!(
+                "{folder}: there is no such folder; all is as if nothing were configured"
+            ));
+        }
         let is_tree = false;
         config.read(
             &roots(&location.folder),
@@ -160,7 +166,10 @@ impl Config {
     /// Adds the jails of a tree, and brings its other settings. Those of `others` have
     /// taken their names.
     fn read(&mut self, roots: &Roots, reader: jail::Reader, others: &[JailConfig]) -> Globals {
-        let loaded = fail2ban::load(roots);
+        let loaded = match reader.is_tree {
+            true => fail2ban::load(roots),
+            false => fail2ban::load_strictly(roots),
+        };
         if reader.is_tree {
             let log = loaded.globals.get("logtarget").unwrap_or(LOG_TARGET);
             self.ban_log = log.starts_with('/').then(|| PathBuf::from(log));
@@ -174,19 +183,24 @@ impl Config {
         let fatal = wrong.iter().filter(|error| !error.is_warning());
         self.broken
             .extend(fatal.filter_map(|error| error.jail.clone()));
-        self.problems.extend(wrong.iter().map(ToString::to_string));
+        for wrong in wrong.iter().map(ToString::to_string) {
+            // One line of [DEFAULT] is wrong in every jail.
+            if !self.problems.contains(&wrong) {
+                self.problems.push(wrong);
+            }
+        }
         let mut places = stock::Places::default();
         for other in others {
             // They have been asked themselves.
             let _taken = places.take(&other.rules.name, &other.stock);
         }
         for text in &loaded.jails {
-            let (path, line) = &text.origin;
-            let place = format!("{}:{line}: jail {}", path.display(), text.name);
             let mut doubts = Vec::new();
             let is_taken = |jail: &JailConfig| !jail.built_in && *jail.rules.name == *text.name;
             let jail = match others.iter().any(is_taken) {
-                true => Err("our own folder has a jail of that name; rename one".to_owned()),
+                true => Err("our own folder has a jail of that name; rename one"
+                    .to_owned()
+                    .into()),
                 false => reader.jail(text, &mut doubts),
             };
             let jail = jail.and_then(|jail| {
@@ -201,7 +215,7 @@ impl Config {
                 }
             }
             self.problems
-                .extend(doubts.iter().map(|doubt| format!("{place}: {doubt}")));
+                .extend(doubts.iter().map(|doubt| doubt.told_of(text)));
         }
         loaded.globals
     }
@@ -274,7 +288,8 @@ pub fn jail_of_filter(
         is_tree: false,
         purpose: Purpose::Judge,
     };
-    let jail = reader.jail(text, &mut Vec::new())?;
+    let jail = reader.jail(text, &mut Vec::new());
+    let jail = jail.map_err(|wrong| wrong.sentence)?;
     Ok(JailConfig {
         filter: Arc::new(filter),
         ..jail
@@ -333,7 +348,7 @@ pub fn feed_settings(settings: &Settings) -> Result<feed::Settings, String> {
 
 /// Our own jails, as fail2ban's reader understands them: for `check -d`.
 pub fn our_texts(folder: &Path) -> fail2ban::Loaded {
-    fail2ban::load(&roots(folder))
+    fail2ban::load_strictly(&roots(folder))
 }
 
 /// Is there a filter of this name among ours that are built in?

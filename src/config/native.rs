@@ -184,7 +184,7 @@ impl Settings {
     }
 
     fn merge(&mut self, text: &str) -> Result<(), Wrong> {
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text).map_err(|error| Wrong::new(error, text))?;
         let apiban = file.apiban.unwrap_or_default();
         let firewall = file.firewall.unwrap_or_default();
         replace(&mut self.state_dir, file.state_dir);
@@ -283,12 +283,15 @@ struct Wrong {
     span: Option<std::ops::Range<usize>>,
 }
 
-impl From<toml::de::Error> for Wrong {
-    fn from(error: toml::de::Error) -> Self {
-        Wrong {
-            message: error.message().to_owned(),
-            span: error.span(),
+impl Wrong {
+    fn new(error: toml::de::Error, text: &str) -> Self {
+        let span = error.span();
+        let mut message = error.message().to_owned();
+        let written = span.clone().and_then(|span| text.get(span));
+        if let Some(one) = written.filter(|_| message.ends_with("expected a sequence")) {
+            message = format!("this is a list; write [{one}]");
         }
+        Wrong { message, span }
     }
 }
 
@@ -563,6 +566,10 @@ mod tests {
                 "ringfence.toml:2: a number of entries lies between",
             ),
             ("[apiban", "ringfence.toml:1: "),
+            (
+                "\nprotect = \"10.0.0.1\"",
+                "ringfence.toml:2: this is a list; write [\"10.0.0.1\"]",
+            ),
         ] {
             let error = load(&[("ringfence.toml", text)]).unwrap_err();
             assert!(error.starts_with(message), "{text}: {error}");

@@ -23,6 +23,7 @@ mod options;
 mod pyvalue;
 mod roots;
 mod stream;
+mod strict;
 mod tags;
 mod template;
 mod text;
@@ -35,7 +36,7 @@ pub use crate::jail::formula::{ExprError, Formula, Number};
 pub use pyvalue::PyValue;
 pub use roots::{EMBEDDED_NAME, EmbeddedFiles, FILE_BYTES_MAX, Root, Roots};
 pub use stream::stream;
-pub use text::{ActionText, FilterText, Globals, IgnoreCache, JailText, LogPath, UseDns, Written};
+pub use text::{ActionText, FilterText, Globals, IgnoreCache, JailText, LogPath, UseDns};
 
 /// The release of fail2ban whose place we take; `%(fail2ban_version)s` in the files.
 pub const FAIL2BAN_VERSION: &str = "1.1.1";
@@ -50,7 +51,6 @@ pub const OUR_KEYS: &[&str] = &[
     "unclearregex",
     "remedy",
     "apiban",
-    "observe",
     "hints",
     "maxchallenges",
     "framing",
@@ -118,6 +118,14 @@ pub fn load(roots: &Roots) -> Loaded {
     Loader::new(roots).load()
 }
 
+/// Reads our own folder: as [`load`] does, but what fail2ban would pass over in silence is
+/// an error, or a warning.
+pub fn load_strictly(roots: &Roots) -> Loaded {
+    let mut loader = Loader::new(roots);
+    loader.is_strict = true;
+    loader.load()
+}
+
 /// The options of a backend (`systemd[namespace=x]`), by name; none if it has none, or
 /// if they cannot be read.
 pub fn backend_options(backend: &str) -> Vec<(String, String)> {
@@ -178,6 +186,8 @@ pub fn split_entry(entry: &str) -> Option<(String, Vec<(String, String)>)> {
 struct Loader<'a> {
     library: Library<'a>,
     loaded: Loaded,
+    /// Is what fail2ban passes over in silence a mistake?
+    is_strict: bool,
 }
 
 impl<'a> Loader<'a> {
@@ -185,6 +195,7 @@ impl<'a> Loader<'a> {
         Loader {
             library: Library::new(roots),
             loaded: Loaded::default(),
+            is_strict: false,
         }
     }
 
@@ -205,6 +216,9 @@ impl<'a> Loader<'a> {
                 _ => error.clone(),
             },
         ));
+        if self.is_strict {
+            self.loaded.errors.extend(strict::without_effect(&tree));
+        }
         for (name, section) in tree.sections.iter() {
             if name != INCLUDES {
                 self.load_jail(&tree, name, &section.origin);
@@ -217,7 +231,11 @@ impl<'a> Loader<'a> {
         match self.read_jail(tree, name, origin) {
             Ok(None) => self.loaded.disabled.push(name.to_owned()),
             Ok(Some(raw)) => {
-                let (jail, errors) = typed::jail(&raw);
+                let (mut jail, mut errors) = typed::jail(&raw);
+                if self.is_strict {
+                    errors.extend(strict::values(&raw));
+                    jail = jail.filter(|_| errors.iter().all(ConfigError::is_warning));
+                }
                 for warning in &raw.warnings {
                     self.report(warning.clone());
                 }
@@ -246,6 +264,11 @@ impl<'a> Loader<'a> {
         name: &str,
         origin: &Origin,
     ) -> Result<Option<RawJail>, ConfigError> {
+        if self.is_strict
+            && let Some(enabled) = tree.get(name, "enabled")?
+        {
+            strict::switch("enabled", &enabled)?;
+        }
         if !jail::is_enabled(tree, name)? {
             return Ok(None);
         }

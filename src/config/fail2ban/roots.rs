@@ -127,9 +127,11 @@ impl Roots {
         let wrong = |kind| ConfigError::new(&found.path, 0, kind);
         let bytes = read_bounded(&found.path).map_err(wrong)?;
         String::from_utf8(bytes).map_err(|error| {
-            wrong(ConfigErrorKind::NotUtf8 {
-                offset: error.utf8_error().valid_up_to(),
-            })
+            let offset = error.utf8_error().valid_up_to();
+            let before = error.as_bytes().get(..offset).unwrap_or_default();
+            let line = memchr::memchr_iter(b'\n', before).count() + 1;
+            let line = u32::try_from(line).unwrap_or(0);
+            ConfigError::new(&found.path, line, ConfigErrorKind::NotUtf8 { offset })
         })
     }
 }
@@ -243,10 +245,9 @@ mod tests {
         fs::write(&path, b"[a]\nx = \xff\n").unwrap();
         let roots = Roots::dir(folder.path());
         let found = roots.find(Path::new("jail.conf")).unwrap();
-        assert_eq!(
-            *roots.text(&found).unwrap_err().kind,
-            ConfigErrorKind::NotUtf8 { offset: 8 }
-        );
+        let error = roots.text(&found).unwrap_err();
+        let expected = ConfigErrorKind::NotUtf8 { offset: 8 };
+        assert_eq!((error.line, *error.kind), (2, expected));
         fs::write(&path, vec![b'#'; FILE_BYTES_MAX as usize + 1]).unwrap();
         assert_eq!(
             roots.text(&found).unwrap_err().kind.to_string(),

@@ -18,6 +18,8 @@ pub struct JailText {
     pub name: String,
     /// The file and line in which its section begins first.
     pub origin: (PathBuf, u32),
+    /// The file and line in which each key of it has its value.
+    pub keys: BTreeMap<String, (PathBuf, u32)>,
     /// Is it enabled? [`load`](super::load) gives no others.
     pub enabled: bool,
     /// `auto`, `polling`, `pyinotify` or `systemd[…]`, as written.
@@ -51,9 +53,9 @@ pub struct JailText {
     /// How bans grow.
     pub bantime_increment: Increment,
     /// Its `port`. To fail2ban that is a variable like any other, and so it may be broken.
-    pub port: Result<Option<Written>, ConfigError>,
+    pub port: Result<Option<String>, ConfigError>,
     /// Its `protocol`, likewise.
-    pub protocol: Result<Option<Written>, ConfigError>,
+    pub protocol: Result<Option<String>, ConfigError>,
     /// What happens in a ban.
     pub actions: Vec<ActionText>,
     /// Without a log file, is the jail left out in silence?
@@ -62,13 +64,12 @@ pub struct JailText {
     pub systemd_if_nologs: bool,
 }
 
-/// A text, and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// As it is when its references are followed.
-    pub text: String,
-    /// The file and the line.
-    pub origin: (PathBuf, u32),
+impl JailText {
+    /// The file and line of a key, or of the jail if no file sets it.
+    pub fn place(&self, key: Option<&str>) -> &(PathBuf, u32) {
+        let place = key.and_then(|key| self.keys.get(key));
+        place.unwrap_or(&self.origin)
+    }
 }
 
 /// What a filter looks for. Patterns are expanded; `<HOST>` and `<F-…>` are still tags.

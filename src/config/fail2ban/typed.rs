@@ -13,7 +13,7 @@ use super::jail::{RawAction, RawJail};
 use super::options;
 use super::template::{self, Scalar};
 use super::timespan;
-use super::{ActionText, FilterText, IgnoreCache, Increment, JailText, LogPath, UseDns, Written};
+use super::{ActionText, FilterText, IgnoreCache, Increment, JailText, LogPath, UseDns};
 use crate::config::error::{ConfigError, ConfigErrorKind, Origin, quoted};
 use crate::config::ini::{Options, Value};
 use crate::jail::formula::{self, ExprError, Formula};
@@ -77,11 +77,16 @@ pub(super) fn filter(
     }
 }
 
-fn written(value: Value) -> Written {
-    Written {
-        text: value.text,
-        origin: (value.origin.path.to_path_buf(), value.origin.line),
-    }
+/// Where the keys of a jail have their values.
+fn places(raw: &RawJail) -> BTreeMap<String, (PathBuf, u32)> {
+    let settings = raw.settings.iter().map(|one| (one.option, &one.value));
+    let written = settings.chain(raw.extra.iter());
+    let written = written.filter(|(_, value)| value.origin.line > 0);
+    written
+        .map(|(key, Value { origin, .. })| {
+            (key.to_owned(), (origin.path.to_path_buf(), origin.line))
+        })
+        .collect()
 }
 
 impl Typer<'_> {
@@ -94,6 +99,7 @@ impl Typer<'_> {
         JailText {
             name: raw.name.clone(),
             origin: (raw.origin.path.to_path_buf(), raw.origin.line),
+            keys: places(raw),
             enabled: self.bool("enabled", false),
             backend: self.text("backend").unwrap_or_default(),
             filter: self.text("filter").unwrap_or_default(),
@@ -115,8 +121,11 @@ impl Typer<'_> {
                 .filter(|command| !command.is_empty()),
             ignorecache: self.ignore_cache(),
             bantime_increment: self.increment(),
-            port: raw.port.clone().map(|port| port.map(written)),
-            protocol: raw.protocol.clone().map(|protocol| protocol.map(written)),
+            port: raw.port.clone().map(|port| port.map(|value| value.text)),
+            protocol: raw
+                .protocol
+                .clone()
+                .map(|protocol| protocol.map(|value| value.text)),
             actions: self.actions(),
             skip_if_nologs: self.extra_bool("skip_if_nologs", false),
             systemd_if_nologs: self.extra_bool("systemd_if_nologs", true),
