@@ -578,6 +578,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             doubt: ours("doubtregex"),
             whole: ours("wholeregex"),
             unclear: ours("unclearregex"),
+            broken: ours("brokenregex"),
             remedy: ours("remedy").join(" "),
         },
         maxlines: text.maxlines,

@@ -33,6 +33,10 @@ use crate::time::Time;
 /// The group of `<F-PROOF>`: text that the server writes where it knows who it speaks to.
 const PROOF: &str = "proof";
 
+/// The group of `<F-DATED>`: what stands behind a date, if the server wrote it. A line without
+/// one that has it is a sender's, who wrote a newline.
+const DATED: &str = "dated";
+
 /// A line as a filter sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
@@ -40,6 +44,8 @@ pub(super) struct Seen<'a> {
     pub(super) text: &'a str,
     /// As it stands in the log.
     pub(super) line: &'a str,
+    /// Has it a date of its own?
+    pub(super) dated: bool,
     /// When it counts.
     pub(super) time: Time,
     /// The present.
@@ -289,12 +295,16 @@ impl Follower {
             each(sighting(filter, (place, *sight), host, groups, seen, most));
             return true;
         }
-        self.ignored(filter, text)
+        let is_ignored = self.ignored(filter, text);
+        if is_ignored {
+            self.see_unclear(filter, seen);
+        }
+        is_ignored
     }
 
     /// Counts a line that blames nobody, if it is unclear whom it should; is it?
     fn see_unclear(&mut self, filter: &Filter, seen: Seen<'_>) -> bool {
-        let mut forms = filter.unclearregex.iter();
+        let mut forms = filter.unclearregex.iter().chain(&filter.brokenregex);
         let head = forms.find_map(|form| Some(self.look(form, seen.text)??.as_str()));
         if let Some(head) = head {
             self.missed.see_unclear(head, seen.line, filter.remedy());
@@ -317,6 +327,9 @@ impl Follower {
     /// How much a line with these groups can say; nothing if a sender may have written it.
     fn believes(&mut self, filter: &Filter, groups: &Groups, seen: Seen<'_>) -> Option<Trust> {
         let thread = number(groups);
+        if groups.full(DATED).is_some() && !seen.dated {
+            return None;
+        }
         if !self.doubted {
             thread.iter().for_each(|thread| self.threads.learn(*thread));
             return Some(Trust::Proof);

@@ -520,6 +520,7 @@ impl Lineup {
             let seen = Seen {
                 text,
                 line,
+                dated: shown.own.is_some(),
                 time,
                 now,
                 around,
@@ -669,7 +670,7 @@ fn gate(places: &[Place]) -> Gate {
         let doubts = filter
             .doubt_literals()
             .filter(|_| !place.follower.is_doubted());
-        [filter.literals(), doubts, Some(filter.broken_literals())]
+        [filter.literals(), doubts, filter.broken_literals()]
             .into_iter()
             .flatten()
             .flatten()

@@ -85,9 +85,12 @@ pub struct SightingText {
     /// in the line as it stands; its thread is what `<F-THREAD>` captures.
     pub whole: Vec<String>,
     /// Lines that a pattern knows, or would, and that blame nobody, since they have more than one
-    /// reading or break off. They are searched in the whole line, and counted by what is
-    /// matched of them.
+    /// reading. They are searched in the whole line, and counted by what is matched of them.
     pub unclear: Vec<String>,
+    /// Lines that break off before they name anybody. They are searched and counted in the same
+    /// way, unless they can be put together again with the lines behind them; and they are
+    /// looked at whatever else stands in them.
+    pub broken: Vec<String>,
     /// What an operator can do about lines that are unclear and a log that is doubted.
     pub remedy: String,
 }
@@ -163,6 +166,7 @@ pub struct Filter {
     doubtregex: Vec<Form>,
     wholeregex: Vec<Form>,
     unclearregex: Vec<Form>,
+    brokenregex: Vec<Form>,
     remedy: Box<str>,
     maxlines: usize,
     datepattern: Option<String>,
@@ -170,8 +174,7 @@ pub struct Filter {
     captures: bool,
     literals: Option<Vec<Literal>>,
     doubt_literals: Option<Vec<Literal>>,
-    /// Of lines that a sender's newline broke, in a filter that puts them together again.
-    broken_literals: Vec<Literal>,
+    broken_literals: Option<Vec<Literal>>,
 }
 
 /// Groups that can say who failed, or which connection it was.
@@ -186,6 +189,7 @@ const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
 const UNCLEARREGEX: &str = "unclearregex";
+const BROKENREGEX: &str = "brokenregex";
 
 impl FilterError {
     /// Is it only about what fail2ban does not know?
@@ -197,6 +201,7 @@ impl FilterError {
                 DOUBTREGEX,
                 WHOLEREGEX,
                 UNCLEARREGEX,
+                BROKENREGEX,
             ];
             ours.iter().any(|name| option.starts_with(name))
         };
@@ -222,6 +227,7 @@ impl Filter {
             doubtregex: Vec::new(),
             wholeregex: Vec::new(),
             unclearregex: Vec::new(),
+            brokenregex: Vec::new(),
             remedy: Box::default(),
             maxlines: 1,
             datepattern: None,
@@ -229,7 +235,7 @@ impl Filter {
             captures: false,
             literals: Some(Vec::new()),
             doubt_literals: Some(Vec::new()),
-            broken_literals: Vec::new(),
+            broken_literals: Some(Vec::new()),
         }
     }
 
@@ -251,6 +257,7 @@ impl Filter {
             doubt,
             whole,
             unclear,
+            broken,
             remedy,
         } = &text.sightings;
         let success = compile_all(SUCCESSREGEX, success.iter(), dns, false)?;
@@ -258,6 +265,7 @@ impl Filter {
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
         let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
+        let brokenregex = compile_all(BROKENREGEX, broken.iter(), dns, false)?;
         if failregex.is_empty() {
             return Err(FilterError::Empty);
         }
@@ -291,12 +299,8 @@ impl Filter {
             .chain(sightings.iter().map(|(_, form)| form));
         let literals = required(prefregex.as_ref(), seen, cut);
         let doubt_literals = required(None, doubtregex.iter(), cut);
-        let broken = unclearregex.iter().filter(|_| knows_threads(&prefregex));
-        let broken_literals = broken
-            .filter_map(|form| required(None, std::iter::once(form), cut))
-            .flatten();
+        let broken_literals = required(None, brokenregex.iter(), cut);
         Ok(Filter {
-            broken_literals: broken_literals.collect(),
             prefregex,
             failregex,
             written: text
@@ -309,6 +313,7 @@ impl Filter {
             doubtregex,
             wholeregex,
             unclearregex,
+            brokenregex,
             remedy: remedy.as_str().into(),
             maxlines: text.maxlines.max(1) as usize,
             datepattern: text.datepattern.clone(),
@@ -316,6 +321,7 @@ impl Filter {
             captures: text.captures,
             literals,
             doubt_literals,
+            broken_literals,
         })
     }
 
@@ -332,9 +338,10 @@ impl Filter {
         if !self.datepattern().unwrap_or_default().lines().all(anchored) {
             return Some(Exact::UnanchoredDates);
         }
-        match (&self.literals, &self.doubt_literals) {
-            (Some(_), Some(_)) => None,
-            _ => Some(Exact::NoLiterals),
+        let literals = [&self.literals, &self.doubt_literals, &self.broken_literals];
+        match literals.iter().all(|literals| literals.is_some()) {
+            true => None,
+            false => Some(Exact::NoLiterals),
         }
     }
 
@@ -349,9 +356,9 @@ impl Filter {
         self.doubt_literals.as_deref()
     }
 
-    /// Literals of lines that a sender's newline broke (`unclearregex`), as far as there are any.
-    pub(crate) fn broken_literals(&self) -> &[Literal] {
-        &self.broken_literals
+    /// The same for lines that break off.
+    pub fn broken_literals(&self) -> Option<&[Literal]> {
+        self.broken_literals.as_deref()
     }
 
     /// The patterns of the date, as they were given.
@@ -411,18 +418,14 @@ impl Filter {
 
     /// Does it know the threads that write its log (`<F-THREAD>` in the prefregex)?
     fn knows_threads(&self) -> bool {
-        knows_threads(&self.prefregex)
+        let prefregex = self.prefregex.as_ref();
+        prefregex.is_some_and(|form| form.has_any(&[threads::GROUP, threads::ALTERNATIVE]))
     }
 
     /// Are so few ignoreregexes there that it pays to ask them first?
     fn ignores_first(&self) -> bool {
         !self.ignoreregex.is_empty() && self.ignoreregex.len() + 3 <= self.failregex.len()
     }
-}
-
-fn knows_threads(prefregex: &Option<Form>) -> bool {
-    let form = prefregex.as_ref();
-    form.is_some_and(|form| form.has_any(&[threads::GROUP]))
 }
 
 fn compile_all<'t>(

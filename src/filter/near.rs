@@ -26,6 +26,9 @@ const SHAPE_BYTES_MAX: usize = 96;
 /// Bytes of a sample line.
 const SAMPLE_BYTES_MAX: usize = 256;
 
+/// The shape of all rests of lines.
+const REST: &str = "the rest of a line";
+
 /// Words of failures, in lower case.
 const WORDS: [&str; 14] = [
     "fail",
@@ -78,8 +81,10 @@ impl NearMisses {
         }
     }
 
-    /// Counts an unclear line. `head` is what the server wrote of it for certain.
+    /// Counts an unclear line. `head` is what the server wrote of it for certain; nothing if it
+    /// is the rest of another.
     pub(super) fn see_unclear(&mut self, head: &str, line: &str, remedy: &str) {
+        let head = if head.is_empty() { REST } else { head };
         self.count(shape(head), line, Some(remedy));
     }
 

@@ -32,6 +32,9 @@ use crate::time::Time;
 /// The group of `<F-THREAD>`.
 pub(super) const GROUP: &str = "thread";
 
+/// The same of `<F-ALT_THREAD>`.
+pub(super) const ALTERNATIVE: &str = "alt_thread";
+
 /// The group of `<F-OPEN>`.
 pub(super) const OPEN: &str = "open";
 

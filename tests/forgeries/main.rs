@@ -295,6 +295,30 @@ fn the_bench_finds_what_can_be_framed() {
     }
 }
 
+/// What a folded header of Kamailio's writes into a log whose daemon keeps newlines.
+#[test]
+fn folded_lines_blame_nobody() {
+    let auth = format!("NOTICE: <script>: Auth error for 1@x from {VICTIM} cause -2");
+    for (line, blames) in [
+        (format!("Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), true),
+        (format!("2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"), true),
+        (format!(" Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
+        (format!("\tNov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
+        (format!(" 2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"), false),
+        (format!(" sip1 kamailio[7]: {auth}"), false),
+        (format!("\tsip1 kamailio[7]: {auth}"), false),
+        (format!(" kamailio[7]: {auth}"), false),
+        (format!(" {auth}"), false),
+    ] {
+        let mut lineup = lineup("kamailio");
+        let first = "Nov 22 07:51:22 sip1 kamailio[7]: ERROR: {1 1 REGISTER x";
+        let block = format!("{first}\n{line}\n y} <core> [x.c:1]: f(): no\n");
+        let mut blamed = false;
+        lineup.block(block.as_bytes(), Mode::Live, NOW, |_| blamed = true);
+        assert_eq!(blamed, blames, "{line}");
+    }
+}
+
 #[test]
 fn asterisk() {
     check(
@@ -302,107 +326,107 @@ fn asterisk() {
         ASTERISK,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  116      0      0     0   116       0       116  chan_sip To
-                  116      0      0     0   116       0       116  chan_sip extension
-                  116      0      0     1   116       0       116  chan_sip extension, long
-                  116      0      0     0     0       0         0  chan_sip From, no address
-                  116      0      0     0     0       0         0  chan_sip Call-ID, no address
-                  116      0      0     0   116       0       116  chan_sip account
-                  116      0      0     0   116       0       116  chan_sip nonce
-                  116      0      0     0   116       0       116  chan_sip challenge
-                  116      0      0     0   116       0       116  pjsip display name
-                  116      0      0     0   116       0       116  pjsip From
-                  116      0      0     0   116       0       116  pjsip From, too long
-                  116      0      0     0   116       0       116  pjsip method
-                  116      0      0     0   116       0       116  pjsip Call-ID
-                  116      0      0     0   116       0       116  pjsip session
-                  116      0      0     0   116       0       116  pjsip response
-                  116      0      0     0   116       0       116  pjsip account
-                  116      0      0     0   116       0       116  pjsip session of a success
-                  116      0      0     0   116       0       116  pjsip session of a challenge
-                  116      0      0     0   116       0       116  pjsip extension
-                  116      0      0     0   116       0       116  pjsip extension, 16 and 22
-                  116      0      0     0   116       0       116  pjsip AOR
-                  116      0      0     0     0       0         0  pjsip extension, subscribed
-                  116      0      0     0     0       0         0  Contact, by an ACL
-                  116      0      0     0   116       0       116  AMI user
-                  116      0      0     0   116       2       114  AMI account
-                  116      0      0     0   116       1       115  IAX2 peer
-                  116      0      0     0   116       0       116  IAX2 user
-                  116      0      0     0   116       0       116  IAX2 extension
-                  116      0      0     0   116       0       116  dialplan extension
-                  116      0      0     0     0       0         0  VERBOSE extension
-                  116      0      0     0     0       0         0  VERBOSE extension, long
-                  116      0      0     0     0       0         0  VERBOSE caller
-                  116      0      0     0     0       0         0  VERBOSE words of a dialplan
-                 3828      0      0     1  2900       3      2897  all
+                  126      0      0     0   126       0       126  chan_sip To
+                  126      0      0     0   126       0       126  chan_sip extension
+                  126      0      0     1   126       0       126  chan_sip extension, long
+                  126      0      0     0     0       0         0  chan_sip From, no address
+                  126      0      0     0     0       0         0  chan_sip Call-ID, no address
+                  126      0      0     0   126       0       126  chan_sip account
+                  126      0      0     0   126       0       126  chan_sip nonce
+                  126      0      0     0   126       0       126  chan_sip challenge
+                  126      0      0     0   126       0       126  pjsip display name
+                  126      0      0     0   126       0       126  pjsip From
+                  126      0      0     0   126       0       126  pjsip From, too long
+                  126      0      0     0   126       0       126  pjsip method
+                  126      0      0     0   126       0       126  pjsip Call-ID
+                  126      0      0     0   126       0       126  pjsip session
+                  126      0      0     0   126       0       126  pjsip response
+                  126      0      0     0   126       0       126  pjsip account
+                  126      0      0     0   126       0       126  pjsip session of a success
+                  126      0      0     0   126       0       126  pjsip session of a challenge
+                  126      0      0     0   126       0       126  pjsip extension
+                  126      0      0     0   126       0       126  pjsip extension, 16 and 22
+                  126      0      0     0   126       0       126  pjsip AOR
+                  126      0      0     0     0       0         0  pjsip extension, subscribed
+                  126      0      0     0     0       0         0  Contact, by an ACL
+                  126      0      0     0   126       0       126  AMI user
+                  126      0      0     0   126       2       124  AMI account
+                  126      0      0     0   126       2       124  IAX2 peer
+                  126      0      0     0   126       0       126  IAX2 user
+                  126      0      0     0   126       0       126  IAX2 extension
+                  126      0      0     0   126       0       126  dialplan extension
+                  126      0      0     0     0       0         0  VERBOSE extension
+                  126      0      0     0     0       0         0  VERBOSE extension, long
+                  126      0      0     0     0       0         0  VERBOSE caller
+                  126      0      0     0     0       0         0  VERBOSE words of a dialplan
+                 4158      0      0     1  3150       4      3146  all
 
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
-            ++++++++++++++++++++++h+++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
-            ................................................ .......... file   chan_sip From, no address
-            ................................................ .......... syslog chan_sip From, no address
-            ................................................ .......... file   chan_sip Call-ID, no address
-            ................................................ .......... syslog chan_sip Call-ID, no address
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip account
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip account
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip nonce
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip nonce
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip display name
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip display name
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From, too long
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From, too long
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip method
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip method
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip Call-ID
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip Call-ID
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip response
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip response
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip account
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip account
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a success
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a success
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension, 16 and 22
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension, 16 and 22
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip AOR
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip AOR
-            ................................................ .......... file   pjsip extension, subscribed
-            ................................................ .......... syslog pjsip extension, subscribed
-            ................................................ .......... file   Contact, by an ACL
-            ................................................ .......... syslog Contact, by an ACL
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   AMI user
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI user
-            +++++++++++++++++++++++++?++++++++++++++++++++++ ?+++++++++ file   AMI account
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI account
-            +++++++++++++++++++++++++++?++++++++++++++++++++ ++++++++++ file   IAX2 peer
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 peer
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 user
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 user
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   dialplan extension
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog dialplan extension
-            ................................................ .......... file   VERBOSE extension
-            ................................................ .......... syslog VERBOSE extension
-            ................................................ .......... file   VERBOSE extension, long
-            ................................................ .......... syslog VERBOSE extension, long
-            ................................................ .......... file   VERBOSE caller
-            ................................................ .......... syslog VERBOSE caller
-            ................................................ .......... file   VERBOSE words of a dialplan
-            ................................................ .......... syslog VERBOSE words of a dialplan
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
+            ++++++++++++++++++++++h++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
+            ..................................................... .......... file   chan_sip From, no address
+            ..................................................... .......... syslog chan_sip From, no address
+            ..................................................... .......... file   chan_sip Call-ID, no address
+            ..................................................... .......... syslog chan_sip Call-ID, no address
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip account
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip account
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip nonce
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip nonce
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip display name
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip display name
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip From, too long
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip From, too long
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip method
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip method
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip Call-ID
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip Call-ID
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip response
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip response
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip account
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip account
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a success
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a success
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip session of a challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip session of a challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip extension, 16 and 22
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip extension, 16 and 22
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   pjsip AOR
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog pjsip AOR
+            ..................................................... .......... file   pjsip extension, subscribed
+            ..................................................... .......... syslog pjsip extension, subscribed
+            ..................................................... .......... file   Contact, by an ACL
+            ..................................................... .......... syslog Contact, by an ACL
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   AMI user
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI user
+            +++++++++++++++++++++++++?+++++++++++++++++++++++++++ +++++++?++ file   AMI account
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog AMI account
+            +++++++++++++++++++++++++++?+++++++++++++++++++++++++ +++++++?++ file   IAX2 peer
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 peer
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 user
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 user
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   IAX2 extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog IAX2 extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   dialplan extension
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog dialplan extension
+            ..................................................... .......... file   VERBOSE extension
+            ..................................................... .......... syslog VERBOSE extension
+            ..................................................... .......... file   VERBOSE extension, long
+            ..................................................... .......... syslog VERBOSE extension, long
+            ..................................................... .......... file   VERBOSE caller
+            ..................................................... .......... syslog VERBOSE caller
+            ..................................................... .......... file   VERBOSE words of a dialplan
+            ..................................................... .......... syslog VERBOSE words of a dialplan
         "#]],
     );
 }
@@ -414,29 +438,29 @@ fn freeswitch() {
         FREESWITCH,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  116      0      0     0   116       0       116  user, failure
-                  116      0      0     0   116       0       116  host, failure
-                  116      0      0     0   116       0       116  user, unknown
-                  116      0      0     0   116       0       116  host, unknown
-                  116      0      0     0   116       0       116  user, challenge
-                  116      0      0     0     0       0         0  user of verto, no address
-                  116      0      0     0     0       0         0  number dialled, no address
-                  812      0      0     0   580       0       580  all
+                  126      0      0     0   126       0       126  user, failure
+                  126      0      0     0   126       0       126  host, failure
+                  126      0      0     0   126       0       126  user, unknown
+                  126      0      0     0   126       0       126  host, unknown
+                  126      0      0     0   126       0       126  user, challenge
+                  126      0      0     0     0       0         0  user of verto, no address
+                  126      0      0     0     0       0         0  number dialled, no address
+                  882      0      0     0   630       0       630  all
 
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
-            ................................................ .......... file   user of verto, no address
-            ................................................ .......... syslog user of verto, no address
-            ................................................ .......... file   number dialled, no address
-            ................................................ .......... syslog number dialled, no address
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
+            ..................................................... .......... file   user of verto, no address
+            ..................................................... .......... syslog user of verto, no address
+            ..................................................... .......... file   number dialled, no address
+            ..................................................... .......... syslog number dialled, no address
         "#]],
     );
 }
@@ -448,71 +472,71 @@ fn kamailio() {
         KAMAILIO,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  116      0      0     0   116       6       110  Call-ID
-                  116      0      0     0   116       9       107  Call-ID, port
-                  116      0      0     0   116       7       109  Call-ID, tutorial
-                  116      0      0     0   116       9       107  Call-ID, success
-                  116      0      0     0     0       0         0  Call-ID, no address
-                  116      0      0     0   116       7       109  Call-ID, pike
-                  116      0      0     0   116       0       116  From user
-                  116      0      0     0   116       0       116  From domain
-                  116      0      0     0   116       0       116  From user, success
-                  116      0      0     0   116      18        98  user
-                  116      0      0     0   116      14       102  User-Agent
-                  116      0      0     0   116      15       101  User-Agent, blacklisted
-                  116      0      0     0   116       0       116  User-Agent, no prefix
-                  116      0      0     0   116       0       116  request URI
-                  116      0      0     0   116       0       116  From URI, flood
-                  116      0      0     0     0       0         0  request URI, no address
-                  116      0      0     0     0       0         0  header, no address
-                  116      0      0     0     0       0         0  line of an administrator, open
-                  116      0      0     0     0       0         0  line of an administrator, longer than ours
-                  116      0      0     0     0       0         0  line of an administrator, longer than Kamailio's
-                  116      0      0     0     0       0         0  line of an administrator, no prefix
-                 2436      0      0     0  1624      85      1539  all
+                  126      0      0     0   126       9       117  Call-ID
+                  126      0      0     0   126       8       118  Call-ID, port
+                  126      0      0     0   126       9       117  Call-ID, tutorial
+                  126      0      0     0   126      11       115  Call-ID, success
+                  126      0      0     1     0       0         0  Call-ID, no address
+                  126      0      0     0   126      10       116  Call-ID, pike
+                  126      0      0     0   126       0       126  From user
+                  126      0      0     0   126       0       126  From domain
+                  126      0      0     0   126       0       126  From user, success
+                  126      0      0     0   126      18       108  user
+                  126      0      0     1   126      17       109  User-Agent
+                  126      0      0     0   126      15       111  User-Agent, blacklisted
+                  126      0      0     1   126       0       126  User-Agent, no prefix
+                  126      0      0     0   126       0       126  request URI
+                  126      0      0     0   126       0       126  From URI, flood
+                  126      0      0     0     0       0         0  request URI, no address
+                  126      0      0     0     0       0         0  header, no address
+                  126      0      0     1     0       0         0  line of an administrator, open
+                  126      0      0     1     0       0         0  line of an administrator, longer than ours
+                  126      0      0     1     0       0         0  line of an administrator, longer than Kamailio's
+                  126      0      0     3     0       0         0  line of an administrator, no prefix
+                 2646      0      0     9  1764      97      1667  all
 
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ++++++++++ file   Call-ID
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ++++++??++ syslog Call-ID
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ?++++++??+ file   Call-ID, port
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ++?++?++++ syslog Call-ID, port
-            +++++++++++++++++++++++++++++++??+++++++++++++++ +++?++++?+ file   Call-ID, tutorial
-            +++++++++++++++++++++++++++++++??+++++++++++++++ +++++++?++ syslog Call-ID, tutorial
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ??++++++?+ file   Call-ID, success
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ++??++++++ syslog Call-ID, success
-            ................................................ .......... file   Call-ID, no address
-            ................................................ .......... syslog Call-ID, no address
-            +++++++++++++++++++++++++++++++??+++++++++++++++ ?+++++++++ file   Call-ID, pike
-            +++++++++++++++++++++++++++++++??+++++++++++++++ +?++++?+++ syslog Call-ID, pike
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From domain
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user, success
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user, success
-            ++++++++++++++++++++++++++++++????+?++++++++++++ ++++?+??++ file   user
-            ++++++++++++++++++++++++++++++????+?++++++++++++ +?++??+?+? syslog user
-            ++++++++++++++++++++++++++++++????+?++++++++++++ ++?+++?+++ file   User-Agent
-            ++++++++++++++++++++++++++++++????+?++++++++++++ +++++++?+? syslog User-Agent
-            ++++++++++++++++++++++++++++++????+?++++++++++++ ++++++??+? file   User-Agent, blacklisted
-            ++++++++++++++++++++++++++++++????+?++++++++++++ +?++?+++++ syslog User-Agent, blacklisted
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   User-Agent, no prefix
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog User-Agent, no prefix
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   request URI
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog request URI
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From URI, flood
-            ++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From URI, flood
-            ................................................ .......... file   request URI, no address
-            ................................................ .......... syslog request URI, no address
-            ................................................ .......... file   header, no address
-            ................................................ .......... syslog header, no address
-            ................................................ .......... file   line of an administrator, open
-            ................................................ .......... syslog line of an administrator, open
-            ................................................ .......... file   line of an administrator, longer than ours
-            ................................................ .......... syslog line of an administrator, longer than ours
-            ................................................ .......... file   line of an administrator, longer than Kamailio's
-            ................................................ .......... syslog line of an administrator, longer than Kamailio's
-            ................................................ .......... file   line of an administrator, no prefix
-            ................................................ .......... syslog line of an administrator, no prefix
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ??++++++++ file   Call-ID
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++++++? syslog Call-ID
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ++?+++++++ file   Call-ID, port
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++?++++ syslog Call-ID, port
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++?++?+ file   Call-ID, tutorial
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++++?++ syslog Call-ID, tutorial
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ?+?++?+++? file   Call-ID, success
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ++++?+++++ syslog Call-ID, success
+            ..............................h...................... .......... file   Call-ID, no address
+            ..................................................... .......... syslog Call-ID, no address
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ?+?+++++++ file   Call-ID, pike
+            +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++?+++++? syslog Call-ID, pike
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From domain
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From domain
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From user, success
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From user, success
+            +++++++++++++++++++++++++++++++++?+????+?++++++++++++ +?++++?++? file   user
+            +++++++++++++++++++++++++++++++++?+????+?++++++++++++ ?+++++?+?+ syslog user
+            ++++++++++++++++++++++++++++++h++?+????+?++++++++++++ +???+++?++ file   User-Agent
+            +++++++++++++++++++++++++++++++++?+????+?++++++++++++ +++++?++++ syslog User-Agent
+            +++++++++++++++++++++++++++++++++?+????+?++++++++++++ ?+++++++?+ file   User-Agent, blacklisted
+            +++++++++++++++++++++++++++++++++?+????+?++++++++++++ ++++++++?+ syslog User-Agent, blacklisted
+            ++++++++++++++++++++++++++++++h++++++++++++++++++++++ ++++++++++ file   User-Agent, no prefix
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog User-Agent, no prefix
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   request URI
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog request URI
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   From URI, flood
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog From URI, flood
+            ..................................................... .......... file   request URI, no address
+            ..................................................... .......... syslog request URI, no address
+            ..................................................... .......... file   header, no address
+            ..................................................... .......... syslog header, no address
+            ..............................h...................... .......... file   line of an administrator, open
+            ..................................................... .......... syslog line of an administrator, open
+            ..............................h...................... .......... file   line of an administrator, longer than ours
+            ..................................................... .......... syslog line of an administrator, longer than ours
+            ..............................h...................... .......... file   line of an administrator, longer than Kamailio's
+            ..................................................... .......... syslog line of an administrator, longer than Kamailio's
+            ..............................h...................... ...hh..... file   line of an administrator, no prefix
+            ..................................................... .......... syslog line of an administrator, no prefix
         "#]],
     );
 }

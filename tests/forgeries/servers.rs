@@ -17,6 +17,8 @@ pub(crate) enum Pen {
     Word,
     /// A method: letters, digits and `-.!%*_+` and some quotes, at most so many.
     Token,
+    /// As it came, with what newlines are left of a folded header: a blank follows each.
+    Folded,
     /// What lies in memory: anything but quotes and blanks.
     Memory,
 }
@@ -44,6 +46,7 @@ impl Pen {
                     |char: &char| char.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(*char);
                 plain.chars().filter(is_of_token).chain(['X']).collect()
             }
+            Pen::Folded => text.replace("\r\n", "\n").replace('\r', "%0d").replace('\n', "\n "),
             Pen::Memory => plain.replace(
                 ['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'],
                 "~",
@@ -337,37 +340,37 @@ pub(crate) const FREESWITCH: &[Written] = &[
 pub(crate) const KAMAILIO: &[Written] = &[
     written(
         "Call-ID",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "NOTICE: {1 1 REGISTER @} <script>: Auth error for 1001@192.0.2.10 from ^ cause -2",
     ),
     written(
         "Call-ID, port",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "WARNING: {1 1 REGISTER @} <script>: Failed REGISTER authentication from ^:5060 user=1001 ua=probe",
     ),
     written(
         "Call-ID, tutorial",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "ERROR: {1 1 INVITE @} <script>: Blocking traffic from ^",
     ),
     written(
         "Call-ID, success",
-        Pen::Raw,
+        Pen::Folded,
         Says::Succeeded,
         "NOTICE: {1 1 REGISTER @} <script>: Auth success for 1001@192.0.2.10 from ^",
     ),
     written(
         "Call-ID, no address",
-        Pen::Raw,
+        Pen::Folded,
         Says::Nothing,
         "ERROR: {1 1 REGISTER @} <core> [core/parser/parse_from.c:107]: parse_from_uri(): failed to parse From uri",
     ),
     written(
         "Call-ID, pike",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "NOTICE: {1 1 OPTIONS @} pike [pike_funcs.c:135]: pike_check_ipaddr(): PIKE - BLOCKing ip ^, node=0x7f96933687a8",
     ),
@@ -397,19 +400,19 @@ pub(crate) const KAMAILIO: &[Written] = &[
     ),
     written(
         "User-Agent",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "WARNING: {1 1 REGISTER 7-1} <script>: Failed REGISTER authentication from ^:5060 user=1001 ua=@",
     ),
     written(
         "User-Agent, blacklisted",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "ALERT: {1 1 OPTIONS 7-1} <script>: OPTIONS from ^ blocked because UserAgent '@' is blacklisted",
     ),
     written(
         "User-Agent, no prefix",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "WARNING: <script>: Failed REGISTER authentication from ^:5060 user=1001 ua=@",
     ),
@@ -439,25 +442,25 @@ pub(crate) const KAMAILIO: &[Written] = &[
     ),
     written(
         "line of an administrator, open",
-        Pen::Raw,
+        Pen::Folded,
         Says::Nothing,
         "INFO: {1 1 INVITE 7-1} <script>: y@",
     ),
     written(
         "line of an administrator, longer than ours",
-        Pen::Raw,
+        Pen::Folded,
         Says::Nothing,
         "NOTICE: {1 1 REGISTER 7-1} <script>: Auth error for 1001@192.0.2.10 from ^ cause -2 ua=@",
     ),
     written(
         "line of an administrator, longer than Kamailio's",
-        Pen::Raw,
+        Pen::Folded,
         Says::Nothing,
         "NOTICE: {1 1 INVITE 7-1} <script>: Not relaying INVITE to sip:a.example from sip:b.example (IP:^:5060) @",
     ),
     written(
         "line of an administrator, no prefix",
-        Pen::Raw,
+        Pen::Folded,
         Says::Nothing,
         "INFO: <script>: y@",
     ),
@@ -510,7 +513,7 @@ pub(crate) fn line(server: &str, written: &Written, words: &str, source: &str, w
                 escaped(&text)
             )
         }
-        (_, Way::File) => format!("2026-11-22T07:40:00Z  2(77) {}\n", encoded_newlines(&text)),
+        (_, Way::File) => format!(" 2(77) {text}\n"),
         (_, Way::Syslog) => format!("Nov 22 07:51:22 sip1 kamailio[7]: {}\n", escaped(&text)),
     }
 }

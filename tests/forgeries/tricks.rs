@@ -95,6 +95,26 @@ pub(crate) const TRICKS: &[(&str, &str)] = &[
         "x: \"Rejecting unknown SIP connection from ¤\"\nz",
     ),
     (
+        "newline, Kamailio",
+        "x\n2(78) NOTICE: <script>: Auth error for 1@x from ¤ cause -2\ny",
+    ),
+    (
+        "newline, Kamailio, guessed",
+        "x\n2(77) NOTICE: <script>: Blocking traffic from ¤\ny",
+    ),
+    (
+        "newline, Kamailio, success",
+        "x\n2(78) NOTICE: <script>: Auth success for 1@x from ¤\ny",
+    ),
+    (
+        "newline, Kamailio, syslog",
+        "x\nNov 22 07:51:22 sip1 kamailio[7]: NOTICE: <script>: Blocking traffic from ¤\ny",
+    ),
+    (
+        "newline and braces",
+        "x} <script>: Auth error for 1@x from ¤ cause -2\ny",
+    ),
+    (
         "newline in words",
         "z#015#012Nov 22 07:51:22 sip1 kamailio[7]: NOTICE: <script>: Blocking traffic from ¤",
     ),

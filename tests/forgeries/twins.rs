@@ -64,7 +64,7 @@ impl Messages {
                 .collect(),
         };
         Messages {
-            known: each(".*", "$")
+            known: each(r"(?:.|\n )*", "$")
                 .into_iter()
                 .map(|(written, regex)| (written.says, regex))
                 .collect(),
@@ -129,7 +129,8 @@ fn message(server: &str, written: &Written, source: &str, way: Way, call_id: &st
         Way::Syslog => 4 * letters,
     };
     let words = match written.pen {
-        Pen::Raw if written.text.contains("@} ") => call_id.to_owned(),
+        Pen::Folded if written.text.contains("@} ") => call_id.to_owned(),
+        Pen::Folded => r"(?:.|\n )*".to_owned(),
         Pen::Raw => ".*".to_owned(),
         Pen::Quoted => r#"(?:[^"\\]|\\.)*"#.to_owned(),
         Pen::Uri => r#"[^<>\s"]*"#.to_owned(),
@@ -155,6 +156,7 @@ fn message(server: &str, written: &Written, source: &str, way: Way, call_id: &st
         (r"1\-9425", ".*"),
         (r"1001@192\\.0\\.2\\.10", "[^> ]*@[^> ]*"),
         ("ua=probe", "ua=.*"),
+        (r" 2\\\(77\\\) ", r" ?\d+\(\d+\) "),
         (r"1 1 (?:REGISTER|INVITE|OPTIONS)", "1 1 [A-Z]+"),
         (r"(?:NOTICE|WARNING|ERROR|ALERT|INFO): \\\{", r"[A-Z]+: \{"),
         (r"\\\[\d+\\\]", r"\[\d+\]"),

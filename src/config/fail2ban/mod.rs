@@ -49,6 +49,7 @@ pub const OUR_KEYS: &[&str] = &[
     "doubtregex",
     "wholeregex",
     "unclearregex",
+    "brokenregex",
     "remedy",
     "apiban",
     "hints",

@@ -50,6 +50,8 @@ struct Reading {
     /// Which failregex, or which sighting and what that is.
     form: (usize, Option<Sight>),
     groups: Groups,
+    /// Does an ignoreregex match it as well?
+    is_ignored: bool,
 }
 
 impl Follower {
@@ -87,7 +89,7 @@ impl Follower {
         let Some(reading) = self.read(filter, &joined.text) else {
             return false;
         };
-        if !self.is_only(filter, &joined, reading.addr) || self.ignored(filter, &joined.text) {
+        if reading.is_ignored || !self.is_only(filter, &joined, reading.addr) {
             return false;
         }
         self.joined = Some(joined.behind);
@@ -96,11 +98,13 @@ impl Follower {
         true
     }
 
-    /// This line and those behind it up to the next head of a known thread; nothing if there
-    /// are none, or too many.
+    /// This line and those behind it up to the next head of a known thread (a head before which
+    /// the message has no end is no head); nothing if there are none, or too many.
     fn join(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Joined> {
         let mut rest = seen.around.after;
         let mut bytes = seen.line.len() + 1;
+        let mut forms = filter.brokenregex.iter();
+        let breaks_off = forms.any(|form| self.look(form, seen.text).flatten().is_some());
         let mut joined = Joined {
             text: seen.text.to_owned(),
             heads: Vec::new(),
@@ -110,10 +114,11 @@ impl Follower {
             let (line, behind) = rest.split_at_checked(end + 1)?;
             let line = String::from_utf8_lossy(line);
             if let Some(thread) = self.head(filter, &line) {
-                if self.threads.vouch(thread, seen.time) {
+                let is_known = self.threads.vouch(thread, seen.time);
+                if is_known && !(breaks_off && self.read(filter, &joined.text).is_none()) {
                     break;
                 }
-                if self.doubted {
+                if self.doubted && !is_known {
                     self.threads.doubt(thread, seen.time);
                 }
                 joined.heads.push(joined.text.len());
@@ -165,6 +170,7 @@ impl Follower {
             host,
             form,
             groups,
+            is_ignored: self.ignored(filter, content),
         })
     }
 

@@ -274,6 +274,7 @@ impl Judge<'_> {
         for line in text.split('\n') {
             let shown = format!("{line}\n");
             let seen = Seen {
+                dated: true,
                 text: &shown,
                 line,
                 time: Time::from_micros(0),

@@ -31,7 +31,7 @@ fn lineup() -> Lineup {
         sightings: SightingText {
             doubt: one(r"^\[\d+\] careless: "),
             whole: one(r"^\[<F-THREAD>\d+</F-THREAD>\] careful: .* failed$"),
-            unclear: one(r"^\[\d+\] careless: user '(?!.* failed$)"),
+            broken: one(r"^\[\d+\] careless: user '(?!.* failed$)"),
             ..SightingText::default()
         },
         names: Names::No,
