@@ -301,10 +301,16 @@ fn folded_lines_blame_nobody() {
     let auth = format!("NOTICE: <script>: Auth error for 1@x from {VICTIM} cause -2");
     for (line, blames) in [
         (format!("Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), true),
-        (format!("2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"), true),
+        (
+            format!("2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"),
+            true,
+        ),
         (format!(" Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
         (format!("\tNov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
-        (format!(" 2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"), false),
+        (
+            format!(" 2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"),
+            false,
+        ),
         (format!(" sip1 kamailio[7]: {auth}"), false),
         (format!("\tsip1 kamailio[7]: {auth}"), false),
         (format!(" kamailio[7]: {auth}"), false),
@@ -312,7 +318,7 @@ fn folded_lines_blame_nobody() {
     ] {
         let mut lineup = lineup("kamailio");
         let first = "Nov 22 07:51:22 sip1 kamailio[7]: ERROR: {1 1 REGISTER x";
-        let block = format!("{first}\n{line}\n y} <core> [x.c:1]: f(): no\n");
+        let block = format!("{first}\n{line}\n y}} <core> [x.c:1]: f(): no\n");
         let mut blamed = false;
         lineup.block(block.as_bytes(), Mode::Live, NOW, |_| blamed = true);
         assert_eq!(blamed, blames, "{line}");

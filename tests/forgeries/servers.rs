@@ -46,7 +46,10 @@ impl Pen {
                     |char: &char| char.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(*char);
                 plain.chars().filter(is_of_token).chain(['X']).collect()
             }
-            Pen::Folded => text.replace("\r\n", "\n").replace('\r', "%0d").replace('\n', "\n "),
+            Pen::Folded => text
+                .replace("\r\n", "\n")
+                .replace('\r', "%0d")
+                .replace('\n', "\n "),
             Pen::Memory => plain.replace(
                 ['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'],
                 "~",
