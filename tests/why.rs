@@ -75,13 +75,38 @@ namespaced! {
         lab.says(0, &["ban", "192.0.2.0/28"]);
         let (code, text) = ask(&lab, &["192.0.2.8"]);
         assert_eq!(code, Some(3));
-        has_all(&text, &["Ban of 192.0.2.0/28 by jail operator: an operator banned it by hand", "for ever", "unban 192.0.2.0/28"]);
+        has_all(&text, &["Ban of 192.0.2.0/28 by jail operator: an operator banned it by hand", "for ever",
+            "To let it pass, with all of 192.0.2.0/28: ringfence unban 192.0.2.0/28\n"]);
+        assert!(!text.contains("unban 192.0.2.8"), "it would not help: {text}");
+        let text = lab.says(1, &["unban", "192.0.2.8"]);
+        has_all(&text, &["jail operator holds all of 192.0.2.0/28\n", "192.0.2.8 is still banned; to lift that: ringfence unban 192.0.2.0/28"]);
+        let (_, text) = ask(&lab, &["192.0.2.7"]);
+        has_all(&text, &["To let it pass: ringfence unban 192.0.2.7\n  and, with all of 192.0.2.0/28: ringfence unban 192.0.2.0/28\n"]);
 
         // Who is protected passes whatever holds him.
         lab.says(0, &["ban", "203.0.0.0/16"]);
         let (code, text) = ask(&lab, &["203.0.113.5"]);
         assert_eq!(code, Some(0));
         has_all(&text, &["203.0.113.5 is PROTECTED", "203.0.113.0/24 (protect)", "Ban of 203.0.0.0/16"]);
+
+        lab.says(0, &["unban", "203.0.113.5"]); // nothing holds him
+
+        // Who speaks for many is not banned: an alarm says what he did, and with which accounts.
+        let logins = |n| line_of(&format!("Auth success for {n}@pbx from 198.51.100.9"));
+        lab.write_log(&(0..20).map(logins).collect::<String>());
+        lab.write_log(&line_of("Auth error for secret\u{9b}@pbx from 198.51.100.9 cause -2").repeat(7));
+        wait("the alarm", || json_of(&lab, "198.51.100.9")["alarms"][0]["kind"] == "cracking", || lab.log());
+        let (code, text) = ask(&lab, &["198.51.100.9"]);
+        assert_eq!(code, Some(0));
+        has_all(&text, &["It speaks for many", "ALARM since 20", " ago): 198.51.100.9 is spared, but fails like a cracker", "secret\\u{9b}"]);
+        assert_eq!(json_of(&lab, "198.51.100.0/24")["alarms"][0]["accounts"], json!(["secret\u{9b}"]));
+        assert_eq!(json_of(&lab, "198.51.100.8")["alarms"], json!([]));
+        let (_, text) = ask(&lab, &["198.51.100.9", "--for-customer", "--json"]);
+        assert!(!text.contains("secret") && !text.contains("cracker"), "{text}");
+
+        // Nobody answers without a key, and that is no `not listed`.
+        let text = lab.says(1, &["apiban", "check", "198.51.100.9"]);
+        has_all(&text, &["198.51.100.9: no answer (off", "nobody answered whether 198.51.100.9 is listed"]);
 
         // A ban that is over, and one of a /64.
         lab.says(0, &["unban", "192.0.2.0/28"]);
@@ -90,6 +115,8 @@ namespaced! {
         let why = json_of(&lab, "2001:db8:bad::8");
         assert_eq!((&why["blocked"], &why["bans"][0]["addr"]), (&json!(true), &json!("2001:db8:bad::/64")));
         assert_eq!(why["accounts"], json!([]), "those are of a neighbour");
+        let (_, text) = ask(&lab, &["2001:db8:bad::8"]);
+        has_all(&text, &["To let it pass: ringfence unban 2001:db8:bad::8\n"]);
         assert_eq!(json_of(&lab, "2001:db8:bad::7")["accounts"][0]["lines"], 2);
 
         let (code, text) = ask(&lab, &["nobody"]);

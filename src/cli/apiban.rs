@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::ask::ask;
 use super::{Common, Output};
 use crate::count::counted;
-use crate::daemon::verbs::{self, ApibanShown, Checked};
+use crate::daemon::verbs::{self, ApibanShown, Checked, NO_ANSWER};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -45,11 +45,18 @@ pub(super) fn run(common: &Common, verb: &Verb) -> anyhow::Result<()> {
             let verb = verbs::Verb::ApibanCheck {
                 addr: arguments.addr.clone(),
             };
-            arguments
-                .output
-                .print(&ask::<Checked>(common, &verb)?, |checked| {
-                    format!("{}: {} ({})\n", checked.addr, checked.verdict, checked.how)
-                })
+            let checked: Checked = ask(common, &verb)?;
+            arguments.output.print(&checked, |checked| {
+                format!("{}: {} ({})\n", checked.addr, checked.verdict, checked.how)
+            })?;
+            // A script that asks must not take silence for `not listed`.
+            let is_answered = checked.verdict != NO_ANSWER;
+            anyhow::ensure!(
+                is_answered,
+                "nobody answered whether {} is listed",
+                checked.addr
+            );
+            Ok(())
         }
     }
 }

@@ -80,10 +80,18 @@ pub(super) fn unban(common: &Common, arguments: &UnbanArguments) -> anyhow::Resu
             text += &format!("{listed} is on APIBAN's list and may come again; add it to `protect` to let it pass\n");
         }
         for ban in &pardoned.wider {
-            text += &format!("still banned: jail {} holds {}; unban that\n", ban.jail, ban.addr);
+            text += &format!("jail {} holds all of {}\n", ban.jail, ban.addr);
         }
         if text.is_empty() { format!("{addr} was not banned\n") } else { text }
-    })
+    })?;
+    let mut wider: Vec<&str> = pardoned.wider.iter().map(|ban| ban.addr.as_str()).collect();
+    wider.dedup();
+    anyhow::ensure!(
+        wider.is_empty(),
+        "{addr} is still banned; to lift that: ringfence unban {}",
+        wider.join(", then ringfence unban ")
+    );
+    Ok(())
 }
 
 #[cfg(test)]

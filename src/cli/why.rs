@@ -12,6 +12,7 @@ use clap::Args;
 use super::ask::ask;
 use super::reason::reason;
 use super::{Common, Output, printable};
+use crate::addr::Addr;
 use crate::count::counted;
 use crate::daemon::verbs::Verb;
 use crate::daemon::why::{Account, BanWhy, PastWhy, TriesWhy, Why};
@@ -56,6 +57,15 @@ fn write_all(text: &mut String, why: &Why, now: Time) -> fmt::Result {
     verdict(text, why)?;
     for ban in &why.bans {
         write_ban(text, ban, now)?;
+    }
+    for alarm in &why.alarms {
+        let since = Time::from_secs(alarm.time);
+        let ago = human(now.since(since));
+        writeln!(
+            text,
+            "ALARM since {since} ({ago} ago): {}",
+            printable(&alarm.text)
+        )?;
     }
     write_listing(text, why)?;
     for tries in &why.tries {
@@ -275,22 +285,38 @@ fn write_past(text: &mut String, past: &PastWhy) -> fmt::Result {
     )
 }
 
-/// What to do about it.
+/// What to do about it: the commands that lift what holds it.
 fn advice(text: &mut String, why: &Why) -> fmt::Result {
     if !why.blocked || why.for_customer {
         return Ok(());
     }
-    let wider = why
-        .bans
-        .iter()
-        .map(|ban| &ban.ban.addr)
-        .filter(|addr| **addr != why.addr);
-    writeln!(text, "To let it pass: ringfence unban {}", why.addr)?;
-    for addr in wider.filter(|addr| addr.contains('/') && !why.addr.contains('/')) {
-        writeln!(text, "  and, for all of it: ringfence unban {addr}")?;
+    let mut lead = "To let it pass";
+    if why.apiban.listed || why.bans.iter().any(|ban| !is_wider(why, ban)) {
+        writeln!(text, "{lead}: ringfence unban {}", why.addr)?;
+        lead = "  and";
+    }
+    let wider = why.bans.iter().filter(|ban| is_wider(why, ban));
+    let mut wider: Vec<&str> = wider.map(|ban| ban.ban.addr.as_str()).collect();
+    wider.dedup();
+    for addr in wider {
+        writeln!(text, "{lead}, with all of {addr}: ringfence unban {addr}")?;
+        lead = "  and";
     }
     writeln!(
         text,
         "To let it pass for good: add it to `protect` in ringfence.toml, and ringfence reload"
     )
+}
+
+/// Is the ban on more than what is asked about, so that a pardon of that leaves it? An IPv6
+/// host is pardoned with its /64.
+fn is_wider(why: &Why, ban: &BanWhy) -> bool {
+    let (Ok(asked), Ok(held)) = (why.addr.parse::<Addr>(), ban.ban.addr.parse::<Addr>()) else {
+        return false;
+    };
+    let pardoned = match asked.is_host() {
+        true => Addr::offender(asked.ip()),
+        false => asked,
+    };
+    !asked.contains(&held) && held != pardoned
 }

@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::ban::record::{Reading, Record};
 use crate::engine::{About, Before, Effect, Event, Tell};
-use crate::ticket::{Ban, FormTries, KeptStanding};
+use crate::ticket::{Alarm, Ban, FormTries, KeptStanding};
 use crate::time::Time;
 
 /// From this difference on it is a step. NTP slews at most 0.5 ms a second, and the clocks
@@ -127,6 +127,14 @@ impl Clock {
                 .collect(),
             listed_until: about.listed_until.map(outward),
             known_since: about.known_since.map(outward),
+            alarms: about
+                .alarms
+                .into_iter()
+                .map(|alarm| Alarm {
+                    time: outward(alarm.time),
+                    ..alarm
+                })
+                .collect(),
             ..about
         }
     }

@@ -26,7 +26,7 @@ use super::keeper::Keeper;
 use super::protected::{Found, Known, refusal};
 use super::signals::{Signals, Told};
 use super::upgrade::Program;
-use super::verbs::{BanShown, Checked, Pardoned, Paused, Reloaded, Verb};
+use super::verbs::{BanShown, Checked, NO_ANSWER, Pardoned, Paused, Reloaded, Verb};
 use super::why;
 use super::{Ending, Options, REQUESTS_FACT, ignorecommand, names, pause, stock};
 use crate::addr::Addr;
@@ -399,7 +399,7 @@ impl Operator {
             verdict: match verdict {
                 Verdict::Listed => "listed",
                 Verdict::NotListed => "not listed",
-                Verdict::NoAnswer => "no answer",
+                Verdict::NoAnswer => NO_ANSWER,
             }
             .to_owned(),
             how: how.to_owned(),

@@ -37,7 +37,8 @@ pub fn shown(engine: &Engine, known: &[Known], now: Time) -> StandingShown {
     }
 }
 
-fn alarm_shown(alarm: &Alarm) -> AlarmShown {
+/// An alarm, for people and programs.
+pub(super) fn alarm_shown(alarm: &Alarm) -> AlarmShown {
     AlarmShown {
         kind: alarm.kind.word().to_owned(),
         time: alarm.time.as_secs(),

@@ -412,6 +412,9 @@ pub struct Reloaded {
     pub upgrade: Option<String>,
 }
 
+/// The verdict if APIBAN is off or says nothing.
+pub const NO_ANSWER: &str = "no answer";
+
 /// The answer to [`Verb::ApibanCheck`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {

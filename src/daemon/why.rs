@@ -12,7 +12,8 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::protected::Known;
-use super::verbs::BanShown;
+use super::standing::alarm_shown;
+use super::verbs::{AlarmShown, BanShown};
 use crate::action::Family;
 use crate::action::Kept;
 use crate::action::name::Name;
@@ -58,6 +59,9 @@ pub struct Why {
     pub known_since: Option<i64>,
     /// Jails that ignore it.
     pub ignored_by: Vec<String>,
+    /// Alarms about it since the start, the newest first: what it did although it is spared.
+    #[serde(default)]
+    pub alarms: Vec<AlarmShown>,
     /// Tries that were not enough yet.
     pub tries: Vec<TriesWhy>,
     /// Who tried to log in from it, as the lines say.
@@ -280,6 +284,7 @@ pub(super) fn why(addr: Addr, evidence: Evidence<'_>, now: Time) -> Why {
             .filter(|_| about.rank == Rank::Known)
             .map(|since| since.as_secs()),
         ignored_by: about.ignored_by.iter().map(ToString::to_string).collect(),
+        alarms: about.alarms.iter().map(alarm_shown).collect(),
         tries,
         accounts: accounts.shown(),
         packets: kept
@@ -325,6 +330,7 @@ impl Why {
             // Whoever tried from there may be another customer.
             self.accounts.clear();
         }
+        self.alarms.clear(); // they name accounts, and say how we judge
         self.protected_by.clear();
         self.ignored_by.clear();
         self.trouble.clear();

@@ -6,7 +6,7 @@ use super::{Engine, offender};
 use crate::addr::Addr;
 use crate::feed::verdicts::Cached;
 use crate::jail::standing::Rank;
-use crate::ticket::{Ban, JailName, Verdict};
+use crate::ticket::{Alarm, Ban, JailName, Verdict};
 use crate::time::Time;
 
 /// Bans that are shown; an operator who asks for a large prefix does not want all of them.
@@ -33,6 +33,8 @@ pub struct About {
     pub rank: Rank,
     /// Since when it is known-good.
     pub known_since: Option<Time>,
+    /// Alarms about it, about a prefix around it, or about a part of it, the newest first.
+    pub alarms: Vec<Alarm>,
 }
 
 /// What one jail has counted of it so far.
@@ -82,7 +84,10 @@ impl Engine {
         };
         let rank = [addr, offender].map(|addr| self.rank(&addr, now));
         let known_since = [addr, offender].map(|addr| self.target.known_since(&addr));
+        let is_about = |alarm: &&Alarm| alarm.addr.is_some_and(|other| other.overlaps(&addr));
+        let alarms = self.target.alarms().newest().filter(is_about);
         About {
+            alarms: alarms.cloned().collect(),
             rank: match rank {
                 [Rank::Stranger, rank] | [rank, _] => rank,
             },

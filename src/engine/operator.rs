@@ -78,7 +78,7 @@ impl Engine {
         for ban in self.ledger.overlapping(&addr) {
             if addr.contains(&ban.addr) || ban.addr == offender {
                 pardon.lifted.push(ban);
-            } else {
+            } else if !self.protected.covers(&addr) {
                 pardon.wider.push(ban);
             }
         }
