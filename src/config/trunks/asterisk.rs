@@ -1,8 +1,9 @@
 //! Asterisk's peers: `pjsip.conf`, `pjsip_wizard.conf`, `sip.conf` and `iax.conf`, with their
 //! includes and templates, and where its objects lie if not there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::whole;
 use super::{Found, Place, of_uri, realtime};
@@ -11,8 +12,11 @@ use super::{Found, Place, of_uri, realtime};
 /// with each line, and the file may be written by somebody else than who runs us.
 const INHERITED_MAX: usize = 100_000;
 
+/// The longest line that Asterisk reads.
+const LINE_BYTES_MAX: usize = 8_192;
+
 /// One `key = value`, and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Setting {
     /// In lower case.
     pub(super) key: String,
@@ -29,7 +33,7 @@ pub(super) struct Section {
     pub(super) name: String,
     is_template: bool,
     /// Those of its templates, and its own.
-    pub(super) settings: Vec<Setting>,
+    pub(super) settings: Vec<Arc<Setting>>,
 }
 
 /// A configuration while it is read.
@@ -37,6 +41,8 @@ struct Reader<'a> {
     folder: &'a Path,
     found: &'a mut Found,
     sections: Vec<Section>,
+    /// Where the last section of each name stands.
+    named: HashMap<String, usize>,
     /// How many settings sections have taken from templates.
     inherited: usize,
     in_comment: bool,
@@ -75,6 +81,7 @@ fn each_section(
         folder,
         found,
         sections: Vec::new(),
+        named: HashMap::new(),
         inherited: 0,
         in_comment: false,
     };
@@ -98,7 +105,12 @@ impl Reader<'_> {
             };
             let line = self.uncommented(line);
             let line = line.trim();
-            if let Some(include) = line.strip_prefix('#') {
+            if line.len() > LINE_BYTES_MAX {
+                let message = format!(
+                    "longer than {LINE_BYTES_MAX} bytes: Asterisk does not read such a line"
+                );
+                self.found.problem(place, message);
+            } else if let Some(include) = line.strip_prefix('#') {
                 self.include(include, place);
             } else if let Some(header) = line.strip_prefix('[') {
                 self.section(header, place);
@@ -111,7 +123,7 @@ impl Reader<'_> {
                     line: place.line,
                 };
                 match self.sections.last_mut() {
-                    Some(section) => section.settings.push(setting),
+                    Some(section) => section.settings.push(Arc::new(setting)),
                     None => self.found.problem(
                         place,
                         "a setting in front of the first [section]".to_owned(),
@@ -195,8 +207,8 @@ impl Reader<'_> {
                 "" | "+" => {}
                 "!" => section.is_template = true,
                 template => {
-                    let mut known = self.sections.iter().rev();
-                    match known.find(|known| known.name == template) {
+                    let known = self.named.get(template);
+                    match known.and_then(|known| self.sections.get(*known)) {
                         Some(known) if self.inherited + known.settings.len() > INHERITED_MAX => {
                             self.found.problem(
                                 place,
@@ -214,6 +226,7 @@ impl Reader<'_> {
                 }
             }
         }
+        self.named.insert(section.name.clone(), self.sections.len());
         self.sections.push(section);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use quick_xml::events::{BytesStart, Event};
 
 use super::files::whole;
-use super::{Found, Place, of_uri};
+use super::{Found, Place, of_uri, shown};
 
 /// Where they are, in FreeSWITCH's order: variables first. Users come last, since they may be
 /// more than the files that are read.
@@ -30,8 +30,11 @@ const SERVERS: [&str; 4] = ["realm", "proxy", "register-proxy", "outbound-proxy"
 /// Options of modules that answer for configuration: a web server's address, a script.
 const ELSEWHERE: [&str; 2] = ["gateway-url", "xml-handler-script"];
 
-/// How long a value may become by its variables.
-const VALUE_BYTES_MAX: usize = 4_096;
+/// Letters of a gateway's name; a host's has fewer.
+const NAME_SHOWN: usize = 256;
+
+/// How long a variable may be, and a value become by them.
+const VALUE_BYTES_MAX: usize = 1_024;
 
 pub(super) fn find(folder: &Path, found: &mut Found) {
     let mut reader = Reader {
@@ -85,7 +88,7 @@ impl Reader<'_> {
                     b"gateway" => {
                         end(gateway.take(), path, self.found);
                         gateway = Some(Gateway {
-                            name: self.value(&tag, "name"),
+                            name: shown(&self.value(&tag, "name"), NAME_SHOWN),
                             line,
                             has_server: false,
                         });
@@ -159,7 +162,9 @@ impl Reader<'_> {
                 }
             }
             "set" => {
-                if let Some((name, value)) = data.split_once('=') {
+                if let Some((name, value)) = data.split_once('=')
+                    && value.len() <= VALUE_BYTES_MAX
+                {
                     self.variables.insert(name.to_owned(), value.to_owned());
                 }
             }

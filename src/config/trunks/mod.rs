@@ -24,6 +24,15 @@ use peer::{is_ours, of_uri, peer};
 /// Suggestions that are made; beyond that nobody reads them.
 const SUGGESTIONS_MAX: usize = 4_096;
 
+/// Peers that are looked at. A template names many once, and each section that has it again.
+const PEERS_MAX: usize = 100_000;
+
+/// Letters that are shown of what a file says.
+const WHAT_SHOWN: usize = 80;
+
+/// Letters of a problem: a path, and a sentence.
+const MESSAGE_SHOWN: usize = 1_000;
+
 /// Somebody whom a configuration names.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Suggestion {
@@ -72,6 +81,12 @@ pub struct Found {
     pub servers: Vec<Server>,
     #[serde(skip)]
     reading: files::Reading,
+    /// How many peers were looked at.
+    #[serde(skip)]
+    looked_at: usize,
+    /// The values that were suggested.
+    #[serde(skip)]
+    known: HashSet<String>,
 }
 
 /// One of the servers whose configuration is read.
@@ -120,11 +135,6 @@ pub fn find(places: &Places) -> Found {
     found.server(ASTERISK, &places.asterisk, asterisk::find);
     found.server(FREESWITCH, &places.freeswitch, freeswitch::find);
     found.server(KAMAILIO, &places.kamailio, kamailio::find);
-    let mut known = HashSet::new();
-    found
-        .suggestions
-        .retain(|suggestion| known.insert(suggestion.value.clone()));
-    found.suggestions.truncate(SUGGESTIONS_MAX);
     found
 }
 
@@ -139,19 +149,31 @@ impl Found {
     /// Suggests a peer as a configuration writes it: an address, with or without a mask, a
     /// name, or either with a port. Loopback is nobody's, and is protected anyway.
     fn peer(&mut self, written: &str, what: &str, place: Place<'_>) {
+        self.looked_at += 1;
+        if self.looked_at > PEERS_MAX {
+            if self.looked_at == PEERS_MAX + 1 {
+                let message = format!("more than {PEERS_MAX} peers; all from here on are left out");
+                self.problem(place, message);
+            }
+            return;
+        }
         let written = written.trim();
         match peer(written) {
             _ if written.is_empty() => {}
             Some(value) if is_ours(&value) => {}
-            Some(value) => self.suggestions.push(Suggestion {
-                value,
-                what: what.to_owned(),
-                file: place.file.to_owned(),
-                line: place.line,
-            }),
+            Some(value) => {
+                if self.known.len() < SUGGESTIONS_MAX && self.known.insert(value.clone()) {
+                    self.suggestions.push(Suggestion {
+                        value,
+                        what: shown(what, WHAT_SHOWN),
+                        file: place.file.to_owned(),
+                        line: place.line,
+                    });
+                }
+            }
             None => {
-                let shown: String = written.chars().take(80).collect();
-                self.problem(place, format!("{what}: `{shown}` is neither an address nor a host name; write it into `protect` by hand if it is a trunk"));
+                let (what, written) = (shown(what, WHAT_SHOWN), shown(written, WHAT_SHOWN));
+                self.problem(place, format!("{what}: `{written}` is neither an address nor a host name; write it into `protect` by hand if it is a trunk"));
             }
         }
     }
@@ -161,8 +183,13 @@ impl Found {
             self.problems.push(Problem {
                 file: place.file.to_owned(),
                 line: place.line,
-                message,
+                message: shown(&message, MESSAGE_SHOWN),
             });
         }
     }
+}
+
+/// The beginning of a text: whoever wrote it may have written very much.
+fn shown(text: &str, letters: usize) -> String {
+    text.chars().take(letters).collect()
 }

@@ -16,6 +16,12 @@ const DEFINITIONS_MAX: usize = 1_024;
 /// The longest string in which anything is replaced, and the longest that replaces.
 const REPLACED_BYTES_MAX: usize = 4_096;
 
+/// Letters of a condition that are shown.
+const CONDITION_SHOWN: usize = 80;
+
+/// What is shown of a condition that must not be met.
+const ELSE: &str = " … #!else";
+
 /// Settings of modules that are kept.
 const MODPARAMS_MAX: usize = 16_384;
 
@@ -99,9 +105,12 @@ impl Script {
     }
 
     fn replace(&self, text: &str) -> String {
-        let each = |text: String, (name, value): &(String, String)| match text.contains(name) {
-            true if text.len() <= REPLACED_BYTES_MAX => text.replace(name, value),
-            _ => text,
+        let each = |text: String, (name, value): &(String, String)| {
+            // What is longer is no name of a file.
+            match text.len() <= REPLACED_BYTES_MAX && text.contains(name) {
+                true => text.replace(name, value),
+                false => text,
+            }
         };
         self.replaced.iter().fold(text.to_owned(), each)
     }
@@ -203,11 +212,16 @@ impl Script {
             .unwrap_or((directive, ""));
         let rest = rest.trim();
         match word {
-            "ifdef" | "ifndef" | "ifexp" => conditions.push(format!("#!{word} {rest}")),
+            "ifdef" | "ifndef" | "ifexp" => {
+                let shown: String = rest.chars().take(CONDITION_SHOWN).collect();
+                conditions.push(format!("#!{word} {shown}"));
+            }
             "endif" => drop(conditions.pop()),
             "else" => {
-                if let Some(condition) = conditions.last_mut() {
-                    condition.push_str(" … #!else");
+                if let Some(condition) = conditions.last_mut()
+                    && !condition.ends_with(ELSE)
+                {
+                    condition.push_str(ELSE);
                 }
             }
             "define" | "def" | "trydefine" | "trydef" | "redefine" | "redef" => {

@@ -480,6 +480,22 @@ route { xlog(\"it's modparam(\\\"dispatcher\\\", \\\"db_url\\\", 1)\\n\"); }
 }
 
 #[test]
+fn very_many_peers_come_to_an_end() {
+    let hosts = "192.0.2.7,".repeat(800);
+    let sections: String = (0..130).map(|n| format!("[s{n}](t)\n")).collect();
+    let long = "192.0.2.8,".repeat(820);
+    let text = format!(
+        "[t](!)\ntype=identify\nmatch={hosts}\n[l]\ntype=identify\nmatch={long}\n{sections}"
+    );
+    let shown = shown(&[("asterisk/pjsip.conf", &text)]);
+    expect_test::expect![[r#"
+        asterisk/pjsip.conf:3 192.0.2.7 pjsip identify s0
+        asterisk/pjsip.conf:6 ! longer than 8192 bytes: Asterisk does not read such a line
+        asterisk/pjsip.conf:3 ! more than 100000 peers; all from here on are left out
+    "#]].assert_eq(&shown);
+}
+
+#[test]
 fn templates_of_templates_come_to_an_end() {
     let shown_of_pjsip = |text: &str| shown(&[("asterisk/pjsip.conf", text)]);
     let line = |n: usize| format!("[t{n}](t{before},t{before})\n", before = n - 1);
@@ -491,6 +507,8 @@ fn templates_of_templates_come_to_an_end() {
         doubling.contains("more than 100000 settings come from templates; what `t15` says"),
         "{doubling}"
     );
+    let nested = "modparam(\"\n'#!ifdef\n#!else\n#!substdef \"!a!aa!\"\n/* $${".repeat(1_000);
+    assert!(shown_len(&nested) < 1_000_000);
     let broken = shown_len(&"[a](\n;--\n=\n#\n[\n\\;".repeat(1_000));
     assert!(broken < 1_000_000);
 }
@@ -500,6 +518,8 @@ fn shown_len(text: &str) -> usize {
         "asterisk/pjsip.conf",
         "asterisk/sip.conf",
         "freeswitch/sip_profiles/a.xml",
+        "freeswitch/vars.xml",
+        "kamailio/kamailio.cfg",
         "kamailio/dbtext/address",
     ];
     shown(&names.map(|name| (name, text))).len()
