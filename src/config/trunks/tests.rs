@@ -492,7 +492,8 @@ fn very_many_peers_come_to_an_end() {
         asterisk/pjsip.conf:3 192.0.2.7 pjsip identify s0
         asterisk/pjsip.conf:6 ! longer than 8192 bytes: Asterisk does not read such a line
         asterisk/pjsip.conf:3 ! more than 100000 peers; all from here on are left out
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
 }
 
 #[test]
