@@ -15,13 +15,28 @@ use crate::action::Reach;
 use crate::action::stock::Layout;
 use crate::addr::Addr;
 use crate::filter::lines::Attached;
-use crate::filter::{Filter, FilterText, Names, SightingText, date};
+use crate::filter::{Filter, FilterError, FilterText, Names, SightingText, date};
 use crate::frame::Framing;
 use crate::frame::charset::{Charset, UnknownCharset};
 use crate::jail::protect::Protected;
 use crate::jail::{Rules, Tally};
 use crate::time::BanTime;
 use crate::watch::journal::Matches;
+
+/// Keys whose values are compiled with the filter, be they the filter's or the jail's.
+const FILTER_KEYS: [&str; 11] = [
+    "prefregex",
+    "failregex",
+    "ignoreregex",
+    "datepattern",
+    "maxlines",
+    "successregex",
+    "challengeregex",
+    "doubtregex",
+    "wholeregex",
+    "unclearregex",
+    "brokenregex",
+];
 
 /// The action that bans in our own sets, on the ports that it is given.
 const OUR_ACTION: &str = "ringfence";
@@ -385,14 +400,21 @@ impl Reader {
     }
 
     /// The jail's filter. A tree's may use our keys for something else: it runs without them.
-    fn filter(self, text: &JailText, doubts: &mut Vec<Wrong>) -> Result<Filter, String> {
+    fn filter(self, text: &JailText, doubts: &mut Vec<Wrong>) -> Result<Filter, Wrong> {
         let mut patterns = filter_text(&text.filter_text);
         patterns.captures = self.is_tree || text.ignorecommand.is_some();
-        let say = |error| format!("filter {}: {error}", text.filter);
+        let say = |error: FilterError| {
+            let sentence = format!("filter {}: {error}", text.filter);
+            // It begins with the option that is at fault.
+            let told = error.to_string();
+            let key = FILTER_KEYS.into_iter().find(|key| told.starts_with(key));
+            Wrong { key, sentence }
+        };
         match Filter::compile(&patterns) {
             Err(error) if self.is_tree && error.is_about_sightings() => {
-                let sentence = format!("{}; the filter runs without it", say(error));
-                doubts.push(sentence.into());
+                let mut doubt = say(error);
+                doubt.sentence += "; the filter runs without it";
+                doubts.push(doubt);
                 patterns.sightings = SightingText::default();
                 Filter::compile(&patterns).map_err(say)
             }

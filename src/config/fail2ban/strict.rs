@@ -286,6 +286,14 @@ mod tests {
                 "jail kamailio: ignorecommand: <nobody>",
             ),
             ("journalmatch = nothing", "jail kamailio: "),
+            (
+                "failregex = (",
+                "jail kamailio: filter kamailio: failregex ",
+            ),
+            (
+                "datepattern = %%Q",
+                "jail kamailio: filter kamailio: datepattern: ",
+            ),
             ("action = foo", "`action = foo`: there is no "),
             ("maxretry = 0", "is not a number from 1 to "),
         ];

@@ -18,7 +18,7 @@ pub struct JailText {
     pub name: String,
     /// The file and line in which its section begins first.
     pub origin: (PathBuf, u32),
-    /// The file and line in which each key of it has its value.
+    /// The file and line in which each key of it, or of its filter, has its value.
     pub keys: BTreeMap<String, (PathBuf, u32)>,
     /// Is it enabled? [`load`](super::load) gives no others.
     pub enabled: bool,

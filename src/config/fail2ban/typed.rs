@@ -77,10 +77,11 @@ pub(super) fn filter(
     }
 }
 
-/// Where the keys of a jail have their values.
+/// Where the keys of a jail, and of its filter under them, have their values.
 fn places(raw: &RawJail) -> BTreeMap<String, (PathBuf, u32)> {
     let settings = raw.settings.iter().map(|one| (one.option, &one.value));
-    let written = settings.chain(raw.extra.iter());
+    let filter = raw.filter.iter().flat_map(Options::iter);
+    let written = filter.chain(settings).chain(raw.extra.iter());
     let written = written.filter(|(_, value)| value.origin.line > 0);
     written
         .map(|(key, Value { origin, .. })| {
