@@ -13,6 +13,8 @@
 //! A line of a thread that is not known blames nobody. One of a known thread is a hint,
 //! since a number can be guessed. Who tries many numbers makes himself heard: after
 //! [`GUESSES_MAX`] wrong ones within [`GUESSES_KEPT`] a known number is not enough either.
+//! Only those count that are near a known one ([`NEAR`]): whoever comes to it must pass there,
+//! and who knows no number cannot blind the log by any sixteen.
 //! A line that begins a message for certain, since only whole lines stand between it and a
 //! pause, is worth as much as in any log.
 //!
@@ -48,6 +50,10 @@ const KNOWN_MAX: usize = 64;
 
 /// Wrong numbers that are put up with: what connections of unclear beginning come to.
 const GUESSES_MAX: usize = 16;
+
+/// A wrong number is a guess if it is less than this away from a known one. The threads of a
+/// server mostly are; all numbers are 32,768 or 4 million.
+const NEAR: u64 = 256;
 
 /// How long a wrong number is held against the log.
 const GUESSES_KEPT: Duration = Duration::from_secs(600);
@@ -117,7 +123,9 @@ impl Threads {
     /// This number may be made up.
     pub(super) fn doubt(&mut self, thread: u64, now: Time) {
         let same = |(guess, _): &(u64, Time)| *guess == thread;
-        if self.known.contains(&thread) || self.guesses.iter().any(same) {
+        let mut away = self.known.iter().map(|known| known.abs_diff(thread));
+        let is_near = away.any(|away| away < NEAR);
+        if !is_near || self.known.contains(&thread) || self.guesses.iter().any(same) {
             return;
         }
         if self.guesses.len() == GUESSES_MAX {

@@ -161,6 +161,18 @@ pub(crate) const ASTERISK: &[Written] = &[
         "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request 'REGISTER' from '@' failed for '$:5060' (callid: 1-9425) - Failed to authenticate",
     ),
     written(
+        "pjsip From, cut",
+        Pen::Uri,
+        Says::Failed,
+        "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request 'REGISTER' from '\"a' b\" <sip:1001;@' failed for '$:5060' (callid: 1-9425) - Failed to authenticate",
+    ),
+    written(
+        "pjsip display name, cut",
+        Pen::Quoted,
+        Says::Failed,
+        "NOTICE[8686] res_pjsip/pjsip_distributor.c: Request 'REGISTER' from '\"@\" <sip:10'01;' failed for '$:5060' (callid: 1-9425) - Failed to authenticate",
+    ),
+    written(
         "pjsip method",
         Pen::Token,
         Says::Failed,

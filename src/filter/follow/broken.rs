@@ -14,7 +14,8 @@
 //! read as one. If no line of them has a head they are one message, and its end is the last
 //! that fits. If some have heads of threads that nobody knows, these may be messages of the
 //! server's, and the first one may have ended before each: whatever it says if it did must name
-//! the same address. Whom such a message names is a hint, as in every line in which the
+//! the same address. A number that was guessed gains nothing then; else it is held against the
+//! log. Whom such a message names is a hint, as in every line in which the
 //! sender's words stand before the address.
 
 use memchr::memchr;
@@ -31,16 +32,18 @@ use crate::ticket::{Sight, Trust};
 /// end may not be there yet.
 const WRITTEN_IN_PARTS_BYTES: usize = 4096;
 
-/// Heads of unknown threads in a message.
-const HEADS_MAX: usize = 16;
+/// Heads in a message that are perhaps a sender's.
+const HEADS_MAX: usize = 64;
 
 /// Lines that are read as one.
 struct Joined {
     text: String,
-    /// Where another message of the server's may begin.
-    heads: Vec<usize>,
+    /// Where another message of the server's may begin, and the thread that is said to write it.
+    heads: Vec<(usize, u64)>,
     /// How much of the block stands behind it.
     behind: usize,
+    /// Is it all of the message, and more than its first line?
+    is_whole: bool,
 }
 
 /// What a text says of whom.
@@ -83,24 +86,20 @@ impl Follower {
         if self.doubted && self.vouched(filter, thread, seen).is_none() {
             return false;
         }
-        let Some(joined) = self.join(filter, seen) else {
+        let joined = self.join(filter, seen);
+        let Some(reading) = self.told_by(filter, &joined) else {
+            self.doubt_guesses(filter, &joined, seen);
             return false;
         };
-        let Some(reading) = self.read(filter, &joined.text) else {
-            return false;
-        };
-        if reading.is_ignored || !self.is_only(filter, &joined, reading.addr) {
-            return false;
-        }
         self.joined = Some(joined.behind);
         let last = joined.text.trim_end().rsplit('\n').next();
         self.give(filter, reading, (seen, last.unwrap_or_default()), each);
         true
     }
 
-    /// This line and those behind it up to the next head of a known thread (a head before which
-    /// the message has no end is no head); nothing if there are none, or too many.
-    fn join(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Joined> {
+    /// This line and those behind it up to the next head of a known thread. A head before which
+    /// the message has no end is none.
+    fn join(&mut self, filter: &Filter, seen: Seen<'_>) -> Joined {
         let mut rest = seen.around.after;
         let mut bytes = seen.line.len() + 1;
         let mut forms = filter.brokenregex.iter();
@@ -109,38 +108,55 @@ impl Follower {
             text: seen.text.to_owned(),
             heads: Vec::new(),
             behind: seen.around.after.len(),
+            is_whole: false,
         };
-        while let Some(end) = memchr(b'\n', rest) {
-            let (line, behind) = rest.split_at_checked(end + 1)?;
+        while let Some((line, behind)) = first_line(rest) {
+            bytes += line.len();
             let line = String::from_utf8_lossy(line);
             if let Some(thread) = self.head(filter, &line) {
                 let is_known = self.threads.vouch(thread, seen.time);
                 if is_known && !(breaks_off && self.read(filter, &joined.text).is_none()) {
                     break;
                 }
-                if self.doubted && !is_known {
-                    self.threads.doubt(thread, seen.time);
-                }
-                joined.heads.push(joined.text.len());
+                joined.heads.push((joined.text.len(), thread));
+            }
+            if joined.heads.len() > HEADS_MAX || bytes >= WRITTEN_IN_PARTS_BYTES {
+                return joined;
             }
             joined.text.push_str(&line);
-            bytes += end + 1;
-            if joined.heads.len() > HEADS_MAX || bytes >= WRITTEN_IN_PARTS_BYTES {
-                return None;
-            }
             rest = behind;
         }
         // What was read last may end within a message, if there was much.
         let block = seen.around.before.len() + seen.line.len() + seen.around.after.len();
-        let is_whole = !rest.is_empty() || block < LONG_BLOCK_BYTES;
-        let goes_on = rest.len() < joined.behind;
+        joined.is_whole = rest.len() < seen.around.after.len()
+            && (!rest.is_empty() || block < LONG_BLOCK_BYTES);
         joined.behind = rest.len();
-        (is_whole && goes_on).then_some(joined)
+        joined
+    }
+
+    /// What these lines say, if they can say nothing else.
+    fn told_by(&mut self, filter: &Filter, joined: &Joined) -> Option<Reading> {
+        let reading = joined.is_whole.then(|| self.read(filter, &joined.text))??;
+        let is_told = !reading.is_ignored && self.is_only(filter, joined, reading.addr);
+        is_told.then_some(reading)
+    }
+
+    /// Notes the numbers by which these lines would have named somebody, had they been known.
+    fn doubt_guesses(&mut self, filter: &Filter, joined: &Joined, seen: Seen<'_>) {
+        if !self.doubted {
+            return;
+        }
+        for (head, thread) in &joined.heads {
+            let text = joined.text.get(..*head).unwrap_or_default();
+            if self.read(filter, text).is_some() {
+                self.threads.doubt(*thread, seen.time);
+            }
+        }
     }
 
     /// Does the first message of these lines name nobody but this address, wherever it ends?
     fn is_only(&mut self, filter: &Filter, joined: &Joined, addr: Addr) -> bool {
-        joined.heads.iter().all(|head| {
+        joined.heads.iter().all(|(head, _)| {
             let text = joined.text.get(..*head).unwrap_or_default();
             self.read(filter, text)
                 .is_none_or(|other| other.addr == addr)
@@ -208,4 +224,9 @@ impl Follower {
             each(made);
         }
     }
+}
+
+/// The first line of a text, its newline too, and what is behind it.
+fn first_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    text.split_at_checked(memchr(b'\n', text)? + 1)
 }

@@ -343,3 +343,38 @@ fn a_message_that_is_not_written_at_once_is_not_put_together() {
         assert_eq!(said(&mut lineup, Mode::Live, now, &lines), said_of);
     }
 }
+
+/// Who tries numbers behind a message that could be over, so as to have it believed.
+#[test]
+fn guesses_behind_a_broken_message_are_counted() {
+    let mut lineup = lineup();
+    let _ = said(&mut lineup, Mode::Live, NOW, "[1] careless: x");
+    let mut now = NOW;
+    for number in 0..=GUESSES_MAX {
+        now = now + Duration::from_millis(50);
+        let lines = format!(
+            "[1] careless: user 'x|y' of 192.0.2.9 failed|[{}] careless: y' of 192.0.2.2 failed",
+            100 + number
+        );
+        assert_eq!(said(&mut lineup, Mode::Live, now, &lines), "");
+    }
+    // The next is the right one, and is no longer enough.
+    let lines = "[1] careless: user 'x|y' of 192.0.2.9 failed|[1] careless: y' of 192.0.2.2 failed";
+    let now = now + Duration::from_millis(50);
+    assert_eq!(said(&mut lineup, Mode::Live, now, lines), "");
+}
+
+/// Nobody who knows no number can make a log blind by numbers that are far off.
+#[test]
+fn numbers_far_off_are_no_guesses() {
+    for (base, said_of) in [(1_000_000, " 192.0.2.2 hint"), (100, "")] {
+        let mut lineup = lineup();
+        let _ = said(&mut lineup, Mode::Live, NOW, "[1] careless: x");
+        for number in 0..=GUESSES_MAX {
+            let line = format!("[{}] careful: 192.0.2.9 failed", base + number * 8);
+            assert_eq!(said(&mut lineup, Mode::Live, NOW, &line), "");
+        }
+        let line = "[1] careful: 192.0.2.2 failed";
+        assert_eq!(said(&mut lineup, Mode::Live, NOW, line), said_of);
+    }
+}
