@@ -128,8 +128,8 @@ impl Follower {
         }
         // What was read last may end within a message, if there was much.
         let block = seen.around.before.len() + seen.line.len() + seen.around.after.len();
-        joined.is_whole = rest.len() < seen.around.after.len()
-            && (!rest.is_empty() || block < LONG_BLOCK_BYTES);
+        joined.is_whole =
+            rest.len() < seen.around.after.len() && (!rest.is_empty() || block < LONG_BLOCK_BYTES);
         joined.behind = rest.len();
         joined
     }
