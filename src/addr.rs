@@ -34,10 +34,14 @@ impl Addr {
         Addr(IpNet::new(ip, prefix).map_or_else(|_| IpNet::from(ip), |net| net.trunc()))
     }
 
-    /// Whom a failure of `ip` is counted for: the IPv4 host, or the IPv6 /64.
+    /// Whom a failure of `ip` is counted for: the IPv4 host, or the IPv6 /64. Behind a
+    /// translator (NAT64, RFC 6052 and 8215) one /64 is all of IPv4, so there it is the host.
     pub fn offender(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(v4) => Addr::host(IpAddr::V4(v4)),
+            IpAddr::V6(v6) if matches!(v6.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..]) => {
+                Addr::host(IpAddr::V6(v6))
+            }
             v6 => Addr::prefix(v6, V6_OFFENDER_PREFIX),
         }
     }
@@ -251,6 +255,10 @@ mod tests {
             Addr::offender("2001:db8::7".parse().unwrap()),
             addr("2001:db8::/64")
         );
+        for translated in ["64:ff9b::192.0.2.7", "64:ff9b:1:2::192.0.2.7"] {
+            let host = Addr::offender(translated.parse().unwrap());
+            assert_eq!(host, addr(translated));
+        }
         assert!(addr("2001:db8::/64").contains(&addr("2001:db8::7")));
         assert!(addr("192.0.2.7").overlaps(&addr("192.0.2.0/24")));
         assert!(!addr("192.0.2.7").overlaps(&addr("2001:db8::/64")));

@@ -197,9 +197,9 @@ impl Follower {
         }
     }
 
-    /// Nothing was written for a while.
-    pub(super) fn pause(&mut self) {
-        self.threads.next = Start::Certain;
+    /// Nothing was written for a while: what is read next begins a message, as sure as that.
+    pub(super) fn pause(&mut self, sure: Start) {
+        self.threads.next = self.threads.next.max(sure);
     }
 
     /// A block of whole lines has ended.
@@ -352,11 +352,12 @@ impl Follower {
         }
         match start {
             Start::Unclear => self.threads.doubt(thread, seen.time),
+            Start::Likely => self.threads.note(thread),
             Start::Vouched | Start::Certain => self.threads.learn(thread),
         }
         match start {
             Start::Unclear => None,
-            Start::Vouched => Some(Trust::Hint),
+            Start::Likely | Start::Vouched => Some(Trust::Hint),
             Start::Certain => Some(Trust::Proof),
         }
     }

@@ -24,7 +24,7 @@ use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
 use super::near::NearMiss;
 use super::tally::{Clock, Tally};
-use super::threads::{self, Around};
+use super::threads::{self, Around, Start, WRITTEN_IN_PARTS_BYTES};
 use crate::addr::Addr;
 use crate::ticket::{Captured, Failure, JailName, Sighting, Trust};
 use crate::time::Time;
@@ -419,14 +419,19 @@ impl Lineup {
 
     /// Tells the filters of a pause before what is read now.
     fn begin(&mut self, reading: Reading) {
-        let pause = reading.mode == Mode::Live
-            && self.read_bytes < LONG_BLOCK_BYTES
-            && reading.now.since(self.read_at) >= threads::PAUSE;
+        let since = reading.now.since(self.read_at);
+        let sure = match reading.mode {
+            Mode::Live if since >= threads::PAUSE && self.read_bytes < LONG_BLOCK_BYTES => {
+                Start::Certain
+            }
+            Mode::Live if since >= threads::LULL && self.read_bytes < WRITTEN_IN_PARTS_BYTES => {
+                Start::Likely
+            }
+            _ => Start::Unclear,
+        };
         self.read_at = reading.now;
-        if pause {
-            let followers = self.places.iter_mut().map(|place| &mut place.follower);
-            followers.for_each(Follower::pause);
-        }
+        let followers = self.places.iter_mut().map(|place| &mut place.follower);
+        followers.for_each(|follower| follower.pause(sure));
     }
 
     /// Tells the filters what was read.

@@ -10,7 +10,13 @@
 //! - behind a line that is *whole* (`wholeregex`), which ends with the server's own words and
 //!   can hold no newline of a sender's, if that line is the server's own itself.
 //!
-//! A line of a thread that is not known blames nobody. One of a known thread is a hint,
+//! A line that begins a block behind a *lull*, with not so much read before it that its message
+//! could have come in parts, is a hint as well: a log that never pauses, as one with all that a
+//! dialplan executes, would convict nobody otherwise. A thread that was seen so
+//! [`LIKELY_MIN`] times is known, too. (Lines of one message come microseconds apart. Where they
+//! do not, the machine is so busy that there are no lulls.)
+//!
+//! Any other line of a thread that is not known blames nobody. One of a known thread is a hint,
 //! since a number can be guessed. Who tries many numbers makes himself heard: after
 //! [`GUESSES_MAX`] wrong ones within [`GUESSES_KEPT`] a known number is not enough either.
 //! Only those count that are near a known one ([`NEAR`]): whoever comes to it must pass there,
@@ -44,6 +50,16 @@ pub(super) const OPEN: &str = "open";
 /// long for one write comes in two, microseconds apart.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
+/// Nothing was written for so long: the next line probably begins a message.
+pub(super) const LULL: Duration = Duration::from_millis(5);
+
+/// A message of so many bytes is not written at once (the C library's buffer is full), and its
+/// end may not be there yet.
+pub(super) const WRITTEN_IN_PARTS_BYTES: usize = 4096;
+
+/// So often a thread must have begun a message probably to be known.
+const LIKELY_MIN: u8 = 3;
+
 /// Threads that are remembered. A server has a few that write of requests, and one for
 /// each connection to its manager; the more of them, the better the odds of a guess.
 const KNOWN_MAX: usize = 64;
@@ -63,6 +79,8 @@ const GUESSES_KEPT: Duration = Duration::from_secs(600);
 pub(super) struct Threads {
     /// The one that wrote last is the last.
     known: VecDeque<u64>,
+    /// Those that probably began a message, and how often.
+    likely: VecDeque<(u64, u8)>,
     /// The last numbers that nobody knew, and when they stood there first.
     guesses: VecDeque<(u64, Time)>,
     /// Does a message begin after what was read last?
@@ -75,6 +93,8 @@ pub(super) enum Start {
     /// A sender may have written what stands there.
     #[default]
     Unclear,
+    /// Behind a lull.
+    Likely,
     /// A known thread vouches for it.
     Vouched,
     /// No sender could write there.
@@ -118,6 +138,21 @@ impl Threads {
         }
         self.known.push_back(thread);
         self.guesses.retain(|(guess, _)| *guess != thread);
+    }
+
+    /// This thread probably began a message.
+    pub(super) fn note(&mut self, thread: u64) {
+        let known = self.likely.iter().position(|(likely, _)| *likely == thread);
+        let known = known.and_then(|place| self.likely.remove(place));
+        let times = known.map_or(1, |(_, times)| times + 1);
+        if times == LIKELY_MIN {
+            self.learn(thread);
+            return;
+        }
+        if self.likely.len() == KNOWN_MAX {
+            self.likely.pop_front();
+        }
+        self.likely.push_back((thread, times));
     }
 
     /// This number may be made up.

@@ -26,11 +26,8 @@ use crate::filter::Filter;
 use crate::filter::groups::Groups;
 use crate::filter::lines::LONG_BLOCK_BYTES;
 use crate::filter::matched::{self, Evidence, Host, Match};
+use crate::filter::threads::WRITTEN_IN_PARTS_BYTES;
 use crate::ticket::{Sight, Trust};
-
-/// A message of so many bytes is not written at once (the C library's buffer is full), and its
-/// end may not be there yet.
-const WRITTEN_IN_PARTS_BYTES: usize = 4096;
 
 /// Heads in a message that are perhaps a sender's.
 const HEADS_MAX: usize = 64;

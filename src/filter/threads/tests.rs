@@ -378,3 +378,41 @@ fn numbers_far_off_are_no_guesses() {
         assert_eq!(said(&mut lineup, Mode::Live, NOW, line), said_of);
     }
 }
+
+/// A log with all that a dialplan executes: something is written all the time.
+#[test]
+fn a_line_behind_a_lull_is_a_hint_and_makes_its_thread_known() {
+    check(
+        Mode::Live,
+        "0 [1] careless: x
+         5 [2] careful: 192.0.2.1 failed
+         4 [2] careful: 192.0.2.2 failed
+         5 [2] careful: 192.0.2.3 failed|[3] careful: 192.0.2.4 failed
+         5 [1] careless: x|[2] careful: 192.0.2.5 failed
+         5 [2] careful: 192.0.2.6 failed
+         1 [1] careless: x|[2] careful: 192.0.2.7 failed",
+        expect![[r#"
+            0 [1] careless: x
+                =
+            5 [2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            4 [2] careful: 192.0.2.2 failed
+                = 192.0.2.2 hint
+            5 [2] careful: 192.0.2.3 failed|[3] careful: 192.0.2.4 failed
+                = 192.0.2.3 hint 192.0.2.4 hint
+            5 [1] careless: x|[2] careful: 192.0.2.5 failed
+                = 192.0.2.5 hint
+            5 [2] careful: 192.0.2.6 failed
+                = 192.0.2.6 hint
+            1 [1] careless: x|[2] careful: 192.0.2.7 failed
+                = 192.0.2.7 hint
+        "#]],
+    );
+    let mut lineup = lineup();
+    let _ = said(&mut lineup, Mode::Live, NOW, "[1] careless: x");
+    let now = NOW + Duration::from_millis(5);
+    let _ = said(&mut lineup, Mode::Live, now, &"x".repeat(4_096));
+    let line = "[2] careful: 192.0.2.1 failed";
+    let now = now + Duration::from_millis(5);
+    assert_eq!(said(&mut lineup, Mode::Live, now, line), "", "that may be a part");
+}
