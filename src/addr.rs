@@ -39,7 +39,12 @@ impl Addr {
     pub fn offender(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(v4) => Addr::host(IpAddr::V4(v4)),
-            IpAddr::V6(v6) if matches!(v6.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..]) => {
+            IpAddr::V6(v6)
+                if matches!(
+                    v6.segments(),
+                    [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..]
+                ) =>
+            {
                 Addr::host(IpAddr::V6(v6))
             }
             v6 => Addr::prefix(v6, V6_OFFENDER_PREFIX),

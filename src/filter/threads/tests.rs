@@ -414,5 +414,9 @@ fn a_line_behind_a_lull_is_a_hint_and_makes_its_thread_known() {
     let _ = said(&mut lineup, Mode::Live, now, &"x".repeat(4_096));
     let line = "[2] careful: 192.0.2.1 failed";
     let now = now + Duration::from_millis(5);
-    assert_eq!(said(&mut lineup, Mode::Live, now, line), "", "that may be a part");
+    assert_eq!(
+        said(&mut lineup, Mode::Live, now, line),
+        "",
+        "that may be a part"
+    );
 }
