@@ -75,7 +75,7 @@ fn a_bad_request_gets_an_error_and_the_next_one_an_answer() {
             {"error":"unknown field `colour`, expected one of `session`, `config`, `filter`, `options`, `now`, `tz`, `check_findtime`, `catching_up`, `findtime`, `usedns`, `all_regex`, `gate`; write {\"op\": \"open\" | \"line\" | \"close\", \"session\": …}","ok":false,"session":"a"}
             {"error":"findtime: -1: write seconds","ok":false,"session":"a"}
             {"error":"option x: `both ' and \"` has both quotes","ok":false,"session":"a"}
-            {"exact":null,"failregex":N,"ignoreregex":1,"maxlines":1,"ok":true,"prefregex":0,"session":"a"}
+            {"exact":null,"failregex":N,"ignoreregex":2,"maxlines":1,"ok":true,"prefregex":1,"session":"a"}
             {"error":"a line ends at its newline; send the next one by itself","id":8,"ok":false,"session":"a"}
             {"error":null,"id":9,"rest":"x","results":[]}
         "#]],

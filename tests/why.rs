@@ -144,6 +144,8 @@ namespaced! {
         let (code, text) = ask(&lab, &["192.0.2.7", "--for-customer"]);
         assert_eq!(code, Some(3));
         has_all(&text, &["192.0.2.7 is HELD OFF", "2 failed tries", "until "]);
+        let (code, text) = ask(&lab, &["198.51.100.0/24", "--for-customer"]);
+        assert!(code == Some(1) && text.contains("may be several customers'"), "{text}");
         let (code, text) = ask(&lab, &["198.51.100.7", "--for-customer"]);
         assert!(code == Some(0) && text.contains("198.51.100.7 is PROTECTED: it is never banned\n"), "{text}");
     }

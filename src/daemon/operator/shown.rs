@@ -113,6 +113,11 @@ impl Operator {
         let addr: Addr = addr
             .parse()
             .map_err(|error: crate::addr::AddrError| error.to_string())?;
+        if for_customer && !addr.is_host() && !Addr::offender(addr.ip()).contains(&addr) {
+            return Err(format!(
+                "{addr} may be several customers' own; ask for one address, or for an IPv6 network of /64 or less"
+            ));
+        }
         let about = self
             .parts
             .judge
