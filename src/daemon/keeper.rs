@@ -49,7 +49,7 @@ use crate::time::{Time, human};
 pub(super) const THREAD: &str = "keeper";
 
 /// How often he looks. With [`SETTLED_MAX`] it keeps a repair within two seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(900);
+const LOOK_EVERY: Duration = Duration::from_millis(1_050);
 
 /// It is quiet when nothing has changed for so long.
 const QUIET: Duration = Duration::from_millis(150);

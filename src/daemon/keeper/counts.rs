@@ -20,7 +20,7 @@ use crate::ticket::Set;
 const PACE: u32 = 3_000;
 
 /// A set is counted so often at most: at every other look.
-const EVERY: Duration = Duration::from_millis(900);
+const EVERY: Duration = Duration::from_millis(1_050);
 
 /// Where the time to read a set grows with the square of its size (nf_tables), larger ones
 /// are not counted: it takes a twentieth of a second, and the keeper can do nothing else.
