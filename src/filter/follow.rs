@@ -190,7 +190,7 @@ impl Follower {
             tally.next_line();
         }
         self.steps = Steps::default();
-        self.doubt(&filter, seen.text);
+        self.doubt(&filter, seen);
         match filter.maxlines {
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
@@ -312,24 +312,38 @@ impl Follower {
         head.is_some()
     }
 
-    /// Notes whether this line casts a doubt on its log. It begins a message itself.
-    fn doubt(&mut self, filter: &Filter, text: &str) {
+    /// Notes whether this line casts a doubt on its log. It begins a message itself, unless it
+    /// stands behind one of another kind, whose sender may have written it.
+    fn doubt(&mut self, filter: &Filter, seen: Seen<'_>) {
         let mut forms = filter.doubtregex.iter();
-        if self.doubted || !forms.any(|form| self.look(form, text).is_none_or(|f| f.is_some())) {
+        let casts = |found: Option<Option<Found<'_>>>| found.is_none_or(|found| found.is_some());
+        if self.doubted || !forms.any(|form| casts(self.look(form, seen.text))) {
             return;
         }
         self.doubted = true;
-        if let Some(thread) = self.head(filter, text) {
+        let before = seen.around.before.strip_suffix(b"\n");
+        let line = before.map(|lines| lines.rsplit(|byte| *byte == b'\n').next());
+        let line = line.map(|line| String::from_utf8_lossy(line.unwrap_or_default()));
+        if line.is_some_and(|line| self.head(filter, &line).is_none()) {
+            return;
+        }
+        if let Some(thread) = self.head(filter, seen.text) {
             self.threads.learn(thread);
         }
     }
 
     /// How much a line with these groups can say; nothing if a sender may have written it.
     fn believes(&mut self, filter: &Filter, groups: &Groups, seen: Seen<'_>) -> Option<Trust> {
-        let thread = number(groups);
-        if groups.full(DATED).is_some() && !seen.dated {
-            return None;
+        if groups.full(DATED).is_some() {
+            // Its words stand for it, whatever else is in this log. What goes on in a line
+            // behind a blank is a folded header, whose words may name the address.
+            let goes_on = [b" ", b"\t"]
+                .iter()
+                .any(|blank| seen.around.after.starts_with(*blank));
+            let is_broken = goes_on && groups.full(threads::OPEN).is_some();
+            return (seen.dated && !is_broken).then_some(Trust::Proof);
         }
+        let thread = number(groups);
         if !self.doubted {
             thread.iter().for_each(|thread| self.threads.learn(*thread));
             return Some(Trust::Proof);

@@ -298,7 +298,9 @@ fn the_bench_finds_what_can_be_framed() {
 /// What a folded header of Kamailio's writes into a log whose daemon keeps newlines.
 #[test]
 fn folded_lines_blame_nobody() {
-    let auth = format!("NOTICE: <script>: Auth error for 1@x from {VICTIM} cause -2");
+    let own = format!("<script>: Auth error for 1@x from {VICTIM} cause -2");
+    let auth = format!("NOTICE: {own}");
+    let head = "Nov 22 07:51:22 sip1 kamailio[7]: NOTICE:";
     for (line, blames) in [
         (format!("Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), true),
         (
@@ -315,6 +317,10 @@ fn folded_lines_blame_nobody() {
         (format!("\tsip1 kamailio[7]: {auth}"), false),
         (format!(" kamailio[7]: {auth}"), false),
         (format!(" {auth}"), false),
+        (format!(" 2(77) {auth}"), false),
+        (format!(" sip1 kamailio[7]:  2(77) {auth}"), false),
+        (format!("{head} {{1 1 REGISTER x}} {own}"), false),
+        (format!("{head} {own}"), true),
     ] {
         let mut lineup = lineup("kamailio");
         let first = "Nov 22 07:51:22 sip1 kamailio[7]: ERROR: {1 1 REGISTER x";
@@ -322,6 +328,11 @@ fn folded_lines_blame_nobody() {
         let mut blamed = false;
         lineup.block(block.as_bytes(), Mode::Live, NOW, |_| blamed = true);
         assert_eq!(blamed, blames, "{line}");
+        // Nor does it hide anybody's lines from then on.
+        let mut count = 0;
+        let block = format!("{head} {own}\n{head} {{1 1 REGISTER x}} {own}\n");
+        lineup.block(block.as_bytes(), Mode::Live, NOW, |_| count += 1);
+        assert_eq!(count, 2, "{line}");
     }
 }
 
