@@ -118,6 +118,10 @@ namespaced! {
         let line = format!("{} login of a failed from 203.0.113.1\n", ago(5));
         both.append("two-b.log", &line.repeat(2));
         both.wait_for("three", "203.0.113.1", true);
+        // ringfence bans first and writes it down then; the questions tell what is written.
+        for lab in &both.0 {
+            lab.wait("the ban's row", || !causes(lab).is_empty());
+        }
         both.append("one.log", &(login(user, 1) + &login("y", 1)));
         for lab in &both.0 {
             lab.wait("the ban's end", || has_freed(lab));
