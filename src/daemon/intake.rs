@@ -632,7 +632,11 @@ impl Reader {
             let text = transcoder.block(block.bytes, block.offset, &mut room.text);
             let lines = decoder.block(text, &mut room.lines);
             let given_up = lineup.given_up();
-            lineup.block(lines, mode, Time::now(), |found| sorter.take(found));
+            let read_at = Time::now();
+            if block.begun {
+                lineup.goes_on(read_at);
+            }
+            lineup.block(lines, mode, read_at, |found| sorter.take(found));
             sorter.hand_in();
             tell_given_up(block.path, given_up, lineup.given_up());
             tell_odd(block.path, odd, decoder.odd());

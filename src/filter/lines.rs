@@ -340,6 +340,12 @@ impl Lineup {
         });
     }
 
+    /// What is read now goes on in a line whose head was read before: whatever pause stands
+    /// there, no message begins behind it.
+    pub fn goes_on(&mut self, now: Time) {
+        self.read_at = now;
+    }
+
     /// Lets the filters see an entry of a journal.
     pub fn journal(
         &mut self,

@@ -308,6 +308,7 @@ impl File {
                 lines,
                 ..
             } = self;
+            let read_from = lines.next();
             lines.hand_on(&mut buffer[..bytes], &mut |Piece { offset, bytes, cut }| {
                 each(Block {
                     file: *id,
@@ -317,6 +318,7 @@ impl File {
                     bytes,
                     live: *live,
                     cut,
+                    begun: offset < read_from,
                 });
             });
             turn_left = turn_left.saturating_sub(bytes);

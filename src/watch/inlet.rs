@@ -207,6 +207,7 @@ impl Inlet {
             lines,
             ..
         } = self;
+        let read_from = lines.next();
         lines.hand_on(fresh, &mut |Piece { offset, bytes, cut }| {
             each(Block {
                 file: *id,
@@ -216,6 +217,7 @@ impl Inlet {
                 bytes,
                 live: true,
                 cut,
+                begun: offset < read_from,
             });
         });
     }

@@ -118,6 +118,9 @@ pub struct Block<'a> {
     /// [`LINE_BYTES_MAX`]. What stands at its end was chosen by whoever made it so
     /// long: nobody should be blamed by it.
     pub cut: bool,
+    /// The head of this line was read before its end was there. So whatever pause stands
+    /// before the rest, no message need begin with it.
+    pub begun: bool,
 }
 
 /// How a followed log is doing.

@@ -160,7 +160,8 @@ impl Scene {
                 let shown = shown(line.strip_suffix(b"\n").unwrap());
                 let name = self.short(block.path);
                 let cut = if block.cut { " (cut)" } else { "" };
-                write!(out, "{live}{name}@{offset} {shown}{cut}").unwrap();
+                let begun = if block.begun { " (begun)" } else { "" };
+                write!(out, "{live}{name}@{offset} {shown}{cut}{begun}").unwrap();
                 if block.sources != [SourceId(0)] {
                     let ids: Vec<usize> = block.sources.iter().map(|id| id.0).collect();
                     write!(out, " for {ids:?}").unwrap();
@@ -399,12 +400,12 @@ fn a_partial_line_is_kept_until_it_is_whole() {
          read",
         expect![[r#"
             nothing
-            log@0 old
+            log@0 old (begun)
             nothing
-            log@4 half
+            log@4 half (begun)
             log@9 whole
             log Following 15 of 19
-            log@15 quarter
+            log@15 quarter (begun)
         "#]],
     );
 }
@@ -450,18 +451,18 @@ fn long_lines_are_cut() {
             ! log: is not there; it will be read once it is
             log@0 before
             log@7 131072 bytes
-            log@131080 131072 bytes (cut)
+            log@131080 131072 bytes (cut) (begun)
             log@262154 after
             ! log: is there now
             ! log: has lines of more than 131072 bytes; they are cut
             nothing
-            log@262160 131072 bytes (cut)
+            log@262160 131072 bytes (cut) (begun)
             nothing
             log@524307 next
             log@524312 131072 bytes (cut)
             log@724313 last
             nothing
-            log@724318 131072 bytes (cut)
+            log@724318 131072 bytes (cut) (begun)
             log@964319 last
         "#]],
     );
@@ -547,7 +548,7 @@ fn rotation_with_a_slow_writer() {
             log@0 three
             ! log: was rotated
             log@12 four
-            log@17 half
+            log@17 half (begun)
             nothing
             log Following 6 of 6
             log@6 five
