@@ -34,7 +34,8 @@ use crate::time::Time;
 const PROOF: &str = "proof";
 
 /// The group of `<F-DATED>`: what stands behind a date, if the server wrote it. A line without
-/// one that has it is a sender's, who wrote a newline.
+/// one that has it is a sender's, who wrote a newline. What goes on in a line that begins with a
+/// blank is a folded header, whose words may name the address.
 const DATED: &str = "dated";
 
 /// A line as a filter sees it.
@@ -93,6 +94,9 @@ pub struct Follower {
     attempts: Attempts,
     /// How much of the block stands behind the lines that were read with one before them.
     joined: Option<usize>,
+    /// How far the block was followed from its start, and whether a message begins there; for a
+    /// log whose lines name no thread.
+    reached: Option<(usize, Start)>,
 }
 
 /// A line that waits for others.
@@ -135,6 +139,7 @@ impl Follower {
             missed: NearMisses::default(),
             attempts: Attempts::default(),
             joined: None,
+            reached: None,
         }
     }
 
@@ -200,6 +205,7 @@ impl Follower {
     /// Nothing was written for a while: what is read next begins a message, as sure as that.
     pub(super) fn pause(&mut self, sure: Start) {
         self.threads.next = self.threads.next.max(sure);
+        self.reached = None;
     }
 
     /// A block of whole lines has ended.
@@ -208,7 +214,10 @@ impl Follower {
         if self.doubted {
             self.steps = Steps::default();
             let filter = Arc::clone(&self.filter);
-            self.threads.next = self.start_behind(&filter, block, now);
+            self.threads.next = match filter.knows_threads() {
+                true => self.start_behind(&filter, block, now),
+                false => self.start_at(&filter, block),
+            };
         }
     }
 
@@ -335,13 +344,13 @@ impl Follower {
     /// How much a line with these groups can say; nothing if a sender may have written it.
     fn believes(&mut self, filter: &Filter, groups: &Groups, seen: Seen<'_>) -> Option<Trust> {
         if groups.full(DATED).is_some() {
-            // Its words stand for it, whatever else is in this log. What goes on in a line
-            // behind a blank is a folded header, whose words may name the address.
-            let goes_on = [b" ", b"\t"]
-                .iter()
-                .any(|blank| seen.around.after.starts_with(*blank));
-            let is_broken = goes_on && groups.full(threads::OPEN).is_some();
-            return (seen.dated && !is_broken).then_some(Trust::Proof);
+            if !seen.dated || (goes_on(seen) && groups.full(threads::OPEN).is_some()) {
+                return None;
+            }
+            if filter.knows_threads() {
+                // Its words stand for it, whatever else is in this log.
+                return Some(Trust::Proof);
+            }
         }
         let thread = number(groups);
         if !self.doubted {
@@ -349,7 +358,7 @@ impl Follower {
             return Some(Trust::Proof);
         }
         if !filter.knows_threads() {
-            return Some(Trust::Hint);
+            return self.begins(filter, seen);
         }
         let believed = self.vouched(filter, thread?, seen)?;
         match groups.full(threads::OPEN) {
@@ -369,11 +378,38 @@ impl Follower {
             Start::Likely => self.threads.note(thread),
             Start::Vouched | Start::Certain => self.threads.learn(thread),
         }
-        match start {
-            Start::Unclear => None,
-            Start::Likely | Start::Vouched => Some(Trust::Hint),
-            Start::Certain => Some(Trust::Proof),
+        start.trust()
+    }
+
+    /// The same in a log whose lines name no thread: by its place, and by its kind. A line of
+    /// another kind may be a part of a message that is written line by line.
+    fn begins(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Trust> {
+        if filter.wholeregex.is_empty() || seen.around.replayed {
+            return Some(Trust::Hint);
         }
+        let is_whole = self.is_whole(filter, seen.line);
+        is_whole.then(|| self.start_at(filter, seen.around).trust())?
+    }
+
+    fn is_whole(&mut self, filter: &Filter, line: &str) -> bool {
+        let mut forms = filter.wholeregex.iter();
+        forms.any(|form| self.look(form, line).flatten().is_some())
+    }
+
+    /// Does a message of the server's begin where this text of whole lines ends? There are no
+    /// threads: as sure as it is at the block's start, up to the first line that is not whole.
+    fn start_at(&mut self, filter: &Filter, around: Around<'_>) -> Start {
+        let (mut at, mut start) = self.reached.unwrap_or((0, self.threads.next));
+        while start != Start::Unclear
+            && let Some((line, _)) = around.before.get(at..).and_then(first_line)
+        {
+            at += line.len();
+            if !self.is_whole(filter, &String::from_utf8_lossy(line)) {
+                start = Start::Unclear;
+            }
+        }
+        self.reached = Some((at, start));
+        start
     }
 
     /// Has the line next to this one a head of the server's, if there is one?
@@ -609,6 +645,16 @@ fn trust(groups: &Groups) -> Trust {
     }
 }
 
+/// Does a folded header go on in the next line?
+fn goes_on(seen: Seen<'_>) -> bool {
+    matches!(seen.around.after.first(), Some(b' ' | b'\t'))
+}
+
+/// The first line of a text, its newline too, and what is behind it.
+fn first_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    text.split_at_checked(memchr(b'\n', text)? + 1)
+}
+
 /// The number of the thread that these groups name.
 fn number(groups: &Groups) -> Option<u64> {
     groups.full(threads::GROUP)?.parse().ok()
@@ -670,6 +716,7 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
 }
 
 mod broken;
+mod folded;
 
 #[cfg(test)]
 mod tests;

@@ -29,12 +29,18 @@
 //! line, if it is there yet, is one of a known thread. Else it is read together with those
 //! behind it (`follow/broken.rs`).
 //!
+//! A server that names no thread in its lines leaves the pauses and the whole lines: what begins
+//! a message for certain is worth as much as in any log, what stands behind a lull is a hint, all
+//! else blames nobody. Its folded headers (`<F-DATED>`) go on in lines that begin with a blank,
+//! which are read as one with the line before them (`follow/folded.rs`).
+//!
 //! When an old log is played again there are no pauses to see, and nobody is banned either:
 //! there every line is whole but one with a head that ends within quotes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::ticket::Trust;
 use crate::time::Time;
 
 /// The group of `<F-THREAD>`.
@@ -99,6 +105,17 @@ pub(super) enum Start {
     Vouched,
     /// No sender could write there.
     Certain,
+}
+
+impl Start {
+    /// How much a message that begins there can say; nothing if it may be a sender's.
+    pub(super) fn trust(self) -> Option<Trust> {
+        match self {
+            Start::Unclear => None,
+            Start::Likely | Start::Vouched => Some(Trust::Hint),
+            Start::Certain => Some(Trust::Proof),
+        }
+    }
 }
 
 /// What stands around a line.

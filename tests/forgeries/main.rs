@@ -34,8 +34,8 @@ mod servers;
 mod tricks;
 mod twins;
 
-use servers::{ASTERISK, FREESWITCH, KAMAILIO, Says, Way, Written, line};
-use tricks::TRICKS;
+use servers::{ASTERISK, FREESWITCH, KAMAILIO, Says, UUID, Way, Written, line};
+use tricks::tricks;
 use twins::Messages;
 
 const NOW: Time = Time::from_secs(1_796_000_000);
@@ -151,6 +151,7 @@ const MIXES: usize = 10;
 
 fn check(server: &str, all: &[Written], expected: Expect) {
     let mut dice = Dice(0x05ee_d0fa_11ed);
+    let tricks = tricks(server);
     let mut table = String::from("forgeries framed earned hints named unclear convicted\n");
     let mut matrix = String::new();
     let mut sum = Row::default();
@@ -161,16 +162,23 @@ fn check(server: &str, all: &[Written], expected: Expect) {
         for (way, messages) in &ways {
             let way = *way;
             let mut words: Vec<String> =
-                TRICKS.iter().map(|(_, text)| (*text).to_owned()).collect();
-            words.push("A".repeat(8_192) + TRICKS[0].1);
+                tricks.iter().map(|(_, text)| (*text).to_owned()).collect();
+            words.push("A".repeat(8_192) + tricks[0].1);
             for _ in 0..MIXES {
-                let some = (0..2 + dice.roll(2)).map(|_| TRICKS[dice.roll(TRICKS.len())].1);
+                let some = (0..2 + dice.roll(2)).map(|_| tricks[dice.roll(tricks.len())].1);
                 words.push(
                     some.collect::<Vec<_>>()
                         .join([" ", "", "\"", "'"][dice.roll(4)]),
                 );
             }
             let mut lineup = lineup(server);
+            if (server, way) == ("freeswitch", Way::File) && written.says != Says::Nothing {
+                // A line of a call's casts a doubt on the log. Behind it is a pause, and from
+                // then on nothing but this field's lines.
+                let call = format!("{UUID} 2026-11-22 07:39:00.118206 [INFO] sofia.c:1 x\n");
+                lineup.block(call.as_bytes(), Mode::Live, NOW, |_| panic!("{call}"));
+                assert_eq!(lineup.doubts().len(), 1);
+            }
             let mut letters = String::new();
             let mut now = NOW;
             for (place, words) in words.iter().enumerate() {
@@ -195,7 +203,7 @@ fn check(server: &str, all: &[Written], expected: Expect) {
                     &mut row,
                 ));
             }
-            let (single, mixed) = letters.split_at(TRICKS.len() + 1);
+            let (single, mixed) = letters.split_at(tricks.len() + 1);
             let way = match way {
                 Way::File => "file",
                 Way::Syslog => "syslog",
@@ -268,7 +276,7 @@ fn the_bench_finds_what_can_be_framed() {
         let mut lineup = lineup_of(Filter::compile(&text).expect("a filter"));
         let mut row = Row::default();
         for written in all {
-            for (_, words) in TRICKS {
+            for (_, words) in tricks(server) {
                 let log = line(
                     server,
                     written,
@@ -334,6 +342,95 @@ fn folded_lines_blame_nobody() {
         lineup.block(block.as_bytes(), Mode::Live, NOW, |_| count += 1);
         assert_eq!(count, 2, "{line}");
     }
+}
+
+/// In a log of FreeSWITCH's that calls are written to: what begins a message for certain.
+#[test]
+fn lines_of_freeswitch_count_by_their_place() {
+    let date = "2026-11-22 07:40:00.118206 97.43% ";
+    let auth = |account: &str, from: &str| {
+        let what = "SIP auth failure (REGISTER) on sofia profile 'internal'";
+        format!("{date}[WARNING] sofia_reg.c:1533 {what} for [{account}] from ip {from}\n")
+    };
+    let acl = |from: &str| {
+        format!("{date}[WARNING] mod_event_socket.c:2889 IP {from} Rejected by acl \"lan\"\n")
+    };
+    let call = format!("{UUID} {date}[INFO] sofia.c:10460 x receiving invite, call-id: y\n");
+    let bare = format!("{date}[INFO] mod_verto.c:1087 192.0.2.9:1 re-connecting session y\n");
+    let honest = |from| auth("1001@192.0.2.1", from);
+    let folded = auth(&format!("x@y] from ip {VICTIM}\n z"), TRUE);
+    let long = auth(&("\n ".to_owned() + &"x".repeat(5_000)), TRUE);
+    let mut lineup = lineup("freeswitch");
+    let mut now = NOW;
+    let mut table = String::new();
+    // Milliseconds since the block before it, and the block.
+    for (millis, what, block) in [
+        (0, "nothing is doubted", honest(TRUE) + &folded + &acl(TRUE)),
+        (0, "a doubt is cast behind it", honest(TRUE) + &call),
+        (0, "next to a call's", honest(VICTIM)),
+        (4, "nor is that a lull", acl(VICTIM)),
+        (
+            5,
+            "a lull",
+            honest(TRUE) + &acl(TRUE) + &folded + &honest(TRUE),
+        ),
+        (0, "whole lines since", honest(TRUE)),
+        (50, "a pause", acl(TRUE) + &folded + &honest(TRUE)),
+        (0, "whole lines since", (0..40).map(|_| acl(TRUE)).collect()),
+        (0, "another line", acl(TRUE) + &call + &honest(VICTIM)),
+        (50, "forged behind a call's", call.clone() + &honest(VICTIM)),
+        (50, "forged behind verto's", bare + &honest(VICTIM)),
+        (50, "folded in vain", format!(" {}", honest(VICTIM))),
+        (
+            50,
+            "without a date",
+            acl(VICTIM).replacen(date.trim_end_matches("97.43% "), " ", 1),
+        ),
+        (50, "long, and perhaps not all", long.clone()),
+        (50, "long, and all", long + &acl(TRUE)),
+        (50, "folded, and forged", call + &folded),
+        (50, "the rest of a line", honest(VICTIM)),
+        (50, "of a call's own", format!("{UUID} {}", acl(VICTIM))),
+    ] {
+        now = now + Duration::from_millis(millis);
+        if what == "the rest of a line" {
+            lineup.goes_on(now);
+        }
+        let mut found = [0; 2];
+        let unclear = shown_unclear(&lineup);
+        lineup.block(block.as_bytes(), Mode::Live, now, |one| match one {
+            Found::Failure(failure) => {
+                assert_eq!(failure.addr.to_string(), TRUE, "{what}");
+                found[usize::from(failure.trust == Trust::Proof)] += 1;
+            }
+            other => panic!("{what}: {other:?}"),
+        });
+        let [hints, proofs] = found;
+        let unclear = shown_unclear(&lineup) - unclear;
+        let line = format!("{proofs} proven, {hints} hints, {unclear} unclear: {what}");
+        writeln!(table, "{millis:>2} {line}").expect("a String");
+    }
+    expect![[r#"
+         0 2 proven, 1 hints, 0 unclear: nothing is doubted
+         0 1 proven, 0 hints, 0 unclear: a doubt is cast behind it
+         0 0 proven, 0 hints, 1 unclear: next to a call's
+         4 0 proven, 0 hints, 1 unclear: nor is that a lull
+         5 0 proven, 4 hints, 0 unclear: a lull
+         0 0 proven, 1 hints, 0 unclear: whole lines since
+        50 2 proven, 1 hints, 0 unclear: a pause
+         0 0 proven, 40 hints, 0 unclear: whole lines since
+         0 0 proven, 1 hints, 1 unclear: another line
+        50 0 proven, 0 hints, 1 unclear: forged behind a call's
+        50 0 proven, 0 hints, 1 unclear: forged behind verto's
+        50 0 proven, 0 hints, 0 unclear: folded in vain
+        50 0 proven, 0 hints, 1 unclear: without a date
+        50 0 proven, 0 hints, 1 unclear: long, and perhaps not all
+        50 1 proven, 1 hints, 0 unclear: long, and all
+        50 0 proven, 0 hints, 1 unclear: folded, and forged
+        50 0 proven, 0 hints, 1 unclear: the rest of a line
+        50 0 proven, 0 hints, 1 unclear: of a call's own
+    "#]]
+    .assert_eq(&table);
 }
 
 #[test]
@@ -461,29 +558,47 @@ fn freeswitch() {
         FREESWITCH,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  126      0      0     0   126       0       126  user, failure
-                  126      0      0     0   126       0       126  host, failure
-                  126      0      0     0   126       0       126  user, unknown
-                  126      0      0     0   126       0       126  host, unknown
-                  126      0      0     0   126       0       126  user, challenge
-                  126      0      0     0     0       0         0  user of verto, no address
-                  126      0      0     0     0       0         0  number dialled, no address
-                  882      0      0     0   630       0       630  all
+                  136      0      0     0   136       0       136  user, failure
+                  136      0      0     0   136       0       136  host, failure
+                  136      0      0     0   136       0       136  user, unknown
+                  136      0      0     0   136       0       136  host, unknown
+                  136      0      0     0   136       0       136  user, challenge
+                  136      0      0     0     0       0         0  User-Agent, no address
+                  136      0      0     0     0       0         0  user of verto, no address
+                  136      0      0     0     0       0         0  session of verto, no address
+                  136      0      0     0     0       0         0  number dialled, no address
+                  136      0      0     0     0       0         0  channel, no address
+                  136      0      0     0     0       0         0  Call-ID, no address
+                  136      0      0     0     0       0         0  SDP, no address
+                  136      0      0     0     0       0         0  SDP, no UUIDs, no address
+                 1768      0      0     0   680       0       680  all
 
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
-            ..................................................... .......... file   user of verto, no address
-            ..................................................... .......... syslog user of verto, no address
-            ..................................................... .......... file   number dialled, no address
-            ..................................................... .......... syslog number dialled, no address
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
+            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
+            .......................................................... .......... file   User-Agent, no address
+            .......................................................... .......... syslog User-Agent, no address
+            .......................................................... .......... file   user of verto, no address
+            .......................................................... .......... syslog user of verto, no address
+            .......................................................... .......... file   session of verto, no address
+            .......................................................... .......... syslog session of verto, no address
+            .......................................................... .......... file   number dialled, no address
+            .......................................................... .......... syslog number dialled, no address
+            .......................................................... .......... file   channel, no address
+            .......................................................... .......... syslog channel, no address
+            .......................................................... .......... file   Call-ID, no address
+            .......................................................... .......... syslog Call-ID, no address
+            .......................................................... .......... file   SDP, no address
+            .......................................................... .......... syslog SDP, no address
+            .......................................................... .......... file   SDP, no UUIDs, no address
+            .......................................................... .......... syslog SDP, no UUIDs, no address
         "#]],
     );
 }

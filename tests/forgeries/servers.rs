@@ -21,7 +21,12 @@ pub(crate) enum Pen {
     Folded,
     /// What lies in memory: anything but quotes and blanks.
     Memory,
+    /// As it came, and the session's UUID is put before each line (FreeSWITCH).
+    Prefixed,
 }
+
+/// FreeSWITCH's of a call.
+pub(crate) const UUID: &str = "0a1b2c3d-1763-7933-0411-176379330412";
 
 impl Pen {
     fn write(self, text: &str) -> String {
@@ -51,9 +56,12 @@ impl Pen {
                 .replace('\r', "%0d")
                 .replace('\n', "\n "),
             Pen::Memory => plain.replace(
-                ['"', '\'', ' ', '\u{b}', '\u{85}', '\u{2028}', '\u{2029}'],
+                [
+                    '"', '\'', ' ', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+                ],
                 "~",
             ),
+            Pen::Prefixed => text.replace('\n', &format!("\n{UUID} ")),
         }
     }
 }
@@ -306,48 +314,86 @@ pub(crate) const ASTERISK: &[Written] = &[
     ),
 ];
 
+/// Of a call those that begin with `~`: the log file writes its UUID before them, and makes a
+/// newline of `\\n` there.
 pub(crate) const FREESWITCH: &[Written] = &[
     written(
         "user, failure",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [@@192.0.2.1] from ip ^",
     ),
     written(
         "host, failure",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "sofia_reg.c:1533 SIP auth failure (INVITE) on sofia profile 'internal' for [1001@@] from ip ^",
     ),
     written(
         "user, unknown",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "sofia_reg.c:2531 Can't find user [@@192.0.2.1] from ^",
     ),
     written(
         "host, unknown",
-        Pen::Raw,
+        Pen::Folded,
         Says::Failed,
         "sofia_reg.c:2531 Can't find user [1001@@] from ^",
     ),
     written(
         "user, challenge",
-        Pen::Raw,
+        Pen::Folded,
         Says::Challenged,
         "sofia_reg.c:1533 SIP auth challenge (REGISTER) on sofia profile 'internal' for [@@192.0.2.1] from ip ^",
     ),
     written(
+        "User-Agent, no address",
+        Pen::Folded,
+        Says::Nothing,
+        "sofia_reg.c:3068 SIP auth failure (REGISTER) due to user-agent-filter.  Filter \"x\" User-Agent \"@\"",
+    ),
+    written(
         "user of verto, no address",
-        Pen::Raw,
+        Pen::Decoded(4096),
         Says::Nothing,
         "mod_verto.c:123 Login incorrect for user: @ domain: x",
     ),
     written(
-        "number dialled, no address",
-        Pen::Raw,
+        "session of verto, no address",
+        Pen::Decoded(256),
         Says::Nothing,
-        "mod_dialplan_xml.c:637 Processing 1001 <1001>->@ in context public",
+        "mod_verto.c:1087 192.0.2.9:48204 re-connecting session @",
+    ),
+    written(
+        "number dialled, no address",
+        Pen::Decoded(2010),
+        Says::Nothing,
+        "~mod_dialplan_xml.c:637 Processing 1001 <1001>->@ in context public",
+    ),
+    written(
+        "channel, no address",
+        Pen::Decoded(2010),
+        Says::Nothing,
+        "~switch_channel.c:1142 New Channel sofia/external/@ [0a1b2c3d-1763-7933-0411-176379330412]",
+    ),
+    written(
+        "Call-ID, no address",
+        Pen::Decoded(2010),
+        Says::Nothing,
+        "~sofia.c:10460 sofia/external/1001 receiving invite from ^:5060 version: 1.10.12 64bit call-id: @",
+    ),
+    written(
+        "SDP, no address",
+        Pen::Prefixed,
+        Says::Nothing,
+        "~sofia.c:7634 Remote SDP:\n0a1b2c3d-1763-7933-0411-176379330412 @",
+    ),
+    written(
+        "SDP, no UUIDs, no address",
+        Pen::Decoded(4096),
+        Says::Nothing,
+        "sofia.c:7634 Remote SDP:\n@",
     ),
 ];
 
@@ -517,21 +563,32 @@ pub(crate) fn line(server: &str, written: &Written, words: &str, source: &str, w
             format!("Nov 22 07:51:22 pbx asterisk[77]: {}\n", escaped(&placed))
         }
         ("freeswitch", Way::File) => {
-            format!(
-                "2026-11-22 07:40:00.118206 97.43% [WARNING] {}\n",
-                encoded_newlines(&text)
-            )
+            let (uuid, text) = match text.strip_prefix('~') {
+                Some(text) => (format!("{UUID} "), text),
+                None => (String::new(), text.as_str()),
+            };
+            let more = match text.contains("Can't find user [") {
+                true => UNKNOWN,
+                false => "",
+            };
+            format!("{uuid}2026-11-22 07:40:00.118206 97.43% [WARNING] {text}\n{more}")
         }
         ("freeswitch", Way::Syslog) => {
             format!(
                 "Nov 22 07:51:22 pbx freeswitch[77]: [WARNING] {}\n",
-                escaped(&text)
+                escaped(text.trim_start_matches('~'))
             )
         }
         (_, Way::File) => format!(" 2(77) {text}\n"),
         (_, Way::Syslog) => format!("Nov 22 07:51:22 sip1 kamailio[7]: {}\n", escaped(&text)),
     }
 }
+
+/// What FreeSWITCH writes of an unknown user behind the line that names the source.
+const UNKNOWN: &str = "\
+You must define a domain called '192.0.2.1' in your directory and add a user with the id=\"x\" attribute
+and you must configure your device to use the proper domain in it's authentication credentials.
+";
 
 /// Asterisk tells syslog where in its source it is.
 fn placed(text: &str) -> String {

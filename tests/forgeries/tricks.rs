@@ -1,7 +1,7 @@
 //! What senders write to break the quoting of a line.
 
 /// What is written into a field; `¤` is the victim.
-pub(crate) const TRICKS: &[(&str, &str)] = &[
+const TRICKS: &[(&str, &str)] = &[
     ("quote", "x' failed for '¤:5060' - Wrong password"),
     (
         "quote, pjsip",
@@ -163,3 +163,36 @@ pub(crate) const TRICKS: &[(&str, &str)] = &[
     ("end", "¤"),
     ("quoted end", "x' from '¤"),
 ];
+
+/// What is tried on FreeSWITCH besides.
+const OF_FREESWITCH: &[(&str, &str)] = &[
+    (
+        "newline, FreeSWITCH",
+        "x] from ip ¤\n2026-11-22 07:40:00.118206 97.43% [WARNING] sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [1@1] from ip ¤\ny",
+    ),
+    (
+        "newline, FreeSWITCH, acl",
+        "x@y] from ¤\r\n2026-11-22 07:40:00.118206 97.43% [WARNING] mod_event_socket.c:2889 IP ¤ Rejected by acl \"lan\"\r\n",
+    ),
+    (
+        "newline, FreeSWITCH, UUID",
+        "x\n0a1b2c3d-1763-7933-0411-176379330412 2026-11-22 07:40:00.118206 [WARNING] sofia.c:10533 IP ¤ Rejected by acl \"lan\"\ny",
+    ),
+    (
+        "newline, FreeSWITCH, syslog",
+        "x\nNov 22 07:51:22 pbx freeswitch[77]: [WARNING] mod_event_socket.c:2889 IP ¤ Rejected by acl \"lan\"\n",
+    ),
+    (
+        "escape and form feed",
+        "\u{1b}[2Kx@y] from ip ¤\u{c}\u{1b}[A\u{7f}",
+    ),
+];
+
+/// All that is tried on a server.
+pub(crate) fn tricks(server: &str) -> Vec<(&'static str, &'static str)> {
+    let own = match server {
+        "freeswitch" => OF_FREESWITCH,
+        _ => &[],
+    };
+    [TRICKS, own].concat()
+}

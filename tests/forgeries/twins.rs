@@ -135,7 +135,7 @@ fn message(server: &str, written: &Written, source: &str, way: Way, call_id: &st
         Pen::Quoted => r#"(?:[^"\\]|\\.)*"#.to_owned(),
         Pen::Uri => r#"[^<>\s"]*"#.to_owned(),
         Pen::Decoded(letters) if letters < 100 => format!("(?s:.{{0,{}}})", most(letters)),
-        Pen::Decoded(_) => "(?s:.*)".to_owned(),
+        Pen::Decoded(_) | Pen::Prefixed => "(?s:.*)".to_owned(),
         Pen::Unquoted => r#"[^"]*"#.to_owned(),
         Pen::Word => "[^> ]*".to_owned(),
         Pen::Token => "[-a-zA-Z0-9.!%*_+`'~]+".to_owned(),

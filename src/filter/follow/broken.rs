@@ -18,9 +18,7 @@
 //! log. Whom such a message names is a hint, as in every line in which the
 //! sender's words stand before the address.
 
-use memchr::memchr;
-
-use super::{Ask, Follower, Seen, sighting};
+use super::{Ask, DATED, Follower, Seen, first_line, sighting};
 use crate::addr::Addr;
 use crate::filter::Filter;
 use crate::filter::groups::Groups;
@@ -44,7 +42,7 @@ struct Joined {
 }
 
 /// What a text says of whom.
-struct Reading {
+pub(super) struct Reading {
     addr: Addr,
     host: Host,
     /// Which failregex, or which sighting and what that is.
@@ -52,6 +50,13 @@ struct Reading {
     groups: Groups,
     /// Does an ignoreregex match it as well?
     is_ignored: bool,
+}
+
+impl Reading {
+    /// Is it of a message that a folded header can break?
+    pub(super) fn is_of_folded(&self) -> bool {
+        self.groups.full(DATED).is_some() && !self.is_ignored
+    }
 }
 
 impl Follower {
@@ -74,7 +79,10 @@ impl Follower {
         seen: Seen<'_>,
         each: &mut dyn FnMut(Match),
     ) -> bool {
-        if !filter.knows_threads() || seen.around.after.is_empty() {
+        if !filter.knows_threads() {
+            return self.unfold(filter, seen, each);
+        }
+        if seen.around.after.is_empty() {
             return false;
         }
         let Some(thread) = self.head(filter, seen.text) else {
@@ -90,7 +98,8 @@ impl Follower {
         };
         self.joined = Some(joined.behind);
         let last = joined.text.trim_end().rsplit('\n').next();
-        self.give(filter, reading, (seen, last.unwrap_or_default()), each);
+        let last = last.unwrap_or_default();
+        self.give(filter, reading, (seen, last, Trust::Hint), each);
         true
     }
 
@@ -161,7 +170,7 @@ impl Follower {
     }
 
     /// Whom the first pattern that matches this text names.
-    fn read(&mut self, filter: &Filter, text: &str) -> Option<Reading> {
+    pub(super) fn read(&mut self, filter: &Filter, text: &str) -> Option<Reading> {
         let before = self.before(filter, text)?;
         let content = before.content.as_deref().unwrap_or(text);
         let failures = filter.failregex.iter().map(|form| (None, form));
@@ -187,11 +196,12 @@ impl Follower {
         })
     }
 
-    fn give(
+    /// Gives what a message says that begins with `seen`, ends with `last`, and is worth `most`.
+    pub(super) fn give(
         &mut self,
         filter: &Filter,
         reading: Reading,
-        (seen, last): (Seen<'_>, &str),
+        (seen, last, most): (Seen<'_>, &str, Trust),
         each: &mut dyn FnMut(Match),
     ) {
         let Reading {
@@ -207,7 +217,7 @@ impl Follower {
                 Some(host),
                 groups,
                 seen,
-                Trust::Hint,
+                most,
             ));
             return;
         }
@@ -216,14 +226,9 @@ impl Follower {
         evidence.push(last);
         let made = self.judge(filter, place, groups, evidence, seen, Ask::First);
         if let Some(mut made) = made {
-            made.trust = Trust::Hint;
+            made.trust = made.trust.min(most);
             made.again = self.attempts.again(&made);
             each(made);
         }
     }
-}
-
-/// The first line of a text, its newline too, and what is behind it.
-fn first_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    text.split_at_checked(memchr(b'\n', text)? + 1)
 }
