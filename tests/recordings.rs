@@ -48,6 +48,7 @@ fn lineup_of(filters: &[&str], log: u16) -> Lineup {
 }
 
 /// A line of a recording.
+#[derive(Clone)]
 struct Recorded {
     attack: String,
     source: String,

@@ -1,6 +1,7 @@
 //! What was overlooked in a log, for people: lines that were lost or too long (BLIND), lines
-//! that senders may have written (DOUBTED), and lines that nobody is blamed for since they
-//! could be about anybody (UNCLEAR) or match no pattern (NEAR MISS).
+//! without a date (UNDATED), lines that senders may have written (DOUBTED), and lines that
+//! nobody is blamed for since they could be about anybody (UNCLEAR) or match no pattern (NEAR
+//! MISS).
 
 use std::fmt::Write;
 
@@ -30,6 +31,21 @@ pub(super) fn blind(
             "    BLIND: at least {} lost before they came into it (told {})",
             counted(messages, "message"),
             counted(reports, "time")
+        )?;
+    }
+    Ok(())
+}
+
+/// Lines of an old log that say not when they were written.
+pub(super) fn undated(text: &mut String, lines: u64) -> std::fmt::Result {
+    if lines > 0 {
+        let (lines, look) = match lines {
+            1 => (counted(lines, "line"), "looks like a failure and has"),
+            _ => (counted(lines, "line"), "look like failures and have"),
+        };
+        writeln!(
+            text,
+            "    UNDATED: {lines} {look} no date that is known (`datepattern`), so not counted; the daemon counts such a line when it is written"
         )?;
     }
     Ok(())

@@ -79,6 +79,8 @@ struct Report {
     /// How many messages are known to be lost so.
     messages_lost: u64,
     /// Lines that look like failures and blame nobody, by their shape.
+    /// Lines that look like failures and have no date.
+    undated_lines: u64,
     near_misses: Vec<NearMissShown>,
     /// The jails that doubt the log, since senders can write lines of their own into it.
     doubts: Vec<DoubtShown>,
@@ -330,6 +332,7 @@ impl Scan {
             lines_cut: self.lines_cut,
             loss_reports: losses.reports,
             messages_lost: losses.messages(),
+            undated_lines: self.lineup.undated_lines,
             near_misses: missed.iter().map(NearMissShown::from).collect(),
             doubts: self.lineup.doubts().iter().map(DoubtShown::from).collect(),
             names: self.names,
@@ -387,6 +390,7 @@ fn write_people(text: &mut String, report: &Report) -> std::fmt::Result {
     }
     let lost = (report.loss_reports, report.messages_lost);
     overlooked::blind(text, report.lines_cut, lost)?;
+    overlooked::undated(text, report.undated_lines)?;
     overlooked::doubted(text, &report.doubts)?;
     overlooked::missed(text, &report.log, &report.near_misses)?;
     if report.offenders.is_empty() {
@@ -461,11 +465,13 @@ mod tests {
         let new =
             "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Login of '1' from 192.0.2.9 denied\n";
         let cut = format!("{}\n", "x".repeat(crate::watch::LINE_BYTES_MAX + 1));
-        let log = [newline, &hint.repeat(5), new, &cut].concat();
+        let undated = hint.replace("2026-11-22", "22.11.2026");
+        let log = [&undated, newline, &hint.repeat(5), new, &cut].concat();
         let (text, report) = said("asterisk", log.as_bytes()).unwrap();
         expect_test::expect![[r#"
-            FOLDER/log: 9 lines, 5 failures of 1 offender; 1 would have been banned (jails: asterisk)
+            FOLDER/log: 10 lines, 5 failures of 1 offender; 1 would have been banned (jails: asterisk)
                 BLIND: 1 line longer than 131072 bytes blamed nobody
+                UNDATED: 1 line looks like a failure and has no date that is known (`datepattern`), so not counted; the daemon counts such a line when it is written
                 DOUBTED by jail asterisk: senders can write whole lines into it; 0 that may be theirs blamed nobody: let Asterisk log through syslog or the journal, which escape newlines (`syslog.local0 => notice,warning,error,security` in logger.conf)
               NEAR MISS: no pattern of jail asterisk matches 1 line of FOLDER/log, such as "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Login of '1' from 192.0.2.9 denied"
             address                                  jail         failures  tries  ban
@@ -475,8 +481,12 @@ mod tests {
         let (misses, doubts) = (&json["near_misses"], &json["doubts"]);
         assert_eq!(misses.as_array().map(Vec::len), Some(1), "{json:#}");
         assert_eq!(
-            (&doubts[0]["jail"], &json["lines_cut"]),
-            (&"asterisk".into(), &1.into())
+            (
+                &doubts[0]["jail"],
+                &json["lines_cut"],
+                &json["undated_lines"]
+            ),
+            (&"asterisk".into(), &1.into(), &1.into())
         );
     }
 

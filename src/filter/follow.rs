@@ -90,6 +90,8 @@ pub struct Follower {
     disbelieved: u64,
     /// Lines that look like failures and match nothing.
     missed: NearMisses,
+    /// How many lines in a row were looked at for a failure behind a strange head, in vain.
+    strange_in_vain: u32,
     /// Attempts that are reported twice.
     attempts: Attempts,
     /// How much of the block stands behind the lines that were read with one before them.
@@ -137,6 +139,7 @@ impl Follower {
             threads: Threads::default(),
             disbelieved: 0,
             missed: NearMisses::default(),
+            strange_in_vain: 0,
             attempts: Attempts::default(),
             joined: None,
             reached: None,
@@ -227,8 +230,8 @@ impl Follower {
             return;
         }
         let Some(before) = self.before(filter, seen.text) else {
-            if ask == Ask::First {
-                self.see_unclear(filter, seen);
+            if ask == Ask::First && !self.see_unclear(filter, seen) {
+                self.see_strange(filter, seen);
             }
             return;
         };
@@ -717,6 +720,7 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
 
 mod broken;
 mod folded;
+mod strange;
 
 #[cfg(test)]
 mod tests;

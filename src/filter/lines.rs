@@ -22,7 +22,7 @@ use super::gate::Gate;
 use super::literals::Literal;
 use super::losses::{self, Losses};
 use super::matched::{self, Host, Match};
-use super::near::NearMiss;
+use super::near::{self, NearMiss};
 use super::tally::{Clock, Tally};
 use super::threads::{self, Around, Start, WRITTEN_IN_PARTS_BYTES};
 use crate::addr::Addr;
@@ -135,6 +135,9 @@ pub struct Lineup {
     pub clock_doubts: u64,
     /// Lines that were looked at and are no UTF-8, since the start.
     pub bad_lines: u64,
+    /// Lines that look like failures and have no date, nor one of a line before, where such
+    /// lines do not count, since the start.
+    pub undated_lines: u64,
 }
 
 /// One jail at work on the log.
@@ -217,6 +220,7 @@ impl Lineup {
             losses: Losses::default(),
             clock_doubts: 0,
             bad_lines: 0,
+            undated_lines: 0,
         };
         lineup.replace(attached);
         lineup
@@ -517,6 +521,7 @@ impl Lineup {
         each: &mut dyn FnMut(&JailName, &str, Match),
     ) {
         let Reading { mode, now, ask } = reading;
+        let mut is_undated = false;
         for place in &mut self.places {
             let Some(cutter) = self.cutters.get(place.cutter) else {
                 continue;
@@ -525,6 +530,8 @@ impl Lineup {
                 continue;
             };
             let Some(time) = policy(shown, now, mode, place.findtime) else {
+                is_undated |=
+                    shown.own.or(shown.before).is_none() && near::looks_like_failure(&cutter.text);
                 continue;
             };
             let text = &cutter.text;
@@ -543,6 +550,7 @@ impl Lineup {
                 each(jail, line, found);
             });
         }
+        self.undated_lines += u64::from(is_undated);
     }
 
     /// The cutter for these patterns of dates.

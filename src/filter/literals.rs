@@ -45,6 +45,17 @@ pub struct Literal {
     pub fold: bool,
 }
 
+impl Literal {
+    /// Is it in this text?
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let mut windows = text.windows(self.bytes.len().max(1));
+        match self.fold {
+            true => windows.any(|window| window.eq_ignore_ascii_case(&self.bytes)),
+            false => memchr::memmem::find(text, &self.bytes).is_some(),
+        }
+    }
+}
+
 /// What is cut out of a line before a pattern sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {

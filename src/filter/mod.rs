@@ -351,6 +351,12 @@ impl Filter {
         self.literals.as_deref()
     }
 
+    /// Does this line hold one of them? No, if there are none.
+    fn holds_literal(&self, line: &str) -> bool {
+        let mut literals = self.literals.iter().flatten();
+        literals.any(|literal| literal.is_in(line.as_bytes()))
+    }
+
     /// The same for the lines that cast a doubt on their log.
     pub fn doubt_literals(&self) -> Option<&[Literal]> {
         self.doubt_literals.as_deref()

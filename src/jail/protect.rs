@@ -8,6 +8,18 @@ use std::collections::BTreeSet;
 
 use crate::addr::Addr;
 
+/// Whom nobody can be attacked by from outside.
+const ALWAYS: [&str; 8] = [
+    "127.0.0.0/8",
+    "::1",
+    "fe80::/10",
+    "0.0.0.0/8",
+    "::",
+    "224.0.0.0/4",
+    "ff00::/8",
+    "255.255.255.255",
+];
+
 /// Protected addresses. However many there are, asking takes one look, and at most as many
 /// more as there are lengths of prefixes among them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,12 +30,11 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// These, and what can never be an attacker from outside: the loopback
-    /// networks and IPv6's link-local one.
+    /// These, and what can never be an attacker from outside: the loopback networks, IPv6's
+    /// link-local one, and what no host has (a host that asks for an address has 0.0.0.0 or
+    /// `::`, and multicast and broadcast are no sources).
     pub fn new(addrs: impl IntoIterator<Item = Addr>) -> Self {
-        let always = ["127.0.0.0/8", "::1", "fe80::/10"]
-            .into_iter()
-            .filter_map(|text| text.parse().ok());
+        let always = ALWAYS.into_iter().filter_map(|text| text.parse().ok());
         Protected::only(always.chain(addrs))
     }
 
@@ -94,6 +105,13 @@ mod tests {
             ("127.0.0.53", true),
             ("::1", true),
             ("fe80::1", true),
+            ("0.0.0.0", true),
+            ("239.255.255.250", true),
+            ("255.255.255.255", true),
+            ("255.255.255.254", false),
+            ("::", true),
+            ("::2", false),
+            ("ff02::1", true),
         ] {
             assert_eq!(protected.covers(&text.parse().unwrap()), covered, "{text}");
         }

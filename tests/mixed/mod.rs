@@ -111,11 +111,27 @@ fn asterisk_through_syslog() {
     .assert_eq(&shown(&counts));
 }
 
+/// The same in RFC 5424's form (rsyslog's `RSYSLOG_SyslogProtocol23Format`).
+fn modern(lines: &[Recorded]) -> Vec<Recorded> {
+    let form = Regex::new(r"(?s-u)^Nov 22 (\S+) (\S+) (\S+)\[(\d+)\]: ").expect("a regex");
+    let modern = |recorded: &Recorded| {
+        let head = b"<133>1 2026-11-22T$1.25+00:00 $2 $3 $4 - [a@1 b=\"]\"] ".as_slice();
+        let line = form.replace(&recorded.line, head).into_owned();
+        Recorded {
+            line,
+            ..recorded.clone()
+        }
+    };
+    lines.iter().map(modern).collect()
+}
+
 #[test]
 fn both_servers_in_one_syslog() {
     let asterisk = through_syslog(recording("asterisk-16"));
     let both = mixed(asterisk, recording("kamailio-5.6"));
     let counts = judged(&mut lineup_of(&BOTH, 0), &both);
+    let modern = judged(&mut lineup_of(&BOTH, 0), &modern(&both));
+    assert_eq!(shown(&modern), shown(&counts));
     expect![[r#"
         challenge: its source is challenged, a hint 288
         challenge: its source is challenged, proven 6

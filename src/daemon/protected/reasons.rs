@@ -4,6 +4,10 @@
 use super::Known;
 use crate::addr::Addr;
 
+/// What [`Protected::new`](crate::jail::protect::Protected::new) adds.
+const NEVER: &str =
+    "loopback, link-local, multicast and unspecified addresses are no attackers from outside";
+
 /// Why `addr` cannot be banned, given who is protected.
 pub fn refusal(addr: &Addr, known: &[Known]) -> String {
     let around = known.iter().filter(|known| known.addr.contains(addr));
@@ -16,10 +20,7 @@ pub fn refusal(addr: &Addr, known: &[Known]) -> String {
         })
         .collect();
     match reasons.is_empty() {
-        // What is never an attacker from outside: see `Protected::new`.
-        true => format!(
-            "{addr} is protected: loopback and link-local addresses are no attackers from outside, and nothing can ban them"
-        ),
+        true => format!("{addr} is protected: {NEVER}, and nothing can ban them"),
         false => format!("{addr} is protected: {}", reasons.join("; ")),
     }
 }
@@ -96,6 +97,6 @@ mod tests {
             192.0.2.7 is protected: root is or was logged in from there; it can be banned an hour after the session's end
             198.51.100.7 is protected: remove 198.51.100.0/24 from `protect` in ringfence.toml, and `ringfence reload`; root is or was logged in from there; it can be banned an hour after the session's end
             198.51.100.0/25 is protected: remove 198.51.100.0/24 from `protect` in ringfence.toml, and `ringfence reload`
-            127.0.0.1 is protected: loopback and link-local addresses are no attackers from outside, and nothing can ban them"#]].assert_eq(&told.join("\n"));
+            127.0.0.1 is protected: loopback, link-local, multicast and unspecified addresses are no attackers from outside, and nothing can ban them"#]].assert_eq(&told.join("\n"));
     }
 }

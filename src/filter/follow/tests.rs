@@ -394,3 +394,60 @@ fn what_cannot_be_seen_is_an_error() {
         assert_eq!(found.to_string(), error);
     }
 }
+
+#[test]
+fn failures_behind_another_head_are_near_misses() {
+    let filter = Filter::compile(&read(
+        "prefregex = ^srv\\[\\d+\\]: <F-CONTENT>.+</F-CONTENT>$\nfailregex = ^wrong password from <ADDR>$",
+    ));
+    let filter = Arc::new(filter.expect("a filter"));
+    for (line, is_near) in [
+        ("srv[7]: wrong password from 192.0.2.7", false), // it blames
+        ("<13>1 srv 7 - wrong password from 192.0.2.7", true),
+        ("wrong password from 192.0.2.7", false), // nothing stands before it
+        ("web[7]: the wrong password from 192.0.2.7 again", false),
+        ("web[7]: he said \"wrong password from 192.0.2.7\"", false),
+        ("web[7]: wrong password of 192.0.2.7", false),
+        (
+            "a b c d e f g h i j k l wrong password from 192.0.2.7",
+            true,
+        ),
+        (
+            "a b c d e f g h i j k l m wrong password from 192.0.2.7",
+            false,
+        ),
+    ] {
+        let mut follower = super::Follower::new(Arc::clone(&filter));
+        let text = format!("{line}\n");
+        let seen = super::Seen {
+            text: &text,
+            line,
+            dated: false,
+            time: Time::from_secs(7),
+            now: Time::from_secs(7),
+            around: super::Around::default(),
+        };
+        follower.line(seen, Ask::First, &mut |_| {});
+        assert_eq!(
+            follower.missed().shapes().len(),
+            usize::from(is_near),
+            "{line}"
+        );
+        for _ in 0..2 * super::strange::VAIN_MAX {
+            let text = "web[7]: no wrong password from 192.0.2.7 nor another\n";
+            follower.line(super::Seen { text, ..seen }, Ask::First, &mut |_| {});
+        }
+        // Of those that come behind many in vain, some are seen.
+        for _ in 0..super::strange::LOOKED_AT_ONE_OF {
+            let text = "new wrong password from 192.0.2.7\n";
+            follower.line(super::Seen { text, ..seen }, Ask::First, &mut |_| {});
+        }
+        let shapes = follower.missed().shapes();
+        assert!(
+            shapes
+                .iter()
+                .any(|miss| miss.shape.starts_with("new wrong")),
+            "{line}"
+        );
+    }
+}
