@@ -24,7 +24,7 @@ use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// Keys whose values are compiled with the filter, be they the filter's or the jail's.
-const FILTER_KEYS: [&str; 11] = [
+const FILTER_KEYS: [&str; 12] = [
     "prefregex",
     "failregex",
     "ignoreregex",
@@ -34,6 +34,7 @@ const FILTER_KEYS: [&str; 11] = [
     "challengeregex",
     "doubtregex",
     "wholeregex",
+    "pulseregex",
     "unclearregex",
     "brokenregex",
 ];
@@ -599,6 +600,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             challenge: ours("challengeregex"),
             doubt: ours("doubtregex"),
             whole: ours("wholeregex"),
+            pulse: ours("pulseregex"),
             unclear: ours("unclearregex"),
             broken: ours("brokenregex"),
             remedy: ours("remedy").join(" "),

@@ -25,6 +25,7 @@ use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Host, Match};
 use super::near::NearMisses;
 use super::pattern::{Found, Steps};
+use super::pulse::{self, Pulse};
 use super::tally::{Asked, Clock, Tally};
 use super::threads::{self, Around, Start, Threads};
 use crate::ticket::{Sight, Trust};
@@ -86,6 +87,8 @@ pub struct Follower {
     doubted: bool,
     /// Which threads write this log.
     threads: Threads,
+    /// What its lines say that a sender cannot see, if they name no thread.
+    pulse: Pulse,
     /// Lines that blame nobody because a sender may have written them.
     disbelieved: u64,
     /// Lines that look like failures and match nothing.
@@ -137,6 +140,7 @@ impl Follower {
             steps: Steps::default(),
             doubted: false,
             threads: Threads::default(),
+            pulse: Pulse::default(),
             disbelieved: 0,
             missed: NearMisses::default(),
             strange_in_vain: 0,
@@ -217,6 +221,7 @@ impl Follower {
         if self.doubted {
             self.steps = Steps::default();
             let filter = Arc::clone(&self.filter);
+            self.feel(&filter, block, now);
             self.threads.next = match filter.knows_threads() {
                 true => self.start_behind(&filter, block, now),
                 false => self.start_at(&filter, block),
@@ -384,14 +389,39 @@ impl Follower {
         start.trust()
     }
 
-    /// The same in a log whose lines name no thread: by its place, and by its kind. A line of
-    /// another kind may be a part of a message that is written line by line.
+    /// The same in a log whose lines name no thread: by its place, if it is of a kind that is
+    /// written at once, or by its pulse.
     fn begins(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Trust> {
         if filter.wholeregex.is_empty() || seen.around.replayed {
             return Some(Trust::Hint);
         }
-        let is_whole = self.is_whole(filter, seen.line);
-        is_whole.then(|| self.start_at(filter, seen.around).trust())?
+        if self.is_whole(filter, seen.line)
+            && let Some(trust) = self.start_at(filter, seen.around).trust()
+        {
+            return Some(trust);
+        }
+        self.feel(filter, seen.around, seen.now);
+        let pulse = self.pulse_of(filter, seen.line)?;
+        self.pulse.is(&pulse, seen.now).then_some(Trust::Hint)
+    }
+
+    /// Learns the pulse of a block's first line, if that begins a message.
+    fn feel(&mut self, filter: &Filter, around: Around<'_>, now: Time) {
+        if filter.pulseregex.is_empty() || self.threads.next == Start::Unclear {
+            return;
+        }
+        let Some((line, _)) = first_line(around.before) else {
+            return;
+        };
+        if let Some(pulse) = self.pulse_of(filter, &String::from_utf8_lossy(line)) {
+            self.pulse.learn(&pulse, now);
+        }
+    }
+
+    fn pulse_of(&mut self, filter: &Filter, line: &str) -> Option<Box<str>> {
+        let mut forms = filter.pulseregex.iter();
+        let groups = forms.find_map(|form| Some(form.groups(&self.look(form, line)??)))?;
+        groups.full(pulse::GROUP).map(Box::from)
     }
 
     fn is_whole(&mut self, filter: &Filter, line: &str) -> bool {

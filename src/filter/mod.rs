@@ -20,6 +20,7 @@ pub mod losses;
 pub mod matched;
 pub mod near;
 pub mod pattern;
+mod pulse;
 mod tags;
 pub mod tally;
 mod threads;
@@ -84,6 +85,9 @@ pub struct SightingText {
     /// end with its own words, and no newline of a sender's is in them. They are searched
     /// in the line as it stands; its thread is what `<F-THREAD>` captures.
     pub whole: Vec<String>,
+    /// What the server writes into every line and changes each second, as `<F-PULSE>` captures
+    /// it from the line as it stands: see [`pulse`].
+    pub pulse: Vec<String>,
     /// Lines that a pattern knows, or would, and that blame nobody, since they have more than one
     /// reading. They are searched in the whole line, and counted by what is matched of them.
     pub unclear: Vec<String>,
@@ -165,6 +169,7 @@ pub struct Filter {
     sightings: Vec<(Sight, Form)>,
     doubtregex: Vec<Form>,
     wholeregex: Vec<Form>,
+    pulseregex: Vec<Form>,
     unclearregex: Vec<Form>,
     brokenregex: Vec<Form>,
     remedy: Box<str>,
@@ -188,6 +193,7 @@ const SUCCESSREGEX: &str = "successregex";
 const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
+const PULSEREGEX: &str = "pulseregex";
 const UNCLEARREGEX: &str = "unclearregex";
 const BROKENREGEX: &str = "brokenregex";
 
@@ -200,6 +206,7 @@ impl FilterError {
                 CHALLENGEREGEX,
                 DOUBTREGEX,
                 WHOLEREGEX,
+                PULSEREGEX,
                 UNCLEARREGEX,
                 BROKENREGEX,
             ];
@@ -226,6 +233,7 @@ impl Filter {
             sightings: Vec::new(),
             doubtregex: Vec::new(),
             wholeregex: Vec::new(),
+            pulseregex: Vec::new(),
             unclearregex: Vec::new(),
             brokenregex: Vec::new(),
             remedy: Box::default(),
@@ -256,6 +264,7 @@ impl Filter {
             challenge,
             doubt,
             whole,
+            pulse,
             unclear,
             broken,
             remedy,
@@ -264,6 +273,7 @@ impl Filter {
         let challenge = compile_all(CHALLENGEREGEX, challenge.iter(), dns, false)?;
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
+        let pulseregex = compile_all(PULSEREGEX, pulse.iter(), dns, false)?;
         let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
         let brokenregex = compile_all(BROKENREGEX, broken.iter(), dns, false)?;
         if failregex.is_empty() {
@@ -312,6 +322,7 @@ impl Filter {
             sightings,
             doubtregex,
             wholeregex,
+            pulseregex,
             unclearregex,
             brokenregex,
             remedy: remedy.as_str().into(),

@@ -358,6 +358,8 @@ fn lines_of_freeswitch_count_by_their_place() {
     let call = format!("{UUID} {date}[INFO] sofia.c:10460 x receiving invite, call-id: y\n");
     let bare = format!("{date}[INFO] mod_verto.c:1087 192.0.2.9:1 re-connecting session y\n");
     let honest = |from| auth("1001@192.0.2.1", from);
+    // Who forges cannot know the idle share.
+    let forged = |line: String| line.replace("97.43%", "96.58%");
     let folded = auth(&format!("x@y] from ip {VICTIM}\n z"), TRUE);
     let long = auth(&("\n ".to_owned() + &"x".repeat(5_000)), TRUE);
     let mut lineup = lineup("freeswitch");
@@ -367,8 +369,8 @@ fn lines_of_freeswitch_count_by_their_place() {
     for (millis, what, block) in [
         (0, "nothing is doubted", honest(TRUE) + &folded + &acl(TRUE)),
         (0, "a doubt is cast behind it", honest(TRUE) + &call),
-        (0, "next to a call's", honest(VICTIM)),
-        (4, "nor is that a lull", acl(VICTIM)),
+        (0, "next to a call's", forged(honest(VICTIM))),
+        (4, "nor is that a lull", forged(acl(VICTIM))),
         (
             5,
             "a lull",
@@ -377,9 +379,29 @@ fn lines_of_freeswitch_count_by_their_place() {
         (0, "whole lines since", honest(TRUE)),
         (50, "a pause", acl(TRUE) + &folded + &honest(TRUE)),
         (0, "whole lines since", (0..40).map(|_| acl(TRUE)).collect()),
-        (0, "another line", acl(TRUE) + &call + &honest(VICTIM)),
-        (50, "forged behind a call's", call.clone() + &honest(VICTIM)),
-        (50, "forged behind verto's", bare + &honest(VICTIM)),
+        (
+            0,
+            "another line",
+            acl(TRUE) + &call + &forged(honest(VICTIM)),
+        ),
+        (
+            50,
+            "forged behind a call's",
+            call.clone() + &forged(honest(VICTIM)),
+        ),
+        (
+            50,
+            "forged behind verto's",
+            bare.clone() + &forged(honest(VICTIM)),
+        ),
+        (50, "true behind a call's", call.clone() + &honest(TRUE)),
+        (0, "and in a block of its own", call.clone() + &acl(TRUE)),
+        (0, "and a folded one", bare + &folded.clone()),
+        (
+            1_001,
+            "the pulse of another second",
+            forged(call.clone()) + &honest(TRUE),
+        ),
         (50, "folded in vain", format!(" {}", honest(VICTIM))),
         (
             50,
@@ -388,9 +410,14 @@ fn lines_of_freeswitch_count_by_their_place() {
         ),
         (50, "long, and perhaps not all", long.clone()),
         (50, "long, and all", long + &acl(TRUE)),
-        (50, "folded, and forged", call + &folded),
-        (50, "the rest of a line", honest(VICTIM)),
-        (50, "of a call's own", format!("{UUID} {}", acl(VICTIM))),
+        (50, "folded, and forged", call.clone() + &forged(folded)),
+        (50, "the rest of a line", forged(honest(VICTIM))),
+        (
+            50,
+            "of a call's own",
+            format!("{UUID} {}", forged(acl(VICTIM))),
+        ),
+        (50, "and true", format!("{call}{UUID} {}", acl(TRUE))),
     ] {
         now = now + Duration::from_millis(millis);
         if what == "the rest of a line" {
@@ -422,6 +449,10 @@ fn lines_of_freeswitch_count_by_their_place() {
          0 0 proven, 1 hints, 1 unclear: another line
         50 0 proven, 0 hints, 1 unclear: forged behind a call's
         50 0 proven, 0 hints, 1 unclear: forged behind verto's
+        50 0 proven, 1 hints, 0 unclear: true behind a call's
+         0 0 proven, 1 hints, 0 unclear: and in a block of its own
+         0 0 proven, 1 hints, 0 unclear: and a folded one
+        1001 0 proven, 0 hints, 1 unclear: the pulse of another second
         50 0 proven, 0 hints, 0 unclear: folded in vain
         50 0 proven, 0 hints, 1 unclear: without a date
         50 0 proven, 0 hints, 1 unclear: long, and perhaps not all
@@ -429,6 +460,7 @@ fn lines_of_freeswitch_count_by_their_place() {
         50 0 proven, 0 hints, 1 unclear: folded, and forged
         50 0 proven, 0 hints, 1 unclear: the rest of a line
         50 0 proven, 0 hints, 1 unclear: of a call's own
+        50 0 proven, 1 hints, 0 unclear: and true
     "#]]
     .assert_eq(&table);
 }
@@ -558,47 +590,47 @@ fn freeswitch() {
         FREESWITCH,
         expect![[r#"
             forgeries framed earned hints named unclear convicted
-                  136      0      0     0   136       0       136  user, failure
-                  136      0      0     0   136       0       136  host, failure
-                  136      0      0     0   136       0       136  user, unknown
-                  136      0      0     0   136       0       136  host, unknown
-                  136      0      0     0   136       0       136  user, challenge
-                  136      0      0     0     0       0         0  User-Agent, no address
-                  136      0      0     0     0       0         0  user of verto, no address
-                  136      0      0     0     0       0         0  session of verto, no address
-                  136      0      0     0     0       0         0  number dialled, no address
-                  136      0      0     0     0       0         0  channel, no address
-                  136      0      0     0     0       0         0  Call-ID, no address
-                  136      0      0     0     0       0         0  SDP, no address
-                  136      0      0     0     0       0         0  SDP, no UUIDs, no address
-                 1768      0      0     0   680       0       680  all
+                  138      0      0     0   138       0       138  user, failure
+                  138      0      0     0   138       0       138  host, failure
+                  138      0      0     0   138       0       138  user, unknown
+                  138      0      0     0   138       0       138  host, unknown
+                  138      0      0     0   138       0       138  user, challenge
+                  138      0      0     0     0       0         0  User-Agent, no address
+                  138      0      0     2     0       0         0  user of verto, no address
+                  138      0      0     1     0       0         0  session of verto, no address
+                  138      0      0     1     0       0         0  number dialled, no address
+                  138      0      0     1     0       0         0  channel, no address
+                  138      0      0     1     0       0         0  Call-ID, no address
+                  138      0      0     1     0       0         0  SDP, no address
+                  138      0      0     2     0       0         0  SDP, no UUIDs, no address
+                 1794      0      0     9   690       0       690  all
 
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
-            ++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
-            .......................................................... .......... file   User-Agent, no address
-            .......................................................... .......... syslog User-Agent, no address
-            .......................................................... .......... file   user of verto, no address
-            .......................................................... .......... syslog user of verto, no address
-            .......................................................... .......... file   session of verto, no address
-            .......................................................... .......... syslog session of verto, no address
-            .......................................................... .......... file   number dialled, no address
-            .......................................................... .......... syslog number dialled, no address
-            .......................................................... .......... file   channel, no address
-            .......................................................... .......... syslog channel, no address
-            .......................................................... .......... file   Call-ID, no address
-            .......................................................... .......... syslog Call-ID, no address
-            .......................................................... .......... file   SDP, no address
-            .......................................................... .......... syslog SDP, no address
-            .......................................................... .......... file   SDP, no UUIDs, no address
-            .......................................................... .......... syslog SDP, no UUIDs, no address
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, failure
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   host, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog host, unknown
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, challenge
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
+            ........................................................... .......... file   User-Agent, no address
+            ........................................................... .......... syslog User-Agent, no address
+            ........................................................h.. .h........ file   user of verto, no address
+            ........................................................... .......... syslog user of verto, no address
+            ........................................................h.. .......... file   session of verto, no address
+            ........................................................... .......... syslog session of verto, no address
+            ........................................................h.. .......... file   number dialled, no address
+            ........................................................... .......... syslog number dialled, no address
+            ........................................................h.. .......... file   channel, no address
+            ........................................................... .......... syslog channel, no address
+            ........................................................h.. .......... file   Call-ID, no address
+            ........................................................... .......... syslog Call-ID, no address
+            ........................................................h.. .......... file   SDP, no address
+            ........................................................... .......... syslog SDP, no address
+            ........................................................h.. ......h... file   SDP, no UUIDs, no address
+            ........................................................... .......... syslog SDP, no UUIDs, no address
         "#]],
     );
 }

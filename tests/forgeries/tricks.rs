@@ -144,7 +144,7 @@ const TRICKS: &[(&str, &str)] = &[
     ("port", "x from ¤:5060"),
     (
         "FreeSWITCH",
-        "x] from ip ¤\u{b}2026-11-22 07:40:00.118206 97.43% [WARNING] sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [1@1] from ip ¤",
+        "x] from ip ¤\u{b}2026-11-22 07:40:00.118206 96.58% [WARNING] sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [1@1] from ip ¤",
     ),
     ("acl", "x\" IP ¤ Rejected by acl \"domains"),
     (
@@ -168,11 +168,11 @@ const TRICKS: &[(&str, &str)] = &[
 const OF_FREESWITCH: &[(&str, &str)] = &[
     (
         "newline, FreeSWITCH",
-        "x] from ip ¤\n2026-11-22 07:40:00.118206 97.43% [WARNING] sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [1@1] from ip ¤\ny",
+        "x] from ip ¤\n2026-11-22 07:40:00.118206 96.58% [WARNING] sofia_reg.c:1533 SIP auth failure (REGISTER) on sofia profile 'internal' for [1@1] from ip ¤\ny",
     ),
     (
         "newline, FreeSWITCH, acl",
-        "x@y] from ¤\r\n2026-11-22 07:40:00.118206 97.43% [WARNING] mod_event_socket.c:2889 IP ¤ Rejected by acl \"lan\"\r\n",
+        "x@y] from ¤\r\n2026-11-22 07:40:00.118206 96.58% [WARNING] mod_event_socket.c:2889 IP ¤ Rejected by acl \"lan\"\r\n",
     ),
     (
         "newline, FreeSWITCH, UUID",
@@ -181,6 +181,10 @@ const OF_FREESWITCH: &[(&str, &str)] = &[
     (
         "newline, FreeSWITCH, syslog",
         "x\nNov 22 07:51:22 pbx freeswitch[77]: [WARNING] mod_event_socket.c:2889 IP ¤ Rejected by acl \"lan\"\n",
+    ),
+    (
+        "newline, FreeSWITCH, pulse guessed",
+        "x\n2026-11-22 07:40:00.118206 97.43% [WARNING] sofia.c:10533 IP ¤ Rejected by acl \"lan\"\ny",
     ),
     (
         "escape and form feed",
