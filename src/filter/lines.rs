@@ -130,6 +130,8 @@ pub struct Lineup {
     read_at: Time,
     /// How long it was.
     read_bytes: usize,
+    /// Are this block and the last one parts of what was written, cut where a reading ended?
+    begun: [bool; 2],
     losses: Losses,
     /// Dates that were too far from the present to be believed, since the start.
     pub clock_doubts: u64,
@@ -217,6 +219,7 @@ impl Lineup {
             log,
             read_at: Time::default(),
             read_bytes: 0,
+            begun: [false; 2],
             losses: Losses::default(),
             clock_doubts: 0,
             bad_lines: 0,
@@ -348,6 +351,7 @@ impl Lineup {
     /// there, no message begins behind it.
     pub fn goes_on(&mut self, now: Time) {
         self.read_at = now;
+        self.begun[0] = true;
     }
 
     /// Lets the filters see an entry of a journal.
@@ -440,8 +444,11 @@ impl Lineup {
             _ => Start::Unclear,
         };
         self.read_at = reading.now;
+        let begun = self.begun.contains(&true) || reading.mode != Mode::Live;
+        let within = begun || self.read_bytes >= WRITTEN_IN_PARTS_BYTES;
+        self.begun = [false, self.begun[0]];
         let followers = self.places.iter_mut().map(|place| &mut place.follower);
-        followers.for_each(|follower| follower.pause(sure));
+        followers.for_each(|follower| follower.pause(sure, within));
     }
 
     /// Tells the filters what was read.

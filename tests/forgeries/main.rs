@@ -362,6 +362,8 @@ fn lines_of_freeswitch_count_by_their_place() {
     let forged = |line: String| line.replace("97.43%", "96.58%");
     let folded = auth(&format!("x@y] from ip {VICTIM}\n z"), TRUE);
     let long = auth(&("\n ".to_owned() + &"x".repeat(5_000)), TRUE);
+    let rest = format!(" z@192.0.2.1] from ip {TRUE}\n");
+    let dateless = acl(VICTIM).replacen(date.trim_end_matches("97.43% "), " ", 1);
     let mut lineup = lineup("freeswitch");
     let mut now = NOW;
     let mut table = String::new();
@@ -402,22 +404,33 @@ fn lines_of_freeswitch_count_by_their_place() {
             "the pulse of another second",
             forged(call.clone()) + &honest(TRUE),
         ),
-        (50, "folded in vain", format!(" {}", honest(VICTIM))),
         (
             50,
-            "without a date",
-            acl(VICTIM).replacen(date.trim_end_matches("97.43% "), " ", 1),
+            "folded in vain",
+            format!("{} {}", acl(TRUE), honest(VICTIM)),
         ),
+        (50, "without a date", acl(TRUE) + &dateless),
         (50, "long, and perhaps not all", long.clone()),
+        (0, "its rest", rest.clone()),
         (50, "long, and all", long + &acl(TRUE)),
-        (50, "folded, and forged", call.clone() + &forged(folded)),
+        (
+            50,
+            "folded, and forged",
+            call.clone() + &forged(folded.clone()),
+        ),
         (50, "the rest of a line", forged(honest(VICTIM))),
+        (0, "and of its message", rest.clone()),
         (
             50,
             "of a call's own",
             format!("{UUID} {}", forged(acl(VICTIM))),
         ),
         (50, "and true", format!("{call}{UUID} {}", acl(TRUE))),
+        (50, "written at once so far", honest(TRUE)),
+        (50, "line by line now", rest),
+        (50, "which may go on", honest(VICTIM)),
+        (50, "and folded may, too", folded.clone()),
+        (50, "which does not", folded + &honest(TRUE) + &acl(TRUE)),
     ] {
         now = now + Duration::from_millis(millis);
         if what == "the rest of a line" {
@@ -453,14 +466,21 @@ fn lines_of_freeswitch_count_by_their_place() {
          0 0 proven, 1 hints, 0 unclear: and in a block of its own
          0 0 proven, 1 hints, 0 unclear: and a folded one
         1001 0 proven, 0 hints, 1 unclear: the pulse of another second
-        50 0 proven, 0 hints, 0 unclear: folded in vain
-        50 0 proven, 0 hints, 1 unclear: without a date
+        50 0 proven, 1 hints, 0 unclear: folded in vain
+        50 0 proven, 1 hints, 1 unclear: without a date
         50 0 proven, 0 hints, 1 unclear: long, and perhaps not all
+         0 0 proven, 0 hints, 0 unclear: its rest
         50 1 proven, 1 hints, 0 unclear: long, and all
         50 0 proven, 0 hints, 1 unclear: folded, and forged
         50 0 proven, 0 hints, 1 unclear: the rest of a line
+         0 0 proven, 0 hints, 0 unclear: and of its message
         50 0 proven, 0 hints, 1 unclear: of a call's own
         50 0 proven, 1 hints, 0 unclear: and true
+        50 1 proven, 0 hints, 0 unclear: written at once so far
+        50 0 proven, 0 hints, 0 unclear: line by line now
+        50 0 proven, 0 hints, 1 unclear: which may go on
+        50 0 proven, 0 hints, 1 unclear: and folded may, too
+        50 2 proven, 1 hints, 0 unclear: which does not
     "#]]
     .assert_eq(&table);
 }
@@ -474,7 +494,7 @@ fn asterisk() {
             forgeries framed earned hints named unclear convicted
                   126      0      0     0   126       0       126  chan_sip To
                   126      0      0     0   126       0       126  chan_sip extension
-                  126      0      0     0   126       0       126  chan_sip extension, long
+                  126      0      0     1   126       0       126  chan_sip extension, long
                   126      0      0     0     0       0         0  chan_sip From, no address
                   126      0      0     0     0       0         0  chan_sip Call-ID, no address
                   126      0      0     0   126       0       126  chan_sip account
@@ -507,13 +527,13 @@ fn asterisk() {
                   126      0      0     0     0       0         0  VERBOSE extension, long
                   126      0      0     0     0       0         0  VERBOSE caller
                   126      0      0     0     0       0         0  VERBOSE words of a dialplan
-                 4410      0      0     0  3402       2      3400  all
+                 4410      0      0     1  3402       2      3400  all
 
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
-            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
+            ++++++++++++++++++++++h++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
             ..................................................... .......... file   chan_sip From, no address
             ..................................................... .......... syslog chan_sip From, no address
@@ -662,8 +682,8 @@ fn kamailio() {
                   126      0      0     1     0       0         0  line of an administrator, open
                   126      0      0     1     0       0         0  line of an administrator, longer than ours
                   126      0      0     1     0       0         0  line of an administrator, longer than Kamailio's
-                  126      0      0     1     0       0         0  line of an administrator, no prefix
-                 2646      0      0     7  1764      97      1667  all
+                  126      0      0     3     0       0         0  line of an administrator, no prefix
+                 2646      0      0     9  1764      97      1667  all
 
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ??++++++++ file   Call-ID
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++++++? syslog Call-ID
@@ -705,7 +725,7 @@ fn kamailio() {
             ..................................................... .......... syslog line of an administrator, longer than ours
             ..............................h...................... .......... file   line of an administrator, longer than Kamailio's
             ..................................................... .......... syslog line of an administrator, longer than Kamailio's
-            ..............................h...................... .......... file   line of an administrator, no prefix
+            ..............................h...................... ...hh..... file   line of an administrator, no prefix
             ..................................................... .......... syslog line of an administrator, no prefix
         "#]],
     );

@@ -48,7 +48,6 @@ pub const OUR_KEYS: &[&str] = &[
     "challengeregex",
     "doubtregex",
     "wholeregex",
-    "endregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",

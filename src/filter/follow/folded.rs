@@ -12,10 +12,12 @@
 //! ```
 //!
 //! No line between them can be another message's, so it says what it would say in one line. Only
-//! a message that is not written at once may end within what was read: it blames nobody.
+//! a message that is not written at once may end within what was read: a long one, and any in a
+//! log that showed it (a container's, whose runtime writes line by line). What is the last there
+//! blames nobody.
 
 use super::broken::Reading;
-use super::{Follower, Seen, first_line, goes_on};
+use super::{Follower, Seen, begins_blank, first_line};
 use crate::filter::Filter;
 use crate::filter::matched::Match;
 use crate::filter::threads::WRITTEN_IN_PARTS_BYTES;
@@ -30,19 +32,19 @@ impl Follower {
         seen: Seen<'_>,
         each: &mut dyn FnMut(Match),
     ) -> bool {
-        if !seen.dated || !goes_on(seen) {
+        if !seen.dated || !begins_blank(seen.around.after) {
             return false;
         }
         let mut text = seen.text.to_owned();
         let mut rest = seen.around.after;
         while let Some((line, behind)) = first_line(rest) {
-            if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            if !begins_blank(line) {
                 break;
             }
             text.push_str(&String::from_utf8_lossy(line));
             rest = behind;
         }
-        if rest.is_empty() && text.len() >= WRITTEN_IN_PARTS_BYTES {
+        if rest.is_empty() && (self.torn || text.len() >= WRITTEN_IN_PARTS_BYTES) {
             return false;
         }
         let Some(reading) = self.read(filter, &text).filter(Reading::is_of_folded) else {
