@@ -824,10 +824,15 @@ fn what_was_in_force_goes_on() {
     let mut shown: Vec<String> = effects.iter().map(show).collect();
     shown.sort();
     expect![[r#"
+        block Allow 0.0.0.0/8 0s
         block Allow 127.0.0.0/8 0s
         block Allow 192.0.2.99 0s
+        block Allow 224.0.0.0/4 0s
+        block Allow 255.255.255.255 0s
+        block Allow :: 0s
         block Allow ::1 0s
         block Allow fe80::/10 0s
+        block Allow ff00::/8 0s
         block asterisk 192.0.2.2 500s
         block asterisk 192.0.2.6 3500s
         load -: 198.51.100.2 500s

@@ -669,7 +669,7 @@ fn standings_outlive_a_restart_and_a_late_database() {
     };
     after.restore(before, &Listed::default(), now, &mut effects);
     // The allow set, and one whom the kernel holds back and nobody knows why.
-    assert_eq!((after.rank(&addr, now), effects.len()), (Rank::Known, 5));
+    assert_eq!((after.rank(&addr, now), effects.len()), (Rank::Known, 10));
     let unblocks = |effect: &Effect| matches!(effect, Effect::Order(Order::Unblock { set: Set::Throttled, addr }) if addr.to_string() == other);
     assert!(effects.iter().any(unblocks));
 
