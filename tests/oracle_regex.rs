@@ -10,16 +10,22 @@
 //! both stay where they are. Lines with an address that cannot be one are left out: fail2ban
 //! takes it for a name.
 
+#[path = "common/fail2ban.rs"]
+mod fail2ban;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fail2ban::Fail2ban;
 use regex::Regex;
 use ringfence::time::Time;
 
 const FAIL2BAN_REGEX: &str = "/usr/bin/fail2ban-regex";
+/// What both find in their environment.
+const ENVIRONMENT: [(&str, &str); 2] = [("TZ", "UTC"), ("LC_ALL", "C.UTF-8")];
 const STOCK_FILTERS: &str = "/etc/fail2ban/filter.d";
 const SAMPLE_LOGS: &str = "/usr/lib/python3/dist-packages/fail2ban/tests/files/logs";
 
@@ -140,6 +146,7 @@ const OUR_ERRORS: &str =
 /// A folder with the files of the tests, and our program under the other name in it.
 struct Bench {
     folder: tempfile::TempDir,
+    fail2ban: Fail2ban,
     masks: Vec<(Regex, &'static str)>,
     differences: String,
     count: usize,
@@ -168,6 +175,7 @@ impl Bench {
         let mask = |regex: &str, with| (Regex::new(regex).unwrap(), with);
         Bench {
             folder,
+            fail2ban: Fail2ban::start("fail2ban.client.fail2banregex", &ENVIRONMENT),
             masks: vec![
                 mask(r"\[processed in [\d.]+ sec\]", "[processed]"),
                 mask(r"(?m)^\|      # regex:.*$", "|      # regex"),
@@ -189,14 +197,14 @@ impl Bench {
         }
     }
 
+    /// Runs ours.
     fn run(&self, program: &Path, words: &[&str]) -> (Option<i32>, String) {
         let output = Command::new(program)
             .args(words)
             .current_dir(self.folder.path())
-            .env("TZ", "UTC")
-            .env("LC_ALL", "C.UTF-8")
+            .envs(ENVIRONMENT)
             .output()
-            .expect("fail2ban must be installed: tests/install");
+            .expect("our own program");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.code(), text)
     }
@@ -204,7 +212,8 @@ impl Bench {
     /// Runs both and keeps what differs.
     fn compare(&mut self, words: &[&str]) {
         self.count += 1;
-        let (code, theirs) = self.run(Path::new(FAIL2BAN_REGEX), words);
+        let theirs = self.fail2ban.run(self.folder.path(), FAIL2BAN_REGEX, words);
+        let (code, theirs) = (Some(theirs.code), theirs.stdout);
         let (our_code, ours) = self.run(&self.folder.path().join("fail2ban-regex"), words);
         let (theirs, ours) = (self.masked(&theirs), self.masked(&ours));
         if code == our_code && theirs == ours {

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::sync::LazyLock;
+
+use crate::fail2ban::Fail2ban;
 
 /// Where Debian's package puts it. Not looked up in `PATH`: our own program answers to
 /// this name too.
@@ -20,28 +20,38 @@ pub(crate) enum Answer {
     GaveUp(String),
 }
 
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let output = Command::new(CLIENT)
-        .arg("-V")
-        .output()
-        .expect("fail2ban must be installed: apt-get install fail2ban");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-});
+/// Whoever is asked.
+pub(crate) struct Client {
+    fail2ban: Fail2ban,
+    version: String,
+}
 
-/// Asks it for the command stream of a tree.
-pub(crate) fn ask(folder: &Path) -> Answer {
-    let version = VERSION.clone();
-    let output = Command::new(CLIENT)
-        .env("PYTHONIOENCODING", "utf-8")
-        .args(["-c", folder.to_str().expect("a folder"), "-d"])
-        .output()
-        .expect("fail2ban must be installed: apt-get install fail2ban");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    if stdout.contains("ERROR: The configuration stream failed") {
-        return Answer::GaveUp(String::from_utf8_lossy(&output.stderr).into_owned());
+impl Client {
+    pub(crate) fn start() -> Client {
+        let mut fail2ban = Fail2ban::start(
+            "fail2ban.client.fail2banclient",
+            &[("PYTHONIOENCODING", "utf-8")],
+        );
+        let version = fail2ban.run(Path::new("/"), CLIENT, &["-V"]).stdout;
+        Client {
+            fail2ban,
+            version: version.trim().to_owned(),
+        }
     }
-    let lines = stdout.lines().map(str::to_owned).collect();
-    Answer::Stream { lines, version }
+
+    /// Asks it for the command stream of a tree.
+    pub(crate) fn ask(&mut self, folder: &Path) -> Answer {
+        let words = ["-c", folder.to_str().expect("a folder"), "-d"];
+        let said = self.fail2ban.run(Path::new("/"), CLIENT, &words);
+        let gave_up = "ERROR: The configuration stream failed";
+        if said.stdout.contains(gave_up) {
+            return Answer::GaveUp(said.stderr);
+        }
+        Answer::Stream {
+            lines: said.stdout.lines().map(str::to_owned).collect(),
+            version: self.version.clone(),
+        }
+    }
 }
 
 /// Copies a folder and what is in it.

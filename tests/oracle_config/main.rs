@@ -14,6 +14,8 @@
 mod client;
 #[path = "../common/dice.rs"]
 mod dice;
+#[path = "../common/fail2ban.rs"]
+mod fail2ban;
 mod generate;
 
 use std::fs;
@@ -21,14 +23,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use client::Answer;
+use client::{Answer, Client};
 use ringfence::config::fail2ban::{FAIL2BAN_VERSION, Loaded, Roots, load, stream};
 use ringfence::config::{ConfigError, ConfigErrorKind};
 
-/// How many generated trees are compared. One takes fail2ban a fifth of a second.
+/// How many generated trees are compared.
 const TREES: u64 = 300;
 
-/// How many of them at a time; fail2ban is one process each.
+/// How many of them at a time, each by a fail2ban of its own.
 const THREADS: usize = 2;
 
 /// `RINGFENCE_TREES=300..5000` compares others than the usual ones.
@@ -75,9 +77,9 @@ fn given_over_conditional(line: String) -> String {
 }
 
 /// What differs, or nothing.
-fn difference(folder: &Path) -> Option<String> {
+fn difference(client: &mut Client, folder: &Path) -> Option<String> {
     let (loaded, lines) = ours(folder);
-    match client::ask(folder) {
+    match client.ask(folder) {
         Answer::Stream {
             lines: theirs,
             version,
@@ -121,7 +123,7 @@ fn difference(folder: &Path) -> Option<String> {
 
 #[track_caller]
 fn same(folder: &Path) {
-    if let Some(difference) = difference(folder) {
+    if let Some(difference) = difference(&mut Client::start(), folder) {
         panic!("{}: {difference}", folder.display());
     }
 }
@@ -172,12 +174,13 @@ fn generated_trees() {
     let next = AtomicU64::new(seeds.start);
     let (streams, errors) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
+        let mut client = Client::start();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return;
             }
-            let (long, clean) = generated_tree(seed);
+            let (long, clean) = generated_tree(&mut client, seed);
             streams.fetch_add(u64::from(long), Ordering::Relaxed);
             errors.fetch_add(u64::from(!clean), Ordering::Relaxed);
         }
@@ -195,10 +198,10 @@ fn generated_trees() {
 }
 
 /// Compares one tree. Is its stream long, and is it clean?
-fn generated_tree(seed: u64) -> (bool, bool) {
+fn generated_tree(client: &mut Client, seed: u64) -> (bool, bool) {
     let folder = tempfile::tempdir().unwrap();
     generate::tree(seed, folder.path());
-    if let Some(difference) = difference(folder.path()) {
+    if let Some(difference) = difference(client, folder.path()) {
         let kept = folder.keep();
         panic!("tree {seed} (kept as {}): {difference}", kept.display());
     }
