@@ -232,6 +232,7 @@ namespaced! {
         let is_back = || run("nft list ruleset").contains("198.51.100.1 ");
         wait("the sets", is_back, || lab.log());
         assert!(reaches("198.51.100.1", &server));
+        lab.pause_end();
         lab.signal("KILL");
         lab.start();
         assert!(reaches("198.51.100.1", &server), "a crash does not end it");
@@ -343,8 +344,7 @@ namespaced! {
         assert!(reaches("198.51.100.2", &server));
 
         // Nor does a crash end it.
-        let until = lab.json(&["status"])["paused_until"].clone();
-        assert!(until.is_i64(), "{until}");
+        let until = lab.pause_end();
         lab.signal("KILL");
         lab.start();
         assert_eq!(lab.json(&["status"])["paused_until"], until);

@@ -157,7 +157,7 @@ namespaced! {
         fail(&both, "two-a.log", 2, 4); // in two for 4 s, and longer each time
         fail(&both, "one.log", 8, 3);
         both.wait_for("one", &addr(1), true);
-        both.wait_for("two", &addr(2), true);
+        both.wait_for_record("two", &addr(2), 1);
         both.wait_for("one", &addr(8), true);
         both.wait_for("two", &addr(2), false);
         both.stop();
@@ -172,13 +172,13 @@ namespaced! {
         fail(&both, "one.log", 9, 1); // three by now, and two were in the turn before
         fail(&both, "one.log", 10, 2);
         fail(&both, "two-a.log", 2, 4); // again: twice as long
-        both.wait_for("two", &addr(2), true);
+        both.wait_for_record("two", &addr(2), 2);
         fail(&both, "two-a.log", 11, 3);
         fail(&both, "two-a.log", 4, 4);
-        both.wait_for("two", &addr(4), true);
+        both.wait_for_record("two", &addr(4), 1);
         rotate(&both, "two-a.log");
         fail(&both, "two-a.log", 5, 4);
-        both.wait_for("two", &addr(5), true);
+        both.wait_for_record("two", &addr(5), 1);
         fail(&both, "one.log", 6, 3);
         both.wait_for("one", &addr(6), true);
         both.wait_for("two", &addr(2), false);
@@ -189,14 +189,14 @@ namespaced! {
 
         fail(&both, "two-a.log", 7, 4); // nobody watches
         both.0.iter_mut().for_each(Lab::start_fail2ban);
-        both.wait_for("two", &addr(7), true);
+        both.wait_for_record("two", &addr(7), 1);
         for host in [1, 3, 6, 8] {
             both.wait_for("one", &addr(host), true);
         }
         fail(&both, "one.log", 10, 1);
         fail(&both, "two-a.log", 11, 1);
         fail(&both, "two-a.log", 2, 4);
-        both.wait_for("two", &addr(2), true);
+        both.wait_for_record("two", &addr(2), 3);
         fail(&both, "one.log", 12, 3);
         both.wait_for("one", &addr(12), true);
         both.stop();

@@ -853,7 +853,8 @@ namespaced! {
         assert_eq!(["192.0.2.2", "192.0.2.98"].map(count), [1, 1], "{}", running::said(lab.folder.path()));
         let status = lab.ringfence(&["status"]);
         assert!(status.contains("  LOST BANS: the database ") && status.contains("192.0.2.98 "), "{status}");
-        assert!(running::said(lab.folder.path()).contains("the database has lost bans that the kernel holds"));
+        let is_told = || running::said(lab.folder.path()).contains("the database has lost bans that the kernel holds");
+        lab.wait_for("the loss to be told", is_told);
         lab.ringfence(&["unban", "192.0.2.98"]);
         lab.wait("the unban", || count("192.0.2.98") == 0);
         lab.terminate();

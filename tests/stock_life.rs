@@ -187,7 +187,7 @@ namespaced! {
         assert_eq!(hear(&[first.clone(), second.clone()].concat()), first.len() + second.len());
         lab.says(0, &["reload"]);
         assert_eq!(hear(&first), first.len(), "a reload does not end it");
-        let until = lab.json(&["status"])["paused_until"].clone();
+        let until = lab.pause_end();
         lab.signal("KILL");
         lab.start();
         assert_eq!(lab.json(&["status"])["paused_until"], until);

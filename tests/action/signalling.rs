@@ -116,7 +116,8 @@ on_each_bed! {
             let start = Instant::now();
             let (sip, other) = (Datagrams::new(addrs, 5060), Datagrams::new(addrs, 5160));
             let mut tries = sip.heard("REGISTER ", 200);
-            assert_eq!(tries, 1, "the bucket for the rest");
+            let allowed = 1 + start.elapsed().as_secs();
+            assert!((1..=allowed).contains(&tries), "the bucket for the rest: {tries} of {allowed}");
             // What no password can be tried by passes in any case.
             for talk in ["SIP/2.0 200 OK ", "ACK ", "CANCEL "] {
                 assert_eq!(sip.heard(talk, 20), 20, "{talk}");

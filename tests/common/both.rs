@@ -219,6 +219,16 @@ impl Both {
         }
     }
 
+    /// Waits until both have written down that they banned the address so many times. Whether
+    /// a short ban is still in force then does not matter, so nobody has to look in time.
+    pub(crate) fn wait_for_record(&self, jail: &str, addr: &str, times: usize) {
+        let bans = format!("SELECT ip FROM bans WHERE jail = '{jail}' AND ip = '{addr}'");
+        for lab in &self.0 {
+            let what = format!("ban {times} of {addr} in {jail}");
+            lab.wait(&what, || lab.rows(&bans).len() == times);
+        }
+    }
+
     /// Has both servers end by themselves.
     pub(crate) fn stop(&mut self) {
         for lab in &mut self.0 {

@@ -166,6 +166,23 @@ impl Lab {
         daemon.wait().unwrap();
     }
 
+    /// When the present pause ends, as soon as that is written down: a crash before ends it.
+    pub(crate) fn pause_end(&self) -> Value {
+        let until = self.json(&["status"])["paused_until"].clone();
+        assert!(until.is_i64(), "{until}");
+        let is_it = format!(
+            "SELECT abs(value / 1000000 - {until}) <= 1 FROM ringfence_facts WHERE name = 'firewall.paused_until'"
+        );
+        let database = self.path("state/ringfence.sqlite3");
+        let is_written = || {
+            let mut ask = Command::new("sqlite3");
+            let said = ask.arg("-readonly").arg(&database).arg(&is_it).output();
+            said.unwrap().stdout == b"1\n"
+        };
+        wait("the pause's record", is_written, || self.log());
+        until
+    }
+
     pub(crate) fn is_blocked(&self, set: &str, addr: &str) -> bool {
         Command::new("ipset")
             .args(["-q", "test", set, addr])
