@@ -24,7 +24,7 @@ use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// Keys whose values are compiled with the filter, be they the filter's or the jail's.
-const FILTER_KEYS: [&str; 12] = [
+const FILTER_KEYS: [&str; 13] = [
     "prefregex",
     "failregex",
     "ignoreregex",
@@ -34,6 +34,7 @@ const FILTER_KEYS: [&str; 12] = [
     "challengeregex",
     "doubtregex",
     "wholeregex",
+    "endregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",
@@ -600,6 +601,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             challenge: ours("challengeregex"),
             doubt: ours("doubtregex"),
             whole: ours("wholeregex"),
+            end: ours("endregex"),
             pulse: ours("pulseregex"),
             unclear: ours("unclearregex"),
             broken: ours("brokenregex"),

@@ -16,16 +16,17 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use super::Filter;
 use super::attempts::Attempts;
+use super::claims::Claims;
 use super::connection::Connections;
 use super::groups::{Form, Groups};
 use super::matched::{self, Evidence, Host, Match};
 use super::near::NearMisses;
 use super::pattern::{Found, Steps};
-use super::pulse::{self, Pulse};
+use super::pulse::Pulse;
 use super::tally::{Asked, Clock, Tally};
 use super::threads::{self, Around, Start, Threads};
 use crate::ticket::{Sight, Trust};
@@ -87,6 +88,8 @@ pub struct Follower {
     doubted: bool,
     /// Which threads write this log.
     threads: Threads,
+    /// Whom lines named whose number was wrong.
+    claims: Claims,
     /// What its lines say that a sender cannot see, if they name no thread.
     pulse: Pulse,
     /// Lines that blame nobody because a sender may have written them.
@@ -145,6 +148,7 @@ impl Follower {
             steps: Steps::default(),
             doubted: false,
             threads: Threads::default(),
+            claims: Claims::default(),
             pulse: Pulse::default(),
             disbelieved: 0,
             missed: NearMisses::default(),
@@ -235,7 +239,7 @@ impl Follower {
             let filter = Arc::clone(&self.filter);
             self.feel(&filter, block, now);
             self.threads.next = match filter.knows_threads() {
-                true => self.start_behind(&filter, block, now),
+                true => self.start_behind(&filter, block, None),
                 false => self.start_at(&filter, block),
             };
         }
@@ -339,171 +343,6 @@ impl Follower {
             self.missed.see_unclear(head, seen.line, filter.remedy());
         }
         head.is_some()
-    }
-
-    /// Notes whether this line casts a doubt on its log. It begins a message itself, unless it
-    /// stands behind one of another kind, whose sender may have written it.
-    fn doubt(&mut self, filter: &Filter, seen: Seen<'_>) {
-        let mut forms = filter.doubtregex.iter();
-        let casts = |found: Option<Option<Found<'_>>>| found.is_none_or(|found| found.is_some());
-        if self.doubted || !forms.any(|form| casts(self.look(form, seen.text))) {
-            return;
-        }
-        self.doubted = true;
-        let before = seen.around.before.strip_suffix(b"\n");
-        let line = before.map(|lines| lines.rsplit(|byte| *byte == b'\n').next());
-        let line = line.map(|line| String::from_utf8_lossy(line.unwrap_or_default()));
-        if line.is_some_and(|line| self.head(filter, &line).is_none()) {
-            return;
-        }
-        if let Some(thread) = self.head(filter, seen.text) {
-            self.threads.learn(thread);
-        }
-    }
-
-    /// How much a line with these groups can say; nothing if a sender may have written it.
-    fn believes(&mut self, filter: &Filter, groups: &Groups, seen: Seen<'_>) -> Option<Trust> {
-        if groups.full(DATED).is_some() {
-            let goes_on = begins_blank(seen.around.after) || (self.torn && is_last(seen));
-            if !seen.dated || (goes_on && groups.full(threads::OPEN).is_some()) {
-                return None;
-            }
-            if filter.knows_threads() {
-                // Its words stand for it, whatever else is in this log.
-                return Some(Trust::Proof);
-            }
-        }
-        let thread = number(groups);
-        if !self.doubted {
-            thread.iter().for_each(|thread| self.threads.learn(*thread));
-            return Some(Trust::Proof);
-        }
-        if !filter.knows_threads() {
-            return self.begins(filter, seen);
-        }
-        let believed = self.vouched(filter, thread?, seen)?;
-        match groups.full(threads::OPEN) {
-            Some(_) => self.is_closed(filter, seen).then_some(Trust::Hint),
-            None => Some(believed),
-        }
-    }
-
-    /// The same by its head alone.
-    fn vouched(&mut self, filter: &Filter, thread: u64, seen: Seen<'_>) -> Option<Trust> {
-        let mut start = self.start_behind(filter, seen.around, seen.time);
-        if self.threads.vouch(thread, seen.time) {
-            start = start.max(Start::Vouched);
-        }
-        match start {
-            Start::Unclear => self.threads.doubt(thread, seen.time),
-            Start::Likely => self.threads.note(thread),
-            Start::Vouched | Start::Certain => self.threads.learn(thread),
-        }
-        start.trust()
-    }
-
-    /// The same in a log whose lines name no thread: by its place, if it is of a kind that is
-    /// written at once, or by its pulse.
-    fn begins(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Trust> {
-        if filter.wholeregex.is_empty() || seen.around.replayed {
-            return Some(Trust::Hint);
-        }
-        if self.is_whole(filter, seen.line)
-            && let Some(trust) = self.start_at(filter, seen.around).trust()
-        {
-            return Some(trust);
-        }
-        self.feel(filter, seen.around, seen.now);
-        let pulse = self.pulse_of(filter, seen.line)?;
-        self.pulse.is(&pulse, seen.now).then_some(Trust::Hint)
-    }
-
-    /// Learns the pulse of a block's first line, if that begins a message.
-    fn feel(&mut self, filter: &Filter, around: Around<'_>, now: Time) {
-        if filter.pulseregex.is_empty() || self.threads.next == Start::Unclear {
-            return;
-        }
-        let Some((line, _)) = first_line(around.before) else {
-            return;
-        };
-        if let Some(pulse) = self.pulse_of(filter, &String::from_utf8_lossy(line)) {
-            self.pulse.learn(&pulse, now);
-        }
-    }
-
-    fn pulse_of(&mut self, filter: &Filter, line: &str) -> Option<Box<str>> {
-        let mut forms = filter.pulseregex.iter();
-        let groups = forms.find_map(|form| Some(form.groups(&self.look(form, line)??)))?;
-        groups.full(pulse::GROUP).map(Box::from)
-    }
-
-    fn is_whole(&mut self, filter: &Filter, line: &str) -> bool {
-        let mut forms = filter.wholeregex.iter();
-        forms.any(|form| self.look(form, line).flatten().is_some())
-    }
-
-    /// Does a message of the server's begin where this text of whole lines ends? There are no
-    /// threads: as sure as it is at the block's start, up to the first line that is not whole.
-    fn start_at(&mut self, filter: &Filter, around: Around<'_>) -> Start {
-        let (mut at, mut start) = self.reached.unwrap_or((0, self.threads.next));
-        while start != Start::Unclear
-            && let Some((line, _)) = around.before.get(at..).and_then(first_line)
-        {
-            at += line.len();
-            if !self.is_whole(filter, &String::from_utf8_lossy(line)) {
-                start = Start::Unclear;
-            }
-        }
-        self.reached = Some((at, start));
-        start
-    }
-
-    /// Has the line next to this one a head of the server's, if there is one?
-    fn is_closed(&mut self, filter: &Filter, seen: Seen<'_>) -> bool {
-        let Some(end) = memchr(b'\n', seen.around.after) else {
-            return true;
-        };
-        let line = seen.around.after.get(..end).unwrap_or_default();
-        let thread = self.head(filter, &String::from_utf8_lossy(line));
-        thread.is_some_and(|thread| seen.around.replayed || self.threads.vouch(thread, seen.time))
-    }
-
-    /// Does a message of the server's begin where this text of whole lines ends?
-    fn start_behind(&mut self, filter: &Filter, around: Around<'_>, now: Time) -> Start {
-        let mut text = around.before;
-        let mut start = Start::Unclear;
-        for _ in 0..LOOK_BACK_LINES {
-            let Some(lines) = text.strip_suffix(b"\n") else {
-                return start.max(self.threads.next);
-            };
-            let head = memrchr(b'\n', lines).map_or(0, |newline| newline + 1);
-            let (before, line) = text.split_at(head);
-            let line = String::from_utf8_lossy(line);
-            if around.replayed && (threads::is_closed(&line) || self.head(filter, &line).is_none())
-            {
-                return Start::Vouched;
-            }
-            let mut forms = filter.wholeregex.iter();
-            let Some(thread) = forms.find_map(|form| self.thread(form, &line)) else {
-                return start;
-            };
-            if thread.is_some_and(|thread| self.threads.vouch(thread, now)) {
-                start = Start::Vouched;
-            }
-            text = before;
-        }
-        start
-    }
-
-    /// The thread in a line's head, if it has one.
-    fn head(&mut self, filter: &Filter, line: &str) -> Option<u64> {
-        self.thread(filter.prefregex.as_ref()?, line)?
-    }
-
-    /// The thread of a line that this form matches, if it names one.
-    fn thread(&mut self, form: &Form, line: &str) -> Option<Option<u64>> {
-        let found = self.look(form, line)??;
-        Some(number(&form.groups(&found)))
     }
 
     fn several(&mut self, filter: &Filter, seen: Seen<'_>, ask: Ask, each: &mut dyn FnMut(Match)) {
@@ -767,6 +606,7 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
 }
 
 mod broken;
+mod doubted;
 mod folded;
 mod strange;
 

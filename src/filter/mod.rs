@@ -7,6 +7,7 @@
 
 mod attempts;
 mod backtrack;
+mod claims;
 mod connection;
 pub mod date;
 pub mod dialect;
@@ -85,6 +86,9 @@ pub struct SightingText {
     /// end with its own words, and no newline of a sender's is in them. They are searched
     /// in the line as it stands; its thread is what `<F-THREAD>` captures.
     pub whole: Vec<String>,
+    /// How messages end in which a sender's words stand before the address; one that has such an
+    /// end, and none behind it, has ended. They are searched in the line as it stands.
+    pub end: Vec<String>,
     /// What the server writes into every line and changes each second, as `<F-PULSE>` captures
     /// it from the line as it stands: see [`pulse`].
     pub pulse: Vec<String>,
@@ -169,6 +173,7 @@ pub struct Filter {
     sightings: Vec<(Sight, Form)>,
     doubtregex: Vec<Form>,
     wholeregex: Vec<Form>,
+    endregex: Vec<Form>,
     pulseregex: Vec<Form>,
     unclearregex: Vec<Form>,
     brokenregex: Vec<Form>,
@@ -193,6 +198,7 @@ const SUCCESSREGEX: &str = "successregex";
 const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
+const ENDREGEX: &str = "endregex";
 const PULSEREGEX: &str = "pulseregex";
 const UNCLEARREGEX: &str = "unclearregex";
 const BROKENREGEX: &str = "brokenregex";
@@ -206,6 +212,7 @@ impl FilterError {
                 CHALLENGEREGEX,
                 DOUBTREGEX,
                 WHOLEREGEX,
+                ENDREGEX,
                 PULSEREGEX,
                 UNCLEARREGEX,
                 BROKENREGEX,
@@ -233,6 +240,7 @@ impl Filter {
             sightings: Vec::new(),
             doubtregex: Vec::new(),
             wholeregex: Vec::new(),
+            endregex: Vec::new(),
             pulseregex: Vec::new(),
             unclearregex: Vec::new(),
             brokenregex: Vec::new(),
@@ -264,6 +272,7 @@ impl Filter {
             challenge,
             doubt,
             whole,
+            end,
             pulse,
             unclear,
             broken,
@@ -273,6 +282,7 @@ impl Filter {
         let challenge = compile_all(CHALLENGEREGEX, challenge.iter(), dns, false)?;
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
+        let endregex = compile_all(ENDREGEX, end.iter(), dns, false)?;
         let pulseregex = compile_all(PULSEREGEX, pulse.iter(), dns, false)?;
         let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
         let brokenregex = compile_all(BROKENREGEX, broken.iter(), dns, false)?;
@@ -322,6 +332,7 @@ impl Filter {
             sightings,
             doubtregex,
             wholeregex,
+            endregex,
             pulseregex,
             unclearregex,
             brokenregex,

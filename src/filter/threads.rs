@@ -17,17 +17,17 @@
 //! do not, the machine is so busy that there are no lulls.)
 //!
 //! Any other line of a thread that is not known blames nobody. One of a known thread is a hint,
-//! since a number can be guessed. Who tries many numbers makes himself heard: after
-//! [`GUESSES_MAX`] wrong ones within [`GUESSES_KEPT`] a known number is not enough either.
-//! Only those count that are near a known one ([`NEAR`]): whoever comes to it must pass there,
-//! and who knows no number cannot blind the log by any sixteen.
+//! since a number can be guessed: whom wrong ones name is remembered (`claims`).
 //! A line that begins a message for certain, since only whole lines stand between it and a
 //! pause, is worth as much as in any log.
 //!
 //! Where the sender's words stand before the address (`<F-OPEN>`), the head is the
-//! server's and the rest may not be: such a line is a hint at most, and only if the next
-//! line, if it is there yet, is one of a known thread. Else it is read together with those
-//! behind it (`follow/broken.rs`).
+//! server's and the rest may not be: such a line is a hint at most, and only if the message
+//! ends there. It does, unless a line behind it in what was read ends in the same way
+//! (`endregex`) and is not of a known thread: that may be its end, and what looked like it a
+//! sender's. Then it is read together with those behind it (`follow/broken.rs`). What stands
+//! behind a message that has ended so is a hint as well: a new connection has a new thread,
+//! and its line may come right behind the security log's.
 //!
 //! A server that names no thread in its lines leaves the pauses and the whole lines: what begins
 //! a message for certain is worth as much as in any log, what stands behind a lull is a hint, all
@@ -41,7 +41,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ticket::Trust;
-use crate::time::Time;
 
 /// The group of `<F-THREAD>`.
 pub(super) const GROUP: &str = "thread";
@@ -70,16 +69,6 @@ const LIKELY_MIN: u8 = 3;
 /// each connection to its manager; the more of them, the better the odds of a guess.
 const KNOWN_MAX: usize = 64;
 
-/// Wrong numbers that are put up with: what connections of unclear beginning come to.
-const GUESSES_MAX: usize = 16;
-
-/// A wrong number is a guess if it is less than this away from a known one. The threads of a
-/// server mostly are; all numbers are 32,768 or 4 million.
-const NEAR: u64 = 256;
-
-/// How long a wrong number is held against the log.
-const GUESSES_KEPT: Duration = Duration::from_secs(600);
-
 /// The threads of a log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Threads {
@@ -87,8 +76,6 @@ pub(super) struct Threads {
     known: VecDeque<u64>,
     /// Those that probably began a message, and how often.
     likely: VecDeque<(u64, u8)>,
-    /// The last numbers that nobody knew, and when they stood there first.
-    guesses: VecDeque<(u64, Time)>,
     /// Does a message begin after what was read last?
     pub(super) next: Start,
 }
@@ -137,14 +124,9 @@ pub(super) fn is_closed(line: &str) -> bool {
 }
 
 impl Threads {
-    /// Is a line of this thread the server's own, wherever it stands?
-    pub(super) fn vouch(&self, thread: u64, now: Time) -> bool {
-        let first = self
-            .guesses
-            .front()
-            .filter(|_| self.guesses.len() == GUESSES_MAX);
-        let is_guessed = first.is_some_and(|(_, first)| now.since(*first) < GUESSES_KEPT);
-        !is_guessed && self.known.contains(&thread)
+    /// Is this thread known?
+    pub(super) fn knows(&self, thread: u64) -> bool {
+        self.known.contains(&thread)
     }
 
     /// This thread began a message, or is vouched for and writes again.
@@ -154,7 +136,6 @@ impl Threads {
             self.known.pop_front();
         }
         self.known.push_back(thread);
-        self.guesses.retain(|(guess, _)| *guess != thread);
     }
 
     /// This thread probably began a message.
@@ -170,20 +151,6 @@ impl Threads {
             self.likely.pop_front();
         }
         self.likely.push_back((thread, times));
-    }
-
-    /// This number may be made up.
-    pub(super) fn doubt(&mut self, thread: u64, now: Time) {
-        let same = |(guess, _): &(u64, Time)| *guess == thread;
-        let mut away = self.known.iter().map(|known| known.abs_diff(thread));
-        let is_near = away.any(|away| away < NEAR);
-        if !is_near || self.known.contains(&thread) || self.guesses.iter().any(same) {
-            return;
-        }
-        if self.guesses.len() == GUESSES_MAX {
-            self.guesses.pop_front();
-        }
-        self.guesses.push_back((thread, now));
     }
 }
 

@@ -494,7 +494,7 @@ fn asterisk() {
             forgeries framed earned hints named unclear convicted
                   126      0      0     0   126       0       126  chan_sip To
                   126      0      0     0   126       0       126  chan_sip extension
-                  126      0      0     1   126       0       126  chan_sip extension, long
+                  126      0      0     0   126       0       126  chan_sip extension, long
                   126      0      0     0     0       0         0  chan_sip From, no address
                   126      0      0     0     0       0         0  chan_sip Call-ID, no address
                   126      0      0     0   126       0       126  chan_sip account
@@ -527,13 +527,13 @@ fn asterisk() {
                   126      0      0     0     0       0         0  VERBOSE extension, long
                   126      0      0     0     0       0         0  VERBOSE caller
                   126      0      0     0     0       0         0  VERBOSE words of a dialplan
-                 4410      0      0     1  3402       2      3400  all
+                 4410      0      0     0  3402       2      3400  all
 
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip To
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip To
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension
-            ++++++++++++++++++++++h++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
+            +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   chan_sip extension, long
             +++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog chan_sip extension, long
             ..................................................... .......... file   chan_sip From, no address
             ..................................................... .......... syslog chan_sip From, no address
@@ -682,8 +682,8 @@ fn kamailio() {
                   126      0      0     1     0       0         0  line of an administrator, open
                   126      0      0     1     0       0         0  line of an administrator, longer than ours
                   126      0      0     1     0       0         0  line of an administrator, longer than Kamailio's
-                  126      0      0     3     0       0         0  line of an administrator, no prefix
-                 2646      0      0     9  1764      97      1667  all
+                  126      0      0     1     0       0         0  line of an administrator, no prefix
+                 2646      0      0     7  1764      97      1667  all
 
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ??++++++++ file   Call-ID
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++++++? syslog Call-ID
@@ -725,7 +725,7 @@ fn kamailio() {
             ..................................................... .......... syslog line of an administrator, longer than ours
             ..............................h...................... .......... file   line of an administrator, longer than Kamailio's
             ..................................................... .......... syslog line of an administrator, longer than Kamailio's
-            ..............................h...................... ...hh..... file   line of an administrator, no prefix
+            ..............................h...................... .......... file   line of an administrator, no prefix
             ..................................................... .......... syslog line of an administrator, no prefix
         "#]],
     );

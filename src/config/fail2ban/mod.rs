@@ -48,6 +48,7 @@ pub const OUR_KEYS: &[&str] = &[
     "challengeregex",
     "doubtregex",
     "wholeregex",
+    "endregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",

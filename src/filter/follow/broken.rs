@@ -24,7 +24,7 @@ use crate::filter::Filter;
 use crate::filter::groups::Groups;
 use crate::filter::lines::LONG_BLOCK_BYTES;
 use crate::filter::matched::{self, Evidence, Host, Match};
-use crate::filter::threads::WRITTEN_IN_PARTS_BYTES;
+use crate::filter::threads::{Start, WRITTEN_IN_PARTS_BYTES};
 use crate::ticket::{Sight, Trust};
 
 /// Heads in a message that are perhaps a sender's.
@@ -88,7 +88,7 @@ impl Follower {
         let Some(thread) = self.head(filter, seen.text) else {
             return false;
         };
-        if self.doubted && self.vouched(filter, thread, seen).is_none() {
+        if self.doubted && self.start_of(filter, thread, seen) == Start::Unclear {
             return false;
         }
         let joined = self.join(filter, seen);
@@ -96,6 +96,9 @@ impl Follower {
             self.doubt_guesses(filter, &joined, seen);
             return false;
         };
+        if self.doubted && !self.claims.right(Some(reading.addr), seen.time) {
+            return false;
+        }
         self.joined = Some(joined.behind);
         let last = joined.text.trim_end().rsplit('\n').next();
         let last = last.unwrap_or_default();
@@ -120,7 +123,7 @@ impl Follower {
             bytes += line.len();
             let line = String::from_utf8_lossy(line);
             if let Some(thread) = self.head(filter, &line) {
-                let is_known = self.threads.vouch(thread, seen.time);
+                let is_known = self.threads.knows(thread);
                 if is_known && !(breaks_off && self.read(filter, &joined.text).is_none()) {
                     break;
                 }
@@ -147,17 +150,16 @@ impl Follower {
         is_told.then_some(reading)
     }
 
-    /// Notes the numbers by which these lines would have named somebody, had they been known.
+    /// Notes whom these lines would have named if a number in them had been known.
     fn doubt_guesses(&mut self, filter: &Filter, joined: &Joined, seen: Seen<'_>) {
         if !self.doubted {
             return;
         }
-        for (head, thread) in &joined.heads {
+        let claimed = joined.heads.iter().find_map(|(head, _)| {
             let text = joined.text.get(..*head).unwrap_or_default();
-            if self.read(filter, text).is_some() {
-                self.threads.doubt(*thread, seen.time);
-            }
-        }
+            Some(self.read(filter, text)?.addr)
+        });
+        self.claims.wrong(claimed, seen.time);
     }
 
     /// Does the first message of these lines name nobody but this address, wherever it ends?
