@@ -5,6 +5,7 @@
 //! of each other.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +146,15 @@ pub struct Registration {
     pub user: Box<str>,
     /// When it was made or renewed, if the store says so.
     pub since: Option<Time>,
+}
+
+/// Somebody to whom this machine has sent what was not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Unanswered {
+    /// To where.
+    pub ip: IpAddr,
+    /// By TCP?
+    pub tcp: bool,
 }
 
 /// What an account is known by: its name without the domain. A store writes `1001@pbx` of the

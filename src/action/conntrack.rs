@@ -11,11 +11,12 @@
 //! comes is looked at in any case. Nothing is changed. Without connection tracking there
 //! are no flows, and without the capability NET_ADMIN the kernel refuses.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::netlink::{Attribute, Attributes, FLAG_DUMP, Netlink, Request, Trouble};
 use crate::addr::Addr;
+use crate::ticket::Unanswered;
 
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET`.
 const GET: u16 = 0x0101;
@@ -33,6 +34,10 @@ const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
 /// `CTA_FILTER_F_CTA_IP_DST`.
 const FILTER_DESTINATION: u32 = 2;
+/// `CTA_TUPLE_PROTO`, and in it `CTA_PROTO_NUM`; and TCP's number.
+const TUPLE_PROTOCOL: u16 = 2;
+const PROTOCOL_NUMBER: u16 = 1;
+const TCP: u8 = 6;
 /// `CTA_TUPLE_IP`, and inside of it source and destination of either family.
 const TUPLE_IP: u16 = 1;
 const IP_SOURCE: [u16; 2] = [1, 3];
@@ -42,6 +47,10 @@ const FAMILIES: [u8; 2] = [2, 10];
 
 /// So many hosts are asked about one by one; with more, all answered flows are copied.
 const SINGLY_MAX: usize = 4;
+
+/// So many to whom we sent something in vain are told at once: whoever forges packets has us
+/// send to many. It takes 3 MB, and 2,000 such packets a second.
+const UNANSWERED_MAX: usize = 65_536;
 
 /// Sockets to the kernel's connection tracking, one for each family.
 #[derive(Debug)]
@@ -63,6 +72,25 @@ impl Conntrack {
     /// May we ask? An error says why not.
     pub fn try_out(&mut self) -> Result<(), Trouble> {
         self.v4.ask(GET, FLAG_DUMP, answered, &mut |_| {})
+    }
+
+    /// To whom was a flow opened from an address that is `ours`, and not answered yet?
+    pub fn unanswered(
+        &mut self,
+        ours: impl Fn(IpAddr) -> bool,
+    ) -> Result<Vec<Unanswered>, Trouble> {
+        let mut found = HashSet::new();
+        for netlink in [&mut self.v4, &mut self.v6] {
+            let ask = |request: &mut Request| look_for(request, 0);
+            netlink.ask(GET, FLAG_DUMP, ask, &mut |flow| {
+                let sent = ends(flow, false).filter(|(source, _)| ours(*source));
+                if found.len() < UNANSWERED_MAX {
+                    let tcp = protocol(flow) == Some(TCP);
+                    found.extend(sent.map(|(_, ip)| Unanswered { ip, tcp }));
+                }
+            })?;
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// To which of these addresses, or into which of these prefixes, was a flow opened from
@@ -95,7 +123,8 @@ impl Conntrack {
                     }
                 };
                 netlink.ask(GET, FLAG_DUMP, ask, &mut |flow| {
-                    let Some((_, end)) = opened(flow).filter(|(source, _)| ours(*source)) else {
+                    let opened = ends(flow, true).filter(|(source, _)| ours(*source));
+                    let Some((_, end)) = opened else {
                         return;
                     };
                     self.finds &= destination.is_none_or(|wanted| wanted == end);
@@ -114,9 +143,13 @@ impl Conntrack {
 
 /// Only flows that were answered are looked for.
 fn answered(request: &mut Request) {
-    for kind in [STATUS, STATUS_MASK] {
-        request.put(kind, &STATUS_ANSWERED.to_be_bytes());
-    }
+    look_for(request, STATUS_ANSWERED);
+}
+
+/// Only flows that were answered are looked for, or only those that were not.
+fn look_for(request: &mut Request, status: u32) {
+    request.put(STATUS, &status.to_be_bytes());
+    request.put(STATUS_MASK, &STATUS_ANSWERED.to_be_bytes());
 }
 
 /// Only flows to this address are looked for.
@@ -133,12 +166,19 @@ fn to(request: &mut Request, ip: IpAddr) {
     });
 }
 
-/// Who opened this flow, and to whom, if it was answered.
-fn opened(flow: Attributes<'_>) -> Option<(IpAddr, IpAddr)> {
+/// Who opened this flow, and to whom, if it was answered, or if it was not.
+fn ends(flow: Attributes<'_>, answered: bool) -> Option<(IpAddr, IpAddr)> {
     let status = flow.get(STATUS).and_then(Attribute::be32)?;
     let tuple = flow.get(TUPLE_ORIGINAL)?.nested().get(TUPLE_IP)?.nested();
     let ends = (ip(tuple, IP_SOURCE)?, ip(tuple, IP_DESTINATION)?);
-    (status & STATUS_ANSWERED != 0).then_some(ends)
+    let was_answered = status & STATUS_ANSWERED != 0;
+    (was_answered == answered).then_some(ends)
+}
+
+fn protocol(flow: Attributes<'_>) -> Option<u8> {
+    let tuple = flow.get(TUPLE_ORIGINAL)?.nested();
+    let protocol = tuple.get(TUPLE_PROTOCOL)?.nested();
+    protocol.get(PROTOCOL_NUMBER)?.value.first().copied()
 }
 
 fn ip(tuple: Attributes<'_>, [v4, v6]: [u16; 2]) -> Option<IpAddr> {

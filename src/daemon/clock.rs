@@ -158,6 +158,7 @@ impl Clock {
                 }
             }
             Event::Flow(..)
+            | Event::Unanswered(_)
             | Event::Infrastructure(_)
             | Event::Read { .. }
             | Event::Answer(..)

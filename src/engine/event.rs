@@ -6,7 +6,9 @@ use crate::addr::Addr;
 use crate::ban::record::{Place, Record};
 use crate::feed::{Command, Page};
 use crate::jail::protect::Protected;
-use crate::ticket::{Alarm, Ban, Failure, JailName, Order, Registration, Set, Sighting, Verdict};
+use crate::ticket::{
+    Alarm, Ban, Failure, JailName, Order, Registration, Set, Sighting, Unanswered, Verdict,
+};
 
 /// What happens to the engine.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub enum Event {
     Registered(Vec<Registration>),
     /// Did we open a flow to this address? The answer to [`Effect::AskFlow`].
     Flow(Addr, bool),
+    /// To these, and nobody else, we have sent something that is not answered yet. It is told
+    /// as long as [`Engine::bans_rest_on_hints`](super::Engine::bans_rest_on_hints).
+    Unanswered(Vec<Unanswered>),
     /// Addresses that speak for many are these now: directly connected networks, gateways,
     /// proxies. They are judged by accounts and never banned by a jail of ours.
     Infrastructure(Protected),

@@ -9,6 +9,11 @@
 //! and who goes on failing is asked about again. A network (/24, /48) holds a few places at
 //! most, and gives one up for a network that holds fewer when the queue is full. Sources
 //! forged from everywhere can still fill it, until the kernel has answered for all of them.
+//!
+//! Whoever was banned while no flow to him was open is found by what we send to him later:
+//! our own drops eat the answers. Only what begins while he is cut off says that. What our
+//! server still sends to a scanner at another port than his own (answers, and answers again)
+//! began before, or goes on from then without a gap.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -17,7 +22,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::addr::Addr;
-use crate::ticket::{Ban, Testimony};
+use crate::ticket::{Ban, Testimony, Unanswered};
 use crate::time::Time;
 
 /// How long an answer is waited for; after that the case is dropped. It comes from the kernel
@@ -30,8 +35,24 @@ const WAITING_MAX: usize = 1_024;
 /// How many of them may be of one network.
 const NETWORK_MAX: usize = 32;
 
-/// How long a yes is remembered: hints about the address are not counted so long.
-const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long a yes is remembered: hints about the address are not counted so long. A flow is
+/// forgotten by the kernel minutes after its last packet, while a trunk is registered at for
+/// an hour and calls us meanwhile.
+const REMEMBERED: Duration = Duration::from_secs(86_400);
+
+/// So long our server may still begin to answer somebody who is cut off: what came before is
+/// in its queue.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// After so long what it still sends to him is no answer.
+pub(super) fn settled(sent: Unanswered) -> Duration {
+    Duration::from_secs(match sent.tcp {
+        // A connection is tried again for 127 s, and the kernel forgets it 120 s later.
+        true => 250,
+        // SIP is sent again for 32 s, and the kernel forgets that 30 s later.
+        false => 65,
+    })
+}
 
 /// Addresses for which that is remembered; one that is forgotten is asked about again.
 const OURS_MAX: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
@@ -48,6 +69,13 @@ pub(super) struct Case {
 pub(super) struct Flows {
     waiting: VecDeque<(Time, Case)>,
     ours: LruCache<Addr, Time>,
+    /// To whom we sent in vain when this was last looked for, and when it had not begun yet.
+    unanswered: HashMap<Unanswered, Option<Time>>,
+    looked: Option<Time>,
+    /// When the last ban ends that rests on hints.
+    hinted_until: Option<Time>,
+    /// Since when those are cut off who were banned last; a ban counts from its last try.
+    cut_off: LruCache<Addr, Time>,
 }
 
 impl Default for Flows {
@@ -55,6 +83,10 @@ impl Default for Flows {
         Flows {
             waiting: VecDeque::new(),
             ours: LruCache::new(OURS_MAX),
+            unanswered: HashMap::new(),
+            looked: None,
+            hinted_until: None,
+            cut_off: LruCache::new(OURS_MAX),
         }
     }
 }
@@ -106,7 +138,7 @@ impl Flows {
     /// The answer about an address: gives the bans that waited for it.
     pub(super) fn answered(&mut self, addr: Addr, ours: bool, now: Time) -> Vec<Case> {
         if ours {
-            self.ours.put(addr, now);
+            self.remember(addr, now);
         }
         let (given, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
@@ -114,6 +146,53 @@ impl Flows {
         self.waiting = waiting;
         let given: VecDeque<(Time, Case)> = given;
         given.into_iter().map(|(_, case)| case).collect()
+    }
+
+    /// Remembers a yes. A network holds a few places at most.
+    fn remember(&mut self, addr: Addr, now: Time) {
+        let network = Addr::network(addr.ip());
+        let known = self.ours.iter().map(|(known, _)| *known);
+        let of_network = known.filter(|known| Addr::network(known.ip()) == network);
+        let of_network: Vec<Addr> = of_network.collect();
+        if of_network.len() >= NETWORK_MAX
+            && let Some(oldest) = of_network.last()
+        {
+            self.ours.pop(oldest);
+        }
+        self.ours.put(addr, now);
+    }
+
+    /// A ban was laid on that rests on hints.
+    pub(super) fn hinted(&mut self, ban: &Ban, now: Time) {
+        let until = ban.until.unwrap_or(Time::from_micros(i64::MAX));
+        self.hinted_until = self.hinted_until.max(Some(until));
+        self.cut_off.put(ban.addr, now);
+    }
+
+    /// Since when an address is cut off that was banned for hints lately.
+    pub(super) fn cut_off(&self, addr: &Addr) -> Option<Time> {
+        self.cut_off.peek(addr).copied()
+    }
+
+    /// Is there one, perhaps?
+    pub(super) fn are_hinted(&self, now: Time) -> bool {
+        self.hinted_until.is_some_and(|until| until > now)
+    }
+
+    /// Takes over to whom we send in vain now; says of each when it had not begun yet, if that
+    /// is known.
+    pub(super) fn unanswered(
+        &mut self,
+        all: Vec<Unanswered>,
+        now: Time,
+    ) -> Vec<(Unanswered, Option<Time>)> {
+        let before = std::mem::take(&mut self.unanswered);
+        let not_before = |sent: &Unanswered| before.get(sent).copied().unwrap_or(self.looked);
+        let all = all.into_iter().map(|sent| (sent, not_before(&sent)));
+        self.unanswered = all.collect();
+        self.looked = Some(now);
+        let all = self.unanswered.iter();
+        all.map(|(sent, not_before)| (*sent, *not_before)).collect()
     }
 
     /// Drops those that have waited for too long.
@@ -175,6 +254,24 @@ mod tests {
             assert!(flows.waiting().contains(&case([192, 0, 2, host]).ban.addr));
         }
         assert_eq!(flows.waiting().len(), WAITING_MAX);
+    }
+
+    #[test]
+    fn scanners_of_one_network_do_not_push_a_trunk_out() {
+        let (mut flows, now) = (Flows::default(), Time::default());
+        let trunk = case([192, 0, 2, 7]).ban.addr;
+        flows.answered(trunk, true, now);
+        for host in 0..2_000u16 {
+            let [high, low] = host.to_be_bytes();
+            let scanner: IpAddr = [0x2001, 0xdb8, 1, host, 0, 0, 0, 1].into();
+            flows.answered(Addr::offender(scanner), true, now);
+            flows.answered(case([10, 0, high & 1, low]).ban.addr, true, now);
+        }
+        assert!(flows.are_ours(&trunk, now));
+        assert_eq!(flows.ours.len(), 1 + 3 * NETWORK_MAX);
+        let last = case([10, 0, 1, 0xcf]).ban.addr;
+        assert!(flows.are_ours(&last, now + Duration::from_secs(86_399)));
+        assert!(!flows.are_ours(&last, now + Duration::from_secs(86_400)));
     }
 
     #[test]

@@ -244,6 +244,7 @@ impl Engine {
             Event::Sighting(sighting) => self.sighting(&sighting, now, effects),
             Event::Registered(registrations) => self.registered(registrations, now, effects),
             Event::Flow(addr, ours) => self.flow(addr, ours, now, effects),
+            Event::Unanswered(all) => self.unanswered(all, now, effects),
             Event::Infrastructure(addrs) => self.infrastructure(addrs),
             Event::CaughtUp => self.caught_up(now, effects),
             Event::Tick => {}
@@ -392,9 +393,17 @@ impl Engine {
         }
     }
 
+    /// Enters a ban into the ledger.
+    fn enter(&mut self, ban: &Ban, now: Time) {
+        self.ledger.insert(ban, now);
+        if rests_on_hints(ban) {
+            self.target.flows.hinted(ban, now);
+        }
+    }
+
     /// Lets a ban in force last longer. It is the same ban: it is not counted again.
     fn prolong(&mut self, ban: Ban, now: Time, effects: &mut Vec<Effect>) {
-        self.ledger.insert(&ban, now);
+        self.enter(&ban, now);
         if let Some(past) = self.history.of(&ban.jail, &ban.addr) {
             let latest = rounded(ban.since);
             let past = Past { latest, ..past };
@@ -491,7 +500,7 @@ impl Engine {
         if !held_before {
             self.count_ban(&ban);
         }
-        self.ledger.insert(&ban, now);
+        self.enter(&ban, now);
         effects.push(Effect::Order(order));
         effects.push(self.recorded(&ban, testimony, count));
         effects.push(Effect::Tell(Tell::Banned(ban.clone())));
@@ -629,6 +638,11 @@ fn block(ban: &Ban, now: Time) -> Option<Order> {
         set: set_of(ban),
         entry: Entry::lasting(ban.addr, span),
     })
+}
+
+/// Does this ban rest on what a forged packet can cause?
+fn rests_on_hints(ban: &Ban) -> bool {
+    matches!(ban.reason, Reason::Hints | Reason::Scan)
 }
 
 /// The kernel set in which a ban stands.

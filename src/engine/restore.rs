@@ -162,7 +162,7 @@ impl Engine {
             tries: 0,
         };
         self.count_ban(&ban);
-        self.ledger.insert(&ban, now);
+        self.enter(&ban, now);
         // It was killed before it was written down: one more than is written.
         let before = self.past(&ban.jail, &ban.addr).map_or(0, |past| past.count);
         Some(self.recorded(&ban, Testimony::default(), before.saturating_add(1)))
@@ -264,7 +264,7 @@ impl Engine {
                     effects.push(Effect::Order(order));
                 }
                 self.count_ban(&ban);
-                self.ledger.insert(&ban, now);
+                self.enter(&ban, now);
                 self.crowd_again(&ban, now);
             }
             None if held.is_some() => {

@@ -12,8 +12,8 @@ mod friends;
 #[cfg(test)]
 mod tests;
 
-use super::flows::{Case, Flows};
-use super::{Effect, Engine, Tell, offender, set_of, unblock};
+use super::flows::{Case, Flows, GRACE, settled};
+use super::{Effect, Engine, Tell, offender, rests_on_hints, set_of, unblock};
 use crate::addr::{self, Addr};
 use crate::ban::record::Record;
 use crate::jail::accounts::Accounts;
@@ -26,7 +26,7 @@ use crate::jail::standing::{PATIENCE, Rank, Standings};
 use crate::jail::{Jail, Tally};
 use crate::ticket::{
     Alarm, AlarmKind, Ban, Failure, JailName, KeptStanding, Reason, Registration, Sight, Sighting,
-    Testimony, Trust,
+    Testimony, Trust, Unanswered,
 };
 use crate::time::Time;
 
@@ -435,8 +435,44 @@ impl Engine {
             }
         }
         if ours {
-            let rests_on_hints = |ban: &Ban| matches!(ban.reason, Reason::Hints | Reason::Scan);
             self.let_go(&addr, rests_on_hints, effects);
+        }
+    }
+
+    /// Does any ban rest on hints?
+    pub fn bans_rest_on_hints(&self, now: Time) -> bool {
+        self.target.flows.are_hinted(now)
+    }
+
+    /// To these we send in vain. Of somebody who is banned for hints it is our own drops that
+    /// eat the answers, and a flow that began when he was cut off is one that we wanted.
+    pub(super) fn unanswered(
+        &mut self,
+        all: Vec<Unanswered>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(laid) = self.laid_since else {
+            return; // drops are lifted: whoever is banned is answered as ever
+        };
+        let all = self.target.flows.unanswered(all, now);
+        let ends = all.into_iter().flat_map(|(sent, not_before)| {
+            let addrs = [Addr::offender(sent.ip), Addr::host(sent.ip)];
+            addrs.map(|addr| (addr, sent, not_before))
+        });
+        let is_wanted = |(addr, sent, not_before): &(Addr, Unanswered, Option<Time>)| {
+            let held = |jail: &Jail| self.ledger.get(&jail.rules.name, addr);
+            let mut bans = self.ours().filter_map(held).filter(rests_on_hints);
+            bans.any(|ban| {
+                let since = self.target.flows.cut_off(addr).unwrap_or(ban.since);
+                let since = since.max(laid);
+                let is_new = not_before.is_some_and(|time| time >= since + GRACE);
+                is_new || now >= since + settled(*sent)
+            })
+        };
+        let wanted: Vec<Addr> = ends.filter(is_wanted).map(|(addr, ..)| addr).collect();
+        for addr in wanted {
+            self.flow(addr, true, now, effects);
         }
     }
 

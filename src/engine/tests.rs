@@ -10,7 +10,7 @@ use super::*;
 use crate::ban::record::{OldBan, PastBan};
 use crate::feed::Page;
 use crate::feed::{Cursor, Rejections};
-use crate::ticket::{Captured, FormTries, Registration, Sight, Sighting, Trust};
+use crate::ticket::{Captured, FormTries, Registration, Sight, Sighting, Trust, Unanswered};
 
 pub(super) const START: i64 = 1_000_000;
 
@@ -155,6 +155,15 @@ fn play(
         ["flow", addr, answer] => {
             let event = Event::Flow(addr.parse().unwrap(), *answer == "yes");
             engine.handle(event, now, effects);
+        }
+        ["unanswered", addrs @ ..] => {
+            let sent = |text: &&str| {
+                let of_tcp = text.strip_prefix("tcp:");
+                let (ip, tcp) = (ip(of_tcp.unwrap_or(text)), of_tcp.is_some());
+                Unanswered { ip, tcp }
+            };
+            let all = addrs.iter().map(sent).collect();
+            engine.handle(Event::Unanswered(all), now, effects);
         }
         ["infrastructure", addrs @ ..] => {
             let addrs = addrs.iter().map(|addr| addr.parse().unwrap());

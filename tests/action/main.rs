@@ -14,14 +14,14 @@ mod ipset;
 mod nftables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 
 use bed::Bed;
 use namespace::run;
 use ringfence::action::conntrack::Conntrack;
 use ringfence::action::{Action, Backend, Error, Family, Firewall, Missing, Note, Outcome, Sizes};
 use ringfence::addr::Addr;
-use ringfence::ticket::{Entry, KERNEL_TIMEOUT_SECS_MAX, Order, Set};
+use ringfence::ticket::{Entry, KERNEL_TIMEOUT_SECS_MAX, Order, Set, Unanswered};
 
 const SIZES: Sizes = Sizes {
     jail: 20_000,
@@ -587,7 +587,19 @@ namespaced! {
         flow("198.51.100.1:5060", "192.0.2.9:5060", false); // an answer that we sent elsewhere
         flow("192.0.2.8:5061", "192.0.2.9:5061", true); // of others
         flow("[2001:db8::1]:5060", "[2001:db8:1::5]:5060", true);
+        flow("[2001:db8::1]:5060", "[2001:db8:1::5]:5062", false);
+        flow("192.0.2.8:5060", "192.0.2.10:5060", false); // of others
+        // Nobody answers to this connection.
+        run("iptables -t raw -A OUTPUT -p tcp --sport 5060 -j DROP");
+        run("ip route add local 192.0.2.11 dev lo src 198.51.100.1");
+        let soon = std::time::Duration::from_millis(1);
+        TcpStream::connect_timeout(&"192.0.2.11:5060".parse().unwrap(), soon).unwrap_err();
         assert_eq!(conntrack.opened(&asked, ours).unwrap(), [addr("192.0.2.7"), addr("2001:db8:1::/64")]);
+        let mut unanswered = conntrack.unanswered(ours).unwrap();
+        unanswered.sort();
+        let sent = |text: &str, tcp| Unanswered { ip: addr(text).ip(), tcp };
+        let all = [sent("192.0.2.9", false), sent("192.0.2.11", true), sent("2001:db8:1::5", false)];
+        assert_eq!(unanswered, all);
         // Many are asked about together: by all answered flows.
         let many: Vec<Addr> = (0..200).map(|host| addr(&format!("192.0.2.{host}"))).collect();
         assert_eq!(conntrack.opened(&many, ours).unwrap(), [addr("192.0.2.7")]);

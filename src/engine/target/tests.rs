@@ -795,6 +795,143 @@ fn bans_for_the_past_wait_until_it_is_read() {
     );
 }
 
+#[test]
+fn whom_we_send_to_while_he_is_banned_for_hints_is_let_go() {
+    let banned = |secs: u32, addr: &str, trust: &str| {
+        let fails = format!("{secs} {trust} asterisk {addr}\n").repeat(3);
+        fails + &format!("{secs} flow {addr} no\n")
+    };
+    check_flows(
+        &[
+            // A trunk that we register at some seconds later; it is a trunk for a day.
+            &banned(0, "198.51.100.1", "hint"),
+            "1 unanswered 198.51.100.2
+             2 unanswered 198.51.100.1 198.51.100.2
+             61 hint asterisk 198.51.100.1\n",
+            &banned(86_000, "198.51.100.1", "hint"),
+            // A scanner that names another port, where he does not answer: what we send there
+            // goes on from before, and what we still send after a minute is no answer.
+            &banned(90_000, "198.51.100.3", "hint"),
+            "90000 unanswered 198.51.100.3 tcp:198.51.100.3
+             90030 unanswered 198.51.100.3 tcp:198.51.100.3
+             90064 unanswered 198.51.100.3 tcp:198.51.100.3
+             90100 unanswered tcp:198.51.100.3
+             90249 unanswered tcp:198.51.100.3
+             90250 unanswered tcp:198.51.100.3\n",
+            &banned(90_300, "198.51.100.2", "hint"),
+            "90301 unanswered 198.51.100.2
+             90364 unanswered 198.51.100.2
+             90365 unanswered 198.51.100.2\n",
+            // The server was busy, and begins to answer when he is banned.
+            &banned(91_000, "198.51.100.4", "hint"),
+            "91000 unanswered
+             91001 unanswered 198.51.100.4
+             91005 unanswered 198.51.100.4
+             91040 unanswered
+             91042 unanswered 198.51.100.4\n",
+            // He is cut off only when the kernel has answered.
+            "91100 hint asterisk 198.51.100.6
+             91100 hint asterisk 198.51.100.6
+             91100 hint asterisk 198.51.100.6
+             91103 unanswered
+             91105 unanswered 198.51.100.6
+             91106 flow 198.51.100.6 no
+             91107 unanswered 198.51.100.6\n",
+            // Proofs are no hints, whatever we send; and a /64 is let go by one of its hosts.
+            &banned(92_000, "198.51.100.5", "proof"),
+            &banned(92_001, "2001:db8:1::/64", "hint").replace(
+                "hint asterisk 2001:db8:1::/64",
+                "hint asterisk 2001:db8:1::7",
+            ),
+            "92100 unanswered
+             92300 unanswered 198.51.100.5 2001:db8:1::9",
+        ]
+        .concat(),
+        expect![[r#"
+            0 tell found 198.51.100.1 1/3
+            0 tell found 198.51.100.1 2/3
+            0 ask flow 198.51.100.1
+            0 block asterisk 198.51.100.1 600s
+            0 record ban asterisk 198.51.100.1
+            0 tell banned 198.51.100.1 hints after 3
+            1 nothing
+            2 unblock asterisk 198.51.100.1
+            2 record unban asterisk 198.51.100.1
+            2 tell unbanned 198.51.100.1
+            61 nothing
+            86000 nothing
+            86000 nothing
+            86000 nothing
+            86000 nothing
+            90000 tell found 198.51.100.3 1/3
+            90000 tell found 198.51.100.3 2/3
+            90000 ask flow 198.51.100.3
+            90000 block asterisk 198.51.100.3 600s
+            90000 record ban asterisk 198.51.100.3
+            90000 tell banned 198.51.100.3 hints after 3
+            90000 nothing
+            90030 nothing
+            90064 nothing
+            90100 nothing
+            90249 nothing
+            90250 unblock asterisk 198.51.100.3
+            90250 record unban asterisk 198.51.100.3
+            90250 tell unbanned 198.51.100.3
+            90300 tell found 198.51.100.2 1/3
+            90300 tell found 198.51.100.2 2/3
+            90300 ask flow 198.51.100.2
+            90300 block asterisk 198.51.100.2 600s
+            90300 record ban asterisk 198.51.100.2
+            90300 tell banned 198.51.100.2 hints after 3
+            90301 nothing
+            90364 nothing
+            90365 unblock asterisk 198.51.100.2
+            90365 record unban asterisk 198.51.100.2
+            90365 tell unbanned 198.51.100.2
+            91000 tell found 198.51.100.4 1/3
+            91000 tell found 198.51.100.4 2/3
+            91000 ask flow 198.51.100.4
+            91000 block asterisk 198.51.100.4 600s
+            91000 record ban asterisk 198.51.100.4
+            91000 tell banned 198.51.100.4 hints after 3
+            91000 nothing
+            91001 nothing
+            91005 nothing
+            91040 nothing
+            91042 unblock asterisk 198.51.100.4
+            91042 record unban asterisk 198.51.100.4
+            91042 tell unbanned 198.51.100.4
+            91100 tell found 198.51.100.6 1/3
+            91100 tell found 198.51.100.6 2/3
+            91100 ask flow 198.51.100.6
+            91103 nothing
+            91105 nothing
+            91106 block asterisk 198.51.100.6 594s
+            91106 record ban asterisk 198.51.100.6
+            91106 tell banned 198.51.100.6 hints after 3
+            91107 nothing
+            92000 tell found 198.51.100.5 1/3
+            92000 unblock asterisk 198.51.100.6
+            92000 tell unbanned 198.51.100.6
+            92000 tell found 198.51.100.5 2/3
+            92000 block asterisk 198.51.100.5 3600s
+            92000 record ban asterisk 198.51.100.5
+            92000 tell banned 198.51.100.5 maxretry after 3
+            92000 nothing
+            92001 tell found 2001:db8:1::7 1/3
+            92001 tell found 2001:db8:1::7 2/3
+            92001 ask flow 2001:db8:1::/64
+            92001 block asterisk 2001:db8:1::/64 600s
+            92001 record ban asterisk 2001:db8:1::/64
+            92001 tell banned 2001:db8:1::/64 hints after 3
+            92100 nothing
+            92300 unblock asterisk 2001:db8:1::/64
+            92300 record unban asterisk 2001:db8:1::/64
+            92300 tell unbanned 2001:db8:1::/64
+        "#]],
+    );
+}
+
 /// Hints about whom we called ban nobody, and an alarm tells of very many.
 #[test]
 fn hints_about_whom_we_called_raise_an_alarm() {
