@@ -13,7 +13,7 @@ use ringfence::ticket::Set;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 /// A hang becomes a failure after this long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who is banned by the jail with ports, by that and by the one without, and by none.
 const FOUR: [&str; 3] = ["192.0.2.2", "192.0.2.3", "192.0.2.4"];

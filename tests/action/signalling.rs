@@ -14,7 +14,7 @@ use ringfence::ticket::Set;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 /// A hang becomes a failure after this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Server, throttled customer.
 const FOUR: [&str; 2] = ["192.0.2.1", "192.0.2.2"];

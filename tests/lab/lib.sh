@@ -13,15 +13,15 @@ in_ns() {
   nsenter --net="/run/netns/$name" "$@"
 }
 
-# until_true WHAT COMMAND...: tries COMMAND until it succeeds, for ten seconds.
+# until_true WHAT COMMAND...: tries COMMAND until it succeeds, for half a minute at least.
 until_true() {
   local what=$1 try
   shift
-  for ((try = 0; try < 200; try++)); do
+  for ((try = 0; try < 600; try++)); do
     if "$@" 2>/dev/null; then return; fi
     sleep 0.05
   done
-  echo "lab: waited ten seconds in vain: $what" >&2
+  echo "lab: waited half a minute in vain: $what" >&2
   tail -n 20 /run/lab/*.err /run/lab/syslog 2>/dev/null >&2
   return 1
 }
