@@ -13,6 +13,7 @@ use super::{Common, Output, overlooked};
 use crate::config::PORTS_OF_ACTIONS;
 use crate::count::counted;
 use crate::daemon::verbs::{BanShown, JailShown, StandingShown, Status, Verb};
+use crate::jail::window::OFFENDERS_MAX;
 use crate::time::{Time, human};
 
 /// Alarms that people are shown; they stand first, and must leave room for the rest.
@@ -199,6 +200,14 @@ fn write_jail(text: &mut String, jail: &JailShown, now: Time) -> std::fmt::Resul
         jail.failing,
         counted(jail.failures_total, "failure")
     )?;
+    if let Some(last) = jail.forgotten_last {
+        writeln!(
+            text,
+            "  CROWDED: {} forgotten before their tries ran out, the last {} ago: more than {OFFENDERS_MAX} fail",
+            counted(jail.forgotten_early, "offender"),
+            human(now.since(Time::from_secs(last)))
+        )?;
+    }
     for place in &jail.places {
         writeln!(text, "  bans in {place}")?;
     }
@@ -256,6 +265,7 @@ mod tests {
             "size": 9, "loss_reports": 1, "messages_lost": 5, "near_misses": [miss, unclear],
             "doubts": [doubt]});
         let jail = json!({"name": "kamailio", "ports": "all ports", "failing": 1,
+            "forgotten_early": 2, "forgotten_last": 990,
             "failures_total": 9, "banned": 4, "latest": [
                 {"addr": "192.0.2.0/24", "jail": "kamailio", "since": 900, "until": null,
                  "reason": "aggregate", "tries": 8}]});
@@ -287,7 +297,7 @@ mod tests {
                 words.push(word.to_owned());
             }
         }
-        let told = "PAUSED, FIREWALL, DATABASE, LOST BANS, PROBLEM, UNPROTECTED, BRAKE, ALARM, WRONG SOURCE, NO LOG, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
+        let told = "PAUSED, FIREWALL, DATABASE, LOST BANS, PROBLEM, UNPROTECTED, BRAKE, ALARM, WRONG SOURCE, NO LOG, CROWDED, BLIND, DOUBTED, UNCLEAR, NEAR MISS";
         assert_eq!(words.join(", "), told, "{text}");
         let crowd = "192.0.2.0/24                             since 1m 40s, for ever: 8 hosts of this network were banned\n  and 3 more: ringfence bans --jail kamailio\n";
         assert!(text.contains(crowd), "{text}");

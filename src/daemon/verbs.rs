@@ -208,6 +208,13 @@ pub struct JailShown {
     pub ports: String,
     /// Offenders under watch now.
     pub failing: usize,
+    /// Offenders since the start who were forgotten although their tries still counted, since
+    /// too many others fail.
+    #[serde(default)]
+    pub forgotten_early: u64,
+    /// When the last of them was.
+    #[serde(default)]
+    pub forgotten_last: Option<i64>,
     /// Failures since the start.
     pub failures_total: u64,
     /// Addresses it holds now.

@@ -30,7 +30,7 @@ use evidence::Evidence;
 use history::Past;
 use ids::Ids;
 use protect::Protected;
-use window::{News, Try, Window};
+use window::{Crowded, News, Try, Window};
 
 /// What `jail.conf` says of a jail's judgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +271,11 @@ impl Jail {
     pub fn restore(&mut self, offender: Addr, forms: Vec<FormTries>, now: Time) {
         let findtime = self.rules.findtime;
         self.window.restore(offender, forms, now, findtime);
+    }
+
+    /// Who was forgotten although his tries still counted.
+    pub fn crowded(&self) -> Option<Crowded> {
+        self.window.crowded()
     }
 
     /// Offenders under watch now.

@@ -21,7 +21,8 @@ use crate::ticket::{FormTries, Trust};
 use crate::time::Time;
 
 /// Offenders that one jail remembers; the one that was silent longest is
-/// forgotten first. 65,536 of them take about 10 MB, and a botnet that is larger
+/// forgotten first, and those with proven tries last, so that nobody who forges packets
+/// has them forgotten. 65,536 of them take about 10 MB, and a botnet that is larger
 /// than this and fails less often than that many others is APIBAN's business.
 pub const OFFENDERS_MAX: usize = 65_536;
 
@@ -100,7 +101,12 @@ impl Tries {
 /// The offenders of one jail.
 #[derive(Debug)]
 pub struct Window {
-    offenders: LruCache<Addr, Tries>,
+    /// Those of whom nothing is proven.
+    hinted: LruCache<Addr, Tries>,
+    /// The others.
+    proven: LruCache<Addr, Tries>,
+    /// Who was forgotten although his tries still counted.
+    crowded: Option<Crowded>,
     /// Who must be written down again.
     changed: Changed,
 }
@@ -132,6 +138,15 @@ impl Changed {
     }
 }
 
+/// Offenders who were forgotten early, as too many others fail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crowded {
+    /// How many, since the start.
+    pub offenders: u64,
+    /// When the last was.
+    pub last: Time,
+}
+
 /// What has changed in a window.
 #[derive(Debug, Default, PartialEq)]
 pub struct News {
@@ -144,7 +159,9 @@ pub struct News {
 impl Default for Window {
     fn default() -> Self {
         Window {
-            offenders: LruCache::unbounded(),
+            hinted: LruCache::unbounded(),
+            proven: LruCache::unbounded(),
+            crowded: None,
             changed: Changed::Nobody,
         }
     }
@@ -153,11 +170,21 @@ impl Default for Window {
 impl Window {
     /// Counts one failure and returns the tries of this offender so far.
     pub fn add(&mut self, offender: Addr, one: Try, findtime: Duration) -> u32 {
-        if self.offenders.len() >= OFFENDERS_MAX && !self.offenders.contains(&offender) {
-            self.forget_oldest();
+        if self.len() >= OFFENDERS_MAX && self.peek(&offender).is_none() {
+            self.make_room(one.time, findtime);
         }
         self.changed.add(offender);
-        let tries = self.offenders.get_or_insert_mut(offender, || Tries {
+        if one.trust == Trust::Proof
+            && let Some(tries) = self.hinted.pop(&offender)
+        {
+            self.proven.put(offender, tries);
+        }
+        let is_proven = one.trust == Trust::Proof || self.proven.contains(&offender);
+        let table = match is_proven {
+            true => &mut self.proven,
+            false => &mut self.hinted,
+        };
+        let tries = table.get_or_insert_mut(offender, || Tries {
             forms: Vec::with_capacity(2),
             last: one.time,
             failures: 0,
@@ -174,7 +201,9 @@ impl Window {
 
     /// Counts `more` for the failure that was added last; returns the tries.
     pub fn raise(&mut self, offender: &Addr, one: Try, more: u32, findtime: Duration) -> u32 {
-        let Some(tries) = self.offenders.peek_mut(offender) else {
+        let (hinted, proven) = (&mut self.hinted, &mut self.proven);
+        let tries = proven.peek_mut(offender).or(hinted.peek_mut(offender));
+        let Some(tries) = tries else {
             return 0;
         };
         let place = tries.forms.iter().position(|known| known.form == one.form);
@@ -187,26 +216,31 @@ impl Window {
         tries.count(tries.last, findtime)
     }
 
+    fn peek(&self, offender: &Addr) -> Option<&Tries> {
+        let proven = self.proven.peek(offender);
+        proven.or_else(|| self.hinted.peek(offender))
+    }
+
     /// How many failures of an offender there were since the first that counts.
     pub fn failures(&self, offender: &Addr) -> u32 {
-        let tries = self.offenders.peek(offender);
+        let tries = self.peek(offender);
         tries.map_or(0, |tries| tries.failures)
     }
 
     /// Has an offender tries of this form?
     pub fn has(&self, offender: &Addr, form: u32) -> bool {
-        let tries = self.offenders.peek(offender);
+        let tries = self.peek(offender);
         tries.is_some_and(|tries| tries.forms.iter().any(|known| known.form == form))
     }
 
     /// The time of an offender's last failure.
     pub fn last(&self, offender: &Addr) -> Option<Time> {
-        self.offenders.peek(offender).map(|tries| tries.last)
+        self.peek(offender).map(|tries| tries.last)
     }
 
     /// The tries of an offender that count at `now`.
     pub fn tries(&self, offender: &Addr, now: Time, findtime: Duration) -> u32 {
-        match self.offenders.peek(offender) {
+        match self.peek(offender) {
             Some(tries) if tries.last > now - findtime => tries.count(tries.last, findtime),
             _ => 0,
         }
@@ -214,7 +248,7 @@ impl Window {
 
     /// The same of what is proven.
     pub fn proven(&self, offender: &Addr, now: Time, findtime: Duration) -> u32 {
-        match self.offenders.peek(offender) {
+        match self.peek(offender) {
             Some(tries) if tries.last > now - findtime => tries.proven(tries.last, findtime),
             _ => 0,
         }
@@ -232,20 +266,34 @@ impl Window {
 
     /// Forgets an offender, since it is banned or pardoned now.
     pub fn forget(&mut self, offender: &Addr) {
-        if self.offenders.pop(offender).is_some() {
+        let tries = self.proven.pop(offender);
+        if tries.or_else(|| self.hinted.pop(offender)).is_some() {
             self.changed.add(*offender);
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((addr, _)) = self.offenders.pop_lru() {
-            self.changed.add(addr);
+    /// Forgets whoever was silent longest, of those with hints only if there are any.
+    fn make_room(&mut self, now: Time, findtime: Duration) {
+        let oldest = self.hinted.pop_lru().or_else(|| self.proven.pop_lru());
+        let Some((addr, tries)) = oldest else { return };
+        self.changed.add(addr);
+        if tries.last > now - findtime {
+            let before = self.crowded.map_or(0, |crowded| crowded.offenders);
+            self.crowded = Some(Crowded {
+                offenders: before.saturating_add(1),
+                last: now,
+            });
         }
+    }
+
+    /// Who was forgotten although his tries still counted.
+    pub fn crowded(&self) -> Option<Crowded> {
+        self.crowded
     }
 
     /// Forgets all offenders inside `addr`.
     pub fn forget_inside(&mut self, addr: &Addr) {
-        let offenders = self.offenders.iter().map(|(offender, _)| *offender);
+        let offenders = self.oldest_first().map(|(offender, _)| *offender);
         let inside: Vec<Addr> = offenders
             .filter(|offender| addr.contains(offender))
             .collect();
@@ -257,13 +305,20 @@ impl Window {
     /// Forgets those whose last failure is older than `findtime`.
     pub fn expire(&mut self, now: Time, findtime: Duration) {
         let start = now - findtime;
-        while self
-            .offenders
-            .peek_lru()
-            .is_some_and(|(_, tries)| tries.last <= start)
-        {
-            self.forget_oldest();
+        for table in [&mut self.hinted, &mut self.proven] {
+            let is_past = |(_, tries): (&Addr, &Tries)| tries.last <= start;
+            while table.peek_lru().is_some_and(is_past) {
+                let forgotten = table.pop_lru().map(|(addr, _)| addr);
+                forgotten
+                    .into_iter()
+                    .for_each(|addr| self.changed.add(addr));
+            }
         }
+    }
+
+    /// All offenders, those first who are the first to be forgotten.
+    fn oldest_first(&self) -> impl Iterator<Item = (&Addr, &Tries)> {
+        self.hinted.iter().rev().chain(self.proven.iter().rev())
     }
 
     /// What was written down before is void.
@@ -273,11 +328,12 @@ impl Window {
 
     /// What has changed since this was last asked, to be written down.
     pub fn news(&mut self) -> News {
+        let changed = std::mem::take(&mut self.changed);
         let forms = |addr: &Addr| {
-            let tries = self.offenders.peek(addr);
+            let tries = self.peek(addr);
             tries.map_or_else(Vec::new, |tries| tries.forms.clone())
         };
-        match std::mem::take(&mut self.changed) {
+        match changed {
             Changed::Nobody => News::default(),
             Changed::These(these) => News {
                 all: false,
@@ -285,11 +341,9 @@ impl Window {
             },
             Changed::All => News {
                 all: true,
-                // The one that was silent longest first, so that it is the first to be forgotten again.
+                // So that they are the first to be forgotten again.
                 tries: self
-                    .offenders
-                    .iter()
-                    .rev()
+                    .oldest_first()
                     .map(|(addr, _)| (*addr, forms(addr)))
                     .collect(),
             },
@@ -312,7 +366,7 @@ impl Window {
         }
         let last = forms.iter().map(|form| form.last).max();
         if let Some(last) = last.filter(|last| *last > now - findtime)
-            && self.offenders.len() < OFFENDERS_MAX
+            && self.len() < OFFENDERS_MAX
         {
             let counts = forms.iter().map(|form| form.count);
             let tries = Tries {
@@ -320,18 +374,23 @@ impl Window {
                 forms,
                 last,
             };
-            self.offenders.put(offender, tries);
+            let is_proven = tries.forms.iter().any(|form| form.proven > 0);
+            self.forget(&offender);
+            match is_proven {
+                true => self.proven.put(offender, tries),
+                false => self.hinted.put(offender, tries),
+            };
         }
     }
 
     /// Offenders remembered now.
     pub fn len(&self) -> usize {
-        self.offenders.len()
+        self.hinted.len() + self.proven.len()
     }
 
     /// Does nobody fail?
     pub fn is_empty(&self) -> bool {
-        self.offenders.is_empty()
+        self.len() == 0
     }
 }
 
@@ -417,23 +476,36 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn memory_is_bounded_and_hints_are_forgotten_before_proofs() {
         let mut window = Window::default();
-        for number in 0..(OFFENDERS_MAX as u32 + 10) {
-            window.add(
-                Addr::host(std::net::IpAddr::V4(number.into())),
-                one(0, 0),
-                FINDTIME,
-            );
+        let addr = |number: u32| Addr::host(std::net::IpAddr::V4(number.into()));
+        let hint = Try {
+            trust: Trust::Hint,
+            ..one(0, 700)
+        };
+        window.add(offender(), one(0, 0), FINDTIME); // long past
+        window.add(addr(0), hint, FINDTIME);
+        window.add(addr(0), one(0, 700), FINDTIME);
+        for number in 1..(OFFENDERS_MAX as u32 + 10) {
+            window.add(addr(number), hint, FINDTIME);
         }
         assert_eq!(window.len(), OFFENDERS_MAX);
+        let tries = |window: &Window, addr: &Addr| window.tries(addr, hint.time, FINDTIME);
+        let counted = [0, 11, 12].map(|number| tries(&window, &addr(number)));
+        assert_eq!((counted, window.failures(&offender())), ([2, 0, 1], 1));
+        let (offenders, last) = (11, hint.time);
+        assert_eq!(window.crowded(), Some(Crowded { offenders, last }));
+        // Where all are proven, the one that was silent longest goes.
+        let mut window = Window::default();
+        for number in 0..(OFFENDERS_MAX as u32 + 1) {
+            window.add(addr(number), one(0, i64::from(number)), FINDTIME);
+        }
+        assert_eq!(window.failures(&addr(0)), 0);
+        assert_eq!((window.len(), window.crowded()), (OFFENDERS_MAX, None));
         let mut window = Window::default();
         for form in 0..1_000 {
             window.add(offender(), one(form, 0), FINDTIME);
         }
-        assert_eq!(
-            window.offenders.peek(&offender()).unwrap().forms.len(),
-            FORMS_MAX
-        );
+        assert_eq!(window.peek(&offender()).unwrap().forms.len(), FORMS_MAX);
     }
 }

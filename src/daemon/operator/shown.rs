@@ -227,6 +227,10 @@ fn jails(engine: &Engine, clock: &Clock, layouts: &Layouts, config: &Config) -> 
             name: name.to_string(),
             ports: config.ports_of(name),
             failing: jail.failing(),
+            forgotten_early: jail.crowded().map_or(0, |crowded| crowded.offenders),
+            forgotten_last: jail
+                .crowded()
+                .map(|crowded| clock.outward(crowded.last).as_secs()),
             failures_total: jail.failures_total,
             banned: engine.ledger().len_of(name),
             places: layouts.get(name).map_or(Vec::new(), |own| describe(own)),
