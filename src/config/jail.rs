@@ -226,13 +226,19 @@ pub(super) fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
             && label
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     let text = text.strip_suffix('.').unwrap_or(text);
     let last = text.rsplit('.').next().unwrap_or_default();
-    text.len() <= 253 && text.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && !last.bytes().all(|b| b.is_ascii_digit())
+        // A service without a domain: `_sip._udp`.
+        && !last.starts_with('_')
 }
 
 /// Why a jail cannot run, or what is doubtful about it.

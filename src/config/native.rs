@@ -303,6 +303,13 @@ fn protect(entries: Vec<toml::Spanned<String>>) -> Result<(Vec<Addr>, Vec<String
         let span = Some(entry.span());
         let entry = entry.into_inner();
         match entry.parse::<Addr>() {
+            Ok(addr) if addr.prefix_len() < shortest(&addr) => {
+                let message = format!(
+                    "`{entry}` would protect most of the world; write addresses, or networks of /{} and longer",
+                    shortest(&addr)
+                );
+                return Err(Wrong { message, span });
+            }
             Ok(addr) => addrs.push(addr),
             Err(_) if is_name(&entry) && names.len() == NAMES_MAX => {
                 let message = format!("`protect` takes {NAMES_MAX} names; write addresses");
@@ -318,6 +325,11 @@ fn protect(entries: Vec<toml::Spanned<String>>) -> Result<(Vec<Addr>, Vec<String
         }
     }
     Ok((addrs, names))
+}
+
+/// The shortest prefix that somebody's own network can have: `10.0.0.0/8`, `fc00::/7`.
+fn shortest(addr: &Addr) -> u8 {
+    if addr.is_ipv6() { 7 } else { 8 }
 }
 
 fn within(
@@ -540,6 +552,22 @@ mod tests {
             (
                 "protect = [\n'192.0.2.7',\n'sip.example/24']",
                 "ringfence.toml:3: `sip.example/24` is not an address",
+            ),
+            (
+                "protect = [\n'0.0.0.0/1', '192.0.2.7']",
+                "ringfence.toml:2: `0.0.0.0/1` would protect most of the world; write addresses, or networks of /8 and longer",
+            ),
+            (
+                "protect = [\n'10.0.0.0/8', 'fc00::/7',\n'2000::/3']",
+                "ringfence.toml:3: `2000::/3` would protect most of the world; write addresses, or networks of /7",
+            ),
+            (
+                "protect = ['-']",
+                "ringfence.toml:1: `-` is not an address; write `192.0.2.7`",
+            ),
+            (
+                "protect = ['_sip._udp']",
+                "ringfence.toml:1: `_sip._udp` is not an address; write `192.0.2.7`, `192.0.2.0/24`, `2001:db8::7` or `2001:db8::/64`, nor a name such as `trunk.example.net` or `_sip._udp.example.net`",
             ),
             (
                 "[apiban]\npoll = '5'",
