@@ -26,7 +26,8 @@ mod status;
 mod stop;
 mod why;
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -133,8 +134,25 @@ impl Output {
 /// Text of a sender's, for a terminal: what is no letter, but moves, colours or hides, is
 /// written out.
 fn printable(text: &str) -> String {
+    written_out(text, is_printable)
+}
+
+/// Text that may hold a sender's, as it is: on a terminal his letters are written out, but
+/// for what lays a text out.
+fn shown(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    if !is_terminal {
+        return text.into();
+    }
+    written_out(text, |letter| {
+        matches!(letter, '\n' | '\t') || is_printable(letter)
+    })
+    .into()
+}
+
+/// The text with its letters written out that are not fit.
+fn written_out(text: &str, is_fit: impl Fn(char) -> bool) -> String {
     text.chars().fold(String::new(), |mut shown, letter| {
-        match is_printable(letter) {
+        match is_fit(letter) {
             true => shown.push(letter),
             false => shown.extend(letter.escape_debug()),
         }
@@ -220,11 +238,26 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell if standard error is gone as well.
-            let _untold = writeln!(io::stderr(), "ringfence: {error:#}");
+            let told = format!("ringfence: {error:#}");
+            let told = shown(&told, io::stderr().is_terminal());
+            let _untold = writeln!(io::stderr(), "{told}");
             match error.is::<TestFailed>() {
                 true => ExitCode::from(TestFailed::EXIT_CODE),
                 false => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_senders_letters_move_no_terminal() {
+        let text = "a\tä\n\u{1b}[31mb\u{7}\u{9b}\u{202e}'\\\r\n";
+        assert_eq!(shown(text, false), text);
+        let written_out = "a\tä\n\\u{1b}[31mb\\u{7}\\u{9b}\\u{202e}'\\\\r\n";
+        assert_eq!(shown(text, true), written_out);
     }
 }

@@ -18,7 +18,7 @@ mod subject;
 mod trial;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use std::time::Instant;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use super::{Common, print};
+use super::{Common, shown};
 use crate::config::fail2ban::FAIL2BAN_VERSION;
 use crate::count::counted;
 use crate::filter::date;
@@ -208,7 +208,13 @@ fn refuse(
     Ok(ExitCode::from(EXIT_WRONG))
 }
 
+/// Prints to standard output. A terminal is not moved by what stands in a log; programs get
+/// it as it is, as from `fail2ban-regex`.
+fn print(text: &str) -> anyhow::Result<()> {
+    super::print(&shown(text, io::stdout().is_terminal()))
+}
+
 fn complain(text: &str) {
     // Nothing is left to tell if standard error is gone as well.
-    let _untold = writeln!(io::stderr(), "{text}");
+    let _untold = writeln!(io::stderr(), "{}", shown(text, io::stderr().is_terminal()));
 }
