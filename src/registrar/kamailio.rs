@@ -5,7 +5,7 @@
 //! answer says, within bounds. A location table that does not fit into Kamailio's own
 //! buffer (`modparam("ctl", "binrpc_max_body_size", …)`) is answered by a fault.
 
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,10 +35,18 @@ const NAME: u8 = 5; // of the value behind it
 
 /// Asks for all registrations that have not expired.
 pub(super) fn read(path: &Path, now: Time) -> Result<Vec<Registration>, Trouble> {
-    let end = Instant::now() + PATIENCE;
+    read_within(PATIENCE, path, now)
+}
+
+fn read_within(patience: Duration, path: &Path, now: Time) -> Result<Vec<Registration>, Trouble> {
+    let silent = |error: Error| match error.kind() {
+        ErrorKind::WouldBlock => Trouble::Silent(patience),
+        _ => Trouble::Io(error),
+    };
+    let end = Instant::now() + patience;
     let mut socket = UnixStream::connect(path)?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    socket.write_all(REQUEST)?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.write_all(REQUEST).map_err(silent)?;
     let mut answer = Vec::new();
     let mut part = [0; 16 * 1024];
     loop {
@@ -47,10 +55,10 @@ pub(super) fn read(path: &Path, now: Time) -> Result<Vec<Registration>, Trouble>
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Trouble::Busy);
+            return Err(Trouble::Silent(patience));
         }
         socket.set_read_timeout(Some(left))?;
-        match socket.read(&mut part)? {
+        match socket.read(&mut part).map_err(silent)? {
             0 => return Err(Trouble::Nonsense("the answer breaks off".to_owned())),
             bytes => answer.extend(part.iter().take(bytes)),
         }
@@ -225,6 +233,18 @@ mod tests {
                 "2001:db8::7 10\u{1}02 None"
             ]
         );
+    }
+
+    #[test]
+    fn a_socket_at_which_nobody_answers_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ctl");
+        let _mute = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let patience = Duration::from_millis(10);
+        let trouble = read_within(patience, &path, Time::from_secs(1)).unwrap_err();
+        assert!(matches!(trouble, Trouble::Silent(time) if time == patience));
+        let told = Trouble::Silent(PATIENCE).to_string();
+        assert_eq!(told, "it did not answer within 5s");
     }
 
     #[test]

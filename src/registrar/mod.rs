@@ -19,10 +19,11 @@ mod store;
 use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::addr::Addr;
 use crate::ticket::Registration;
-use crate::time::Time;
+use crate::time::{Time, human};
 
 /// Where the stores lie unless the settings name others.
 pub const USUAL: &[&str] = &[
@@ -47,6 +48,9 @@ pub enum Trouble {
     /// It is being written, or locked; later.
     #[error("it is being written just now")]
     Busy,
+    /// It is a socket at which nobody answers.
+    #[error("it did not answer within {}", human(*.0))]
+    Silent(Duration),
     /// It is none that we know.
     #[error("it is no registrar's store: neither Asterisk's, nor FreeSWITCH's, nor Kamailio's")]
     Unknown,
