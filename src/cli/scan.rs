@@ -472,7 +472,7 @@ mod tests {
             FOLDER/log: 10 lines, 5 failures of 1 offender; 1 would have been banned (jails: asterisk)
                 BLIND: 1 line longer than 131072 bytes blamed nobody
                 UNDATED: 1 line looks like a failure and has no date that is known (`datepattern`), so not counted; the daemon counts such a line when it is written
-                DOUBTED by jail asterisk: senders can write whole lines into it; 0 that may be theirs blamed nobody: let Asterisk log through syslog or the journal, which escape newlines (`syslog.local0 => notice,warning,error,security` in logger.conf)
+                DOUBTED by jail asterisk: senders can write whole lines into it; 0 that may be theirs blamed nobody: let Asterisk log through rsyslog or the journal, which escape newlines (`syslog.local0 => notice,warning,error,security` in logger.conf)
               NEAR MISS: no pattern of jail asterisk matches 1 line of FOLDER/log, such as "[2026-11-22 07:51:22] NOTICE[12] chan_sip.c: Login of '1' from 192.0.2.9 denied"
             address                                  jail         failures  tries  ban
             192.0.2.7                                asterisk            5      5  2026-11-22T07:51:22Z for 10m: 5 tries that one forged packet could cause each, so it is a short ban

@@ -1,7 +1,7 @@
 //! From a jail's texts to a jail that can run: its filter compiled, its logs, whom it
 //! ignores, and what its actions come to: our own sets, or a stock action's objects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -11,6 +11,7 @@ use super::fail2ban::{self, ActionText, IgnoreCache, JailText, UseDns};
 use super::judgement;
 use super::ports;
 use super::stock;
+use super::syslog;
 use crate::action::Reach;
 use crate::action::stock::Layout;
 use crate::addr::Addr;
@@ -24,7 +25,7 @@ use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// Keys whose values are compiled with the filter, be they the filter's or the jail's.
-const FILTER_KEYS: [&str; 13] = [
+const FILTER_KEYS: [&str; 14] = [
     "prefregex",
     "failregex",
     "ignoreregex",
@@ -33,6 +34,7 @@ const FILTER_KEYS: [&str; 13] = [
     "successregex",
     "challengeregex",
     "doubtregex",
+    "rawdoubtregex",
     "wholeregex",
     "endregex",
     "pulseregex",
@@ -605,7 +607,11 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
         sightings: SightingText {
             success: ours("successregex"),
             challenge: ours("challengeregex"),
-            doubt: ours("doubtregex"),
+            doubt: {
+                let raw = syslog::keeps_newlines(Path::new("/proc")).then(|| ours("rawdoubtregex"));
+                let all = ours("doubtregex").into_iter();
+                all.chain(raw.into_iter().flatten()).collect()
+            },
             whole: ours("wholeregex"),
             end: ours("endregex"),
             pulse: ours("pulseregex"),

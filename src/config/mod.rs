@@ -15,6 +15,7 @@ mod judgement;
 pub mod native;
 mod ports;
 mod stock;
+mod syslog;
 pub mod trunks;
 
 use std::path::{Path, PathBuf};

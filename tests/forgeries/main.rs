@@ -317,6 +317,11 @@ fn folded_lines_blame_nobody() {
         ),
         (format!(" Nov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
         (format!("\tNov 22 07:51:22 sip1 kamailio[7]: {auth}"), false),
+        (format!(" [Nov 22 07:51:22 kamailio[7]: {auth}"), false),
+        (
+            format!(" <2026-11-22T07:51:22.000+00:00 kamailio[7]: {auth}"),
+            false,
+        ),
         (
             format!(" 2026-11-22T07:51:22.000+00:00 sip1 kamailio[7]: {auth}"),
             false,
@@ -341,6 +346,52 @@ fn folded_lines_blame_nobody() {
         let block = format!("{head} {own}\n{head} {{1 1 REGISTER x}} {own}\n");
         lineup.block(block.as_bytes(), Mode::Live, NOW, |_| count += 1);
         assert_eq!(count, 2, "{line}");
+    }
+}
+
+/// Asterisk's lines in the file of a syslog daemon that keeps newlines (syslog-ng).
+#[test]
+fn forged_lines_through_syslog_ng_blame_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let filters = folder.path().join("filter.d");
+    std::fs::create_dir(&filters).expect("a folder");
+    let local = "[Definition]\ndoubtregex = %(known/doubtregex)s\n  %(rawdoubtregex)s\n";
+    std::fs::write(filters.join("asterisk.local"), local).expect("a file");
+    let head = "Nov 22 07:51:22 pbx asterisk[12]: NOTICE";
+    let call = "chan_sip.c:26900 in handle_request_invite: Call from ''";
+    let failed = |thread: u64, addr: &str| {
+        let what = "chan_sip.c:24900 in handle_request_register: Registration from '<sip:1@x>'";
+        format!("{head}[{thread}]: {what} failed for '{addr}:5060' - Wrong password\n")
+    };
+    let forged = |thread: u64, tail: &str| {
+        let call = format!("{head}[1970]: {call} ({TRUE}:5060) to extension 'z\n");
+        format!("{call}{}{tail}z' rejected\n", failed(thread, VICTIM))
+    };
+    let mut lineup = lineup_of(config::filter(folder.path(), "asterisk").expect("our filter"));
+    let mut now = NOW;
+    for (millis, block, found) in [
+        (50, failed(1970, TRUE), "proven"),
+        (0, forged(1, ""), "hint"),
+        (0, forged(1, &format!("{head}[1]: x.c:1 in f: ")), "hint"),
+        (
+            50,
+            failed(1970, TRUE) + &failed(1971, TRUE),
+            "proven proven",
+        ),
+    ] {
+        now = now + Duration::from_millis(millis);
+        let mut said = Vec::new();
+        lineup.block(block.as_bytes(), Mode::Live, now, |one| match one {
+            Found::Failure(failure) => {
+                assert_eq!(failure.addr.to_string(), TRUE, "{block}");
+                said.push(match failure.trust {
+                    Trust::Proof => "proven",
+                    Trust::Hint => "hint",
+                });
+            }
+            other => panic!("{block}: {other:?}"),
+        });
+        assert_eq!(said.join(" "), found, "{block}");
     }
 }
 

@@ -47,6 +47,7 @@ pub const OUR_KEYS: &[&str] = &[
     "successregex",
     "challengeregex",
     "doubtregex",
+    "rawdoubtregex",
     "wholeregex",
     "endregex",
     "pulseregex",

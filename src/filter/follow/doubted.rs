@@ -38,6 +38,9 @@ impl Follower {
         }
         self.doubted = true;
         let before = seen.around.before.strip_suffix(b"\n");
+        if before.is_none() {
+            self.threads.next = self.threads.next.max(Start::Vouched);
+        }
         let line = before.map(|lines| lines.rsplit(|byte| *byte == b'\n').next());
         let line = line.map(|line| String::from_utf8_lossy(line.unwrap_or_default()));
         if line.is_some_and(|line| self.head(filter, &line).is_none()) {
@@ -57,7 +60,9 @@ impl Follower {
     ) -> Option<Trust> {
         if groups.full(DATED).is_some() {
             let goes_on = begins_blank(seen.around.after) || (self.torn && is_last(seen));
-            if !seen.dated || (goes_on && groups.full(threads::OPEN).is_some()) {
+            // What stands before a date is cut off with it, so the line's own head is looked at.
+            let is_folded = seen.line.starts_with([' ', '\t']);
+            if !seen.dated || is_folded || (goes_on && groups.full(threads::OPEN).is_some()) {
                 return None;
             }
             if filter.knows_threads() {
@@ -100,7 +105,7 @@ impl Follower {
     pub(super) fn start_of(&mut self, filter: &Filter, thread: u64, seen: Seen<'_>) -> Start {
         let is_known = self.threads.knows(thread);
         let start = match self.start_behind(filter, seen.around, Some(seen.line)) {
-            Start::Unclear if is_known => Start::Vouched,
+            Start::Unclear if is_known && !seen.around.replayed => Start::Vouched,
             start => start,
         };
         match start {
