@@ -742,7 +742,8 @@ fn with_ends(lab: &mut Lab, refused: &str, ends: &str, meanwhile: impl FnOnce(&m
         program.display()
     ));
     meanwhile(lab);
-    run(&format!("umount {}", program.display()));
+    // Whoever has begun to run the script ends it.
+    run(&format!("umount --lazy {}", program.display()));
 }
 
 /// Waits until `status` says so, or no longer does.
