@@ -323,7 +323,8 @@ pub enum Reason {
     Hints,
     /// It was asked to authenticate time after time, and never did: a short ban.
     Scan,
-    /// It is known-good, and failed many times `maxretry`: its signalling is held back.
+    /// It is known-good or called by us, and failed many times `maxretry`: its signalling is
+    /// held back.
     Throttled,
     /// More of its network's hosts than the jail tolerates are banned: a network.
     Crowd,

@@ -152,7 +152,7 @@ namespaced! {
         lab.start();
         let status = lab.json(&["status"]);
         assert_eq!((&status["standing"]["known_good"], &status["banned"]), (&0.into(), &2.into()));
-        assert!(lab.says(0, &["status"]).contains("known-good, and 30 failed tries"));
+        assert!(lab.says(0, &["status"]).contains("known-good or called by us, and 30 failed tries"));
         lab.says(0, &["unban", "203.0.113.5"]);
         wait("the sanction's end", || !lab.is_blocked("ringfence-throttled", "203.0.113.5"), || lab.log());
 

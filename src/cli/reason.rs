@@ -20,7 +20,7 @@ pub(super) fn reason(word: &str, tries: u32) -> String {
         }
         Some(Reason::Throttled) => {
             let tries = counted(tries, "failed try");
-            format!("known-good, and {tries}: its signalling is held back")
+            format!("known-good or called by us, and {tries}: its signalling is held back")
         }
         Some(Reason::Crowd) => format!("{tries} hosts of this network were banned"),
         // A daemon of another version.
@@ -45,7 +45,7 @@ mod tests {
             ("scan", "asked to log in 5 times and never did; a short ban"),
             (
                 "throttled",
-                "known-good, and 5 failed tries: its signalling is held back",
+                "known-good or called by us, and 5 failed tries: its signalling is held back",
             ),
             ("aggregate", "5 hosts of this network were banned"),
             ("\u{1b}new", "\\u{1b}new (5 tries)"),

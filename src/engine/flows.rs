@@ -76,6 +76,8 @@ pub(super) struct Flows {
     hinted_until: Option<Time>,
     /// Since when those are cut off who were banned last; a ban counts from its last try.
     cut_off: LruCache<Addr, Time>,
+    /// Who is held back for hints, and until when.
+    held_back: LruCache<Addr, Time>,
 }
 
 impl Default for Flows {
@@ -87,6 +89,7 @@ impl Default for Flows {
             looked: None,
             hinted_until: None,
             cut_off: LruCache::new(OURS_MAX),
+            held_back: LruCache::new(OURS_MAX),
         }
     }
 }
@@ -167,6 +170,17 @@ impl Flows {
         let until = ban.until.unwrap_or(Time::from_micros(i64::MAX));
         self.hinted_until = self.hinted_until.max(Some(until));
         self.cut_off.put(ban.addr, now);
+    }
+
+    /// Somebody to whom we opened a flow is held back for hints.
+    pub(super) fn hold_back(&mut self, ban: &Ban) {
+        let until = ban.until.unwrap_or(Time::from_micros(i64::MAX));
+        self.held_back.put(ban.addr, until);
+    }
+
+    /// Is he held back for hints?
+    pub(super) fn is_held_back(&self, addr: &Addr, now: Time) -> bool {
+        self.held_back.peek(addr).is_some_and(|until| *until > now)
     }
 
     /// Since when an address is cut off that was banned for hints lately.

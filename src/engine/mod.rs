@@ -320,11 +320,25 @@ impl Engine {
         if let Some(ban) = self.ledger.get(&failure.jail, &offender) {
             // A banned address is judged as well, but by its failures alone: a ban that
             // would end later now is prolonged.
-            if let Judgement::Ban { since, reason, .. } =
-                jail.judge(failure, offender, patience, Verdict::NoAnswer, past, now)
-                && let Some(longer) = prolonged(&ban, jail.rules.bantime_of(reason), since)
+            if let Judgement::Ban {
+                since,
+                reason,
+                tries,
+                testimony,
+            } = jail.judge(failure, offender, patience, Verdict::NoAnswer, past, now)
             {
-                return self.prolong(longer, now, effects);
+                let is_for_hints = rests_on_hints(&ban) || ban.reason == Reason::Throttled;
+                if is_stranger && is_for_hints && reason == Reason::MaxRetry {
+                    if ban.reason == Reason::Throttled {
+                        self.ledger.remove(&ban.jail, &offender);
+                        effects.push(unblock(Set::Throttled, offender));
+                    }
+                    let ban = self.sentence(&failure.jail, offender, since, reason, tries);
+                    return self.convict(ban, testimony, now, effects);
+                }
+                if let Some(longer) = prolonged(&ban, jail.rules.bantime_of(reason), since) {
+                    return self.prolong(longer, now, effects);
+                }
             }
             return self.still_seen(ban, failure.time, now, effects);
         }

@@ -47,6 +47,8 @@ pub struct Target {
     brake: Brake,
     /// Challenges without a login.
     scans: Repeats,
+    /// Hints about strangers to whom we opened a flow.
+    called: Repeats,
     /// Failures on strange accounts of those who are held back.
     strange: Repeats,
     sources: Sources,
@@ -99,7 +101,12 @@ impl Engine {
         }
         match self.target.standings.rank(addr, now) {
             // Whoever lost his standing is not cut off as long as he is held back for it.
-            Rank::Stranger if self.is_throttled(addr) => Rank::Known,
+            // Who is held back for hints had none.
+            Rank::Stranger
+                if self.is_throttled(addr) && !self.target.flows.is_held_back(addr, now) =>
+            {
+                Rank::Known
+            }
             rank => rank,
         }
     }
@@ -149,12 +156,13 @@ impl Engine {
         let rank = self.rank(&offender, now);
         match (rank, trust) {
             (Rank::Stranger, Trust::Hint) => {
-                let is_called = self.target.flows.are_ours(&offender, now);
-                if is_called {
-                    // Whoever has us answer to another port than his own is called, too.
-                    self.friend_is_hinted_at(failure, offender, effects);
+                if !self.target.flows.are_ours(&offender, now) {
+                    return Some(1);
                 }
-                return (!is_called).then_some(1);
+                // Whoever has us answer to another port than his own is called, too.
+                self.friend_is_hinted_at(failure, offender, effects);
+                self.called_is_hinted_at(failure, offender, now, effects);
+                return None;
             }
             (Rank::Stranger, Trust::Proof) => {
                 let void = self.target.standings.failed(&offender);

@@ -205,7 +205,11 @@ impl Jail {
             Tally::Tries => tries,
             Tally::Matches => self.window.failures(&offender),
         };
-        self.window.forget(&offender);
+        match reason {
+            // What is proven counts for the longer ban.
+            Reason::Hints => self.window.forget_hints(&offender),
+            _ => self.window.forget(&offender),
+        }
         Judgement::Ban {
             reason,
             tries,

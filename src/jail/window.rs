@@ -264,6 +264,18 @@ impl Window {
         }
     }
 
+    /// Forgets what is not proven of an offender.
+    pub fn forget_hints(&mut self, offender: &Addr) {
+        let Some(tries) = self.proven.peek_mut(offender) else {
+            return self.forget(offender);
+        };
+        tries.forms.retain(|form| form.proven > 0);
+        for form in &mut tries.forms {
+            form.count = form.proven;
+        }
+        self.changed.add(*offender);
+    }
+
     /// Forgets an offender, since it is banned or pardoned now.
     pub fn forget(&mut self, offender: &Addr) {
         let tries = self.proven.pop(offender);

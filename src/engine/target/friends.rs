@@ -10,9 +10,10 @@ use super::{recorded, tried};
 use crate::addr::Addr;
 use crate::ban::record::Record;
 use crate::engine::{Effect, Engine, set_of, unblock};
+use crate::jail::Rules;
 use crate::jail::brake::Change;
 use crate::jail::standing::{self, PATIENCE, Rank};
-use crate::ticket::{Alarm, AlarmKind, Ban, Failure, Reason, Trust};
+use crate::ticket::{Alarm, AlarmKind, Ban, Failure, Reason, Testimony, Trust};
 use crate::time::Time;
 
 impl Engine {
@@ -53,6 +54,37 @@ impl Engine {
         if self.target.brake.on_since().is_none() {
             self.is_cracking(failure, offender, false, effects);
         }
+    }
+
+    /// A hint about a stranger to whom we opened a flow. With pjsip over UDP every wrong
+    /// password is one, and anybody can have himself called: so in the end he is held back,
+    /// as a known-good address is for what is proven. A trunk's calls go on.
+    pub(super) fn called_is_hinted_at(
+        &mut self,
+        failure: &Failure,
+        offender: Addr,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let rules = self.jails.get(&failure.jail).map(|jail| &jail.rules);
+        let is_over = |rules: &&Rules| rules.is_over(Reason::Hints, failure.time, now);
+        let Some(rules) = rules.filter(|rules| !is_over(rules)) else {
+            return;
+        };
+        let enough = rules.maxretry.saturating_mul(PATIENCE);
+        let called = &mut self.target.called;
+        let tries = called.again(offender, failure.form, failure.time, rules.findtime);
+        if tries < enough {
+            return;
+        }
+        called.forget(&offender);
+        let reason = Reason::Hints;
+        let ban = Ban {
+            reason: Reason::Throttled,
+            ..self.sentence(&failure.jail, offender, failure.time, reason, tries)
+        };
+        self.target.flows.hold_back(&ban);
+        let _already = self.impose(ban, Testimony::default(), now, effects);
     }
 
     /// Do very many fail at once, on accounts that have worked where they fail?

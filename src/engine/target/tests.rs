@@ -795,6 +795,86 @@ fn bans_for_the_past_wait_until_it_is_read() {
     );
 }
 
+/// Who has himself called guesses no faster than a known-good address, and proofs cut him off.
+#[test]
+fn many_hints_hold_back_whom_we_called() {
+    let hints = |from: u32, to: u32| -> String {
+        let row = |secs| format!("{secs} hint asterisk 198.51.100.1 1001\n");
+        (from..to).map(row).collect()
+    };
+    let shown = {
+        let mut engine = engine();
+        engine.flows_can_be_asked(true);
+        let rows = [
+            &hints(0, 3),
+            "3 flow 198.51.100.1 yes\n",
+            &hints(10, 50),
+            "50 rank 198.51.100.1
+             50 flow 198.51.100.1 yes
+             51 proof asterisk 198.51.100.1
+             52 proof asterisk 198.51.100.1
+             53 proof asterisk 198.51.100.1
+             54 rank 198.51.100.1",
+        ];
+        play_with(engine, &rows.map(|rows| rows).concat())
+    };
+    let told = shown.lines().filter(|row| !row.ends_with("nothing"));
+    let told: String = told.map(|row| format!("{row}\n")).collect();
+    expect![[r#"
+        0 tell found 198.51.100.1 1/3
+        1 tell found 198.51.100.1 2/3
+        2 ask flow 198.51.100.1
+        15 alarm: 198.51.100.1 is spared, but fails like a cracker (6 tries), accounts `1001` (jail asterisk)
+        39 block Throttled 198.51.100.1 600s
+        39 record ban asterisk 198.51.100.1
+        39 tell banned 198.51.100.1 throttled after 30
+        rank: Stranger
+        53 unblock Throttled 198.51.100.1
+        53 block asterisk 198.51.100.1 3600s
+        53 record ban asterisk 198.51.100.1
+        53 tell banned 198.51.100.1 maxretry after 3
+        rank: Stranger
+    "#]].assert_eq(&told);
+}
+
+/// A ban that hints laid on a moment before is one of `bantime` as soon as enough is proven.
+#[test]
+fn proofs_behind_hints_ban_for_longer() {
+    check(
+        "0 hint asterisk 198.51.100.1
+         0 proof asterisk 198.51.100.1
+         1 hint asterisk 198.51.100.1
+         2 proof asterisk 198.51.100.1
+         3 proof asterisk 198.51.100.1
+         10 hint asterisk 198.51.100.2
+         11 hint asterisk 198.51.100.2
+         12 hint asterisk 198.51.100.2
+         13 proof asterisk 198.51.100.2
+         14 proof asterisk 198.51.100.2
+         15 hint asterisk 198.51.100.2",
+        expect![[r#"
+            0 tell found 198.51.100.1 1/3
+            0 tell found 198.51.100.1 2/3
+            1 block asterisk 198.51.100.1 600s
+            1 record ban asterisk 198.51.100.1
+            1 tell banned 198.51.100.1 hints after 3
+            2 nothing
+            3 block asterisk 198.51.100.1 3600s
+            3 record ban asterisk 198.51.100.1
+            3 tell banned 198.51.100.1 maxretry after 3
+            10 tell found 198.51.100.2 1/3
+            11 tell found 198.51.100.2 2/3
+            12 block asterisk 198.51.100.2 600s
+            12 record ban asterisk 198.51.100.2
+            12 tell banned 198.51.100.2 hints after 3
+            13 nothing
+            14 nothing
+            15 block asterisk 198.51.100.2 600s
+            15 record prolonged asterisk 198.51.100.2
+        "#]],
+    );
+}
+
 #[test]
 fn whom_we_send_to_while_he_is_banned_for_hints_is_let_go() {
     let banned = |secs: u32, addr: &str, trust: &str| {
