@@ -25,7 +25,7 @@ use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// Keys whose values are compiled with the filter, be they the filter's or the jail's.
-const FILTER_KEYS: [&str; 14] = [
+const FILTER_KEYS: [&str; 15] = [
     "prefregex",
     "failregex",
     "ignoreregex",
@@ -37,6 +37,7 @@ const FILTER_KEYS: [&str; 14] = [
     "rawdoubtregex",
     "wholeregex",
     "endregex",
+    "repeatregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",
@@ -614,6 +615,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             },
             whole: ours("wholeregex"),
             end: ours("endregex"),
+            repeat: ours("repeatregex"),
             pulse: ours("pulseregex"),
             unclear: ours("unclearregex"),
             broken: ours("brokenregex"),

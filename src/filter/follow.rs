@@ -213,8 +213,16 @@ impl Follower {
             tally.next_line();
         }
         self.steps = Steps::default();
+        let (text, times) = self.unrepeat(&filter, seen.text);
+        let seen = Seen {
+            text: &text,
+            ..seen
+        };
         self.doubt(&filter, seen);
         match filter.maxlines {
+            0 | 1 if ask == Ask::First => {
+                (0..times).for_each(|_| self.single(&filter, seen, ask, each));
+            }
             0 | 1 => self.single(&filter, seen, ask, each),
             _ => self.several(&filter, seen, ask, each),
         }
@@ -608,6 +616,7 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
 mod broken;
 mod doubted;
 mod folded;
+mod repeated;
 mod strange;
 
 #[cfg(test)]

@@ -89,6 +89,9 @@ pub struct SightingText {
     /// How messages end in which a sender's words stand before the address; one that has such an
     /// end, and none behind it, has ended. They are searched in the line as it stands.
     pub end: Vec<String>,
+    /// What a syslog daemon puts before a message that it tells of later, at once: all of that is
+    /// `<F-REPEATED>`, and how often it was written `<F-TIMES>`.
+    pub repeat: Vec<String>,
     /// What the server writes into every line and changes each second, as `<F-PULSE>` captures
     /// it from the line as it stands: see [`pulse`].
     pub pulse: Vec<String>,
@@ -174,6 +177,7 @@ pub struct Filter {
     doubtregex: Vec<Form>,
     wholeregex: Vec<Form>,
     endregex: Vec<Form>,
+    repeatregex: Vec<Form>,
     pulseregex: Vec<Form>,
     unclearregex: Vec<Form>,
     brokenregex: Vec<Form>,
@@ -199,6 +203,7 @@ const CHALLENGEREGEX: &str = "challengeregex";
 const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
 const ENDREGEX: &str = "endregex";
+const REPEATREGEX: &str = "repeatregex";
 const PULSEREGEX: &str = "pulseregex";
 const UNCLEARREGEX: &str = "unclearregex";
 const BROKENREGEX: &str = "brokenregex";
@@ -213,6 +218,7 @@ impl FilterError {
                 DOUBTREGEX,
                 WHOLEREGEX,
                 ENDREGEX,
+                REPEATREGEX,
                 PULSEREGEX,
                 UNCLEARREGEX,
                 BROKENREGEX,
@@ -241,6 +247,7 @@ impl Filter {
             doubtregex: Vec::new(),
             wholeregex: Vec::new(),
             endregex: Vec::new(),
+            repeatregex: Vec::new(),
             pulseregex: Vec::new(),
             unclearregex: Vec::new(),
             brokenregex: Vec::new(),
@@ -273,6 +280,7 @@ impl Filter {
             doubt,
             whole,
             end,
+            repeat,
             pulse,
             unclear,
             broken,
@@ -283,6 +291,7 @@ impl Filter {
         let doubtregex = compile_all(DOUBTREGEX, doubt.iter(), dns, false)?;
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
         let endregex = compile_all(ENDREGEX, end.iter(), dns, false)?;
+        let repeatregex = compile_all(REPEATREGEX, repeat.iter(), dns, false)?;
         let pulseregex = compile_all(PULSEREGEX, pulse.iter(), dns, false)?;
         let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
         let brokenregex = compile_all(BROKENREGEX, broken.iter(), dns, false)?;
@@ -333,6 +342,7 @@ impl Filter {
             doubtregex,
             wholeregex,
             endregex,
+            repeatregex,
             pulseregex,
             unclearregex,
             brokenregex,

@@ -50,6 +50,7 @@ pub const OUR_KEYS: &[&str] = &[
     "rawdoubtregex",
     "wholeregex",
     "endregex",
+    "repeatregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::Ask;
 use crate::filter::lines::{Attached, Found, Lineup, Mode, Reading};
 use crate::filter::matched::Match;
-use crate::filter::{Filter, FilterText, Names};
+use crate::filter::{Filter, FilterText, Names, SightingText};
 use crate::ticket::Trust;
 use crate::time::Time;
 
@@ -450,4 +450,52 @@ fn failures_behind_another_head_are_near_misses() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn a_line_that_was_repeated_counts_as_often() {
+    let wrapper = r"<F-REPEATED>repeated <F-TIMES>\d+</F-TIMES> times: \[ </F-REPEATED>";
+    let text = FilterText {
+        prefregex: Some(r"^srv: <F-CONTENT>.+</F-CONTENT>$".to_owned()),
+        failregex: vec![r"^wrong password from <ADDR>$".to_owned()],
+        sightings: SightingText {
+            repeat: vec![format!(r"^srv: {wrapper}")],
+            ..SightingText::default()
+        },
+        datepattern: Some("{NONE}".to_owned()),
+        ..FilterText::default()
+    };
+    let filter = Arc::new(Filter::compile(&text).expect("a filter"));
+    let wrong = "wrong password from 192.0.2.7";
+    let many = super::repeated::TIMES_MAX;
+    for (line, count) in [
+        (format!("srv: {wrong}"), 1),
+        (format!("srv: repeated 3 times: [ {wrong}]"), 3),
+        (format!("srv: repeated 3 times: [ {wrong}"), 0), // no end
+        (format!("srv: repeated 0 times: [ {wrong}]"), 0),
+        (format!("srv: repeated 101 times: [ {wrong}]"), many),
+        (
+            format!("srv: repeated {} times: [ {wrong}]", "9".repeat(40)),
+            many,
+        ),
+        (format!("srv: he said srv: repeated 3 times: [ {wrong}]"), 0),
+    ] {
+        let mut lineup = lineup_of(&filter);
+        let mut found = 0;
+        let block = format!("{line}\n");
+        let now = Time::from_secs(1_796_000_000);
+        lineup.block(block.as_bytes(), Mode::Live, now, |_| found += 1);
+        assert_eq!(found, count, "{line}");
+    }
+}
+
+fn lineup_of(filter: &Arc<Filter>) -> Lineup {
+    let attached = Attached {
+        zone: None,
+        jail: "jail".into(),
+        filter: Arc::clone(filter),
+        findtime: Duration::from_secs(600),
+    };
+    let started = Time::from_secs(1_796_000_000);
+    Lineup::new(vec![attached], 0, TimeZone::UTC, started)
 }
