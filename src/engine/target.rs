@@ -176,6 +176,11 @@ impl Engine {
             }
             (_, Trust::Hint) => {
                 self.friend_is_hinted_at(failure, offender, effects);
+                let (user, _) = tried(failure);
+                let is_own = user.is_empty() || self.target.standings.has_worked(&offender, user);
+                if rank == Rank::Known && !is_own {
+                    self.called_is_hinted_at(failure, offender, now, effects);
+                }
                 return None;
             }
             (_, Trust::Proof) => {}

@@ -56,9 +56,10 @@ impl Engine {
         }
     }
 
-    /// A hint about a stranger to whom we opened a flow. With pjsip over UDP every wrong
-    /// password is one, and anybody can have himself called: so in the end he is held back,
-    /// as a known-good address is for what is proven. A trunk's calls go on.
+    /// A hint about a stranger to whom we opened a flow, or about a known-good address and an
+    /// account that never worked there. With pjsip over UDP every wrong password is one, and
+    /// anybody can have himself called or become known-good by an account of his: so in the end
+    /// he is held back, for as long as hints ban, and keeps his standing. Calls go on.
     pub(super) fn called_is_hinted_at(
         &mut self,
         failure: &Failure,
@@ -83,7 +84,9 @@ impl Engine {
             reason: Reason::Throttled,
             ..self.sentence(&failure.jail, offender, failure.time, reason, tries)
         };
-        self.target.flows.hold_back(&ban);
+        if self.rank(&offender, now) == Rank::Stranger {
+            self.target.flows.hold_back(&ban);
+        }
         let _already = self.impose(ban, Testimony::default(), now, effects);
     }
 

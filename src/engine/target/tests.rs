@@ -837,6 +837,36 @@ fn many_hints_hold_back_whom_we_called() {
     "#]].assert_eq(&told);
 }
 
+/// An account of one's own makes an address known-good, and lets nobody guess others for ever.
+#[test]
+fn many_hints_on_strange_accounts_hold_a_known_good_address_back() {
+    let hints = |from: u32, account: &str| -> String {
+        let row = |secs| format!("{secs} hint asterisk 203.0.113.5 {account}\n");
+        (from..from + 30).map(row).collect()
+    };
+    let rows = [
+        "0 login asterisk 203.0.113.5 1001
+         3600 login asterisk 203.0.113.5 1001\n",
+        &hints(4_000, "1001"),
+        &hints(4_100, "1002"),
+        "4700 rank 203.0.113.5
+         4730 rank 203.0.113.5",
+    ];
+    let shown = play_with(engine(), &rows.concat());
+    let told = shown.lines().filter(|row| !row.ends_with("nothing"));
+    let told: String = told.map(|row| format!("{row}\n")).collect();
+    expect![[r#"
+        0 record standing of 203.0.113.5
+        3600 record standing of 203.0.113.5
+        4005 alarm: 203.0.113.5 is spared, but fails like a cracker (6 tries), accounts `1001` (jail asterisk)
+        4129 block Throttled 203.0.113.5 600s
+        4129 record ban asterisk 203.0.113.5
+        4129 tell banned 203.0.113.5 throttled after 30
+        rank: Known
+        rank: Known
+    "#]].assert_eq(&told);
+}
+
 /// A ban that hints laid on a moment before is one of `bantime` as soon as enough is proven.
 #[test]
 fn proofs_behind_hints_ban_for_longer() {
