@@ -82,6 +82,11 @@ impl Lab {
 
     /// Starts it, and waits until its jails run.
     pub(crate) fn start_fail2ban(&mut self) {
+        self.begin_fail2ban();
+        self.await_fail2ban();
+    }
+
+    fn begin_fail2ban(&mut self) {
         self.act("echo");
         let server = Command::new("fail2ban-server")
             .arg("-c")
@@ -92,6 +97,9 @@ impl Lab {
             .stderr(Stdio::null())
             .spawn();
         self.server = Some(server.expect("fail2ban is needed (package fail2ban)"));
+    }
+
+    fn await_fail2ban(&self) {
         let jails = |words: &[&str]| self.client(words).0;
         self.wait("fail2ban", || {
             jails(&["status", "one"]) && jails(&["status", "two"])
@@ -197,6 +205,12 @@ impl Both {
     /// Two folders with these jails and this filter.
     pub(crate) fn new(jails: &str, filter: &str) -> Both {
         Both([Lab::new(jails, filter), Lab::new(jails, filter)])
+    }
+
+    /// Starts fail2ban in both at the same time.
+    pub(crate) fn start_fail2ban(&mut self) {
+        self.0.iter_mut().for_each(Lab::begin_fail2ban);
+        self.0.iter().for_each(Lab::await_fail2ban);
     }
 
     /// Writes behind a log.
