@@ -107,6 +107,8 @@ pub struct Follower {
     torn: bool,
     /// May the block begin within a message because of how it was read?
     within: bool,
+    /// How many messages of the block were looked at in the same way.
+    rejoined: u8,
     /// How far the block was followed from its start, and whether a message begins there; for a
     /// log whose lines name no thread.
     reached: Option<(usize, Start)>,
@@ -157,6 +159,7 @@ impl Follower {
             joined: None,
             torn: false,
             within: false,
+            rejoined: 0,
             reached: None,
         }
     }
@@ -213,18 +216,25 @@ impl Follower {
             tally.next_line();
         }
         self.steps = Steps::default();
-        let (text, times) = self.unrepeat(&filter, seen.text);
+        let (text, times) = self.unrepeat(&filter, seen);
         let seen = Seen {
             text: &text,
             ..seen
         };
         self.doubt(&filter, seen);
+        // In a doubted log a sender may have written that, too.
+        let times = if self.doubted || ask != Ask::First {
+            1
+        } else {
+            times
+        };
+        let mut each = |made: Match| {
+            (1..times).for_each(|_| each(made.clone()));
+            each(made);
+        };
         match filter.maxlines {
-            0 | 1 if ask == Ask::First => {
-                (0..times).for_each(|_| self.single(&filter, seen, ask, each));
-            }
-            0 | 1 => self.single(&filter, seen, ask, each),
-            _ => self.several(&filter, seen, ask, each),
+            0 | 1 => self.single(&filter, seen, ask, &mut each),
+            _ => self.several(&filter, seen, ask, &mut each),
         }
     }
 
@@ -239,6 +249,7 @@ impl Follower {
     /// A block of whole lines has ended.
     pub(super) fn end(&mut self, block: Around<'_>, now: Time) {
         self.joined = None;
+        self.rejoined = 0;
         if begins_blank(block.before) && !self.within && self.filter.is_folded() {
             (self.torn, self.doubted) = (true, true);
         }

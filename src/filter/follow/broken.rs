@@ -30,6 +30,10 @@ use crate::ticket::{Sight, Trust};
 /// Heads in a message that are perhaps a sender's.
 const HEADS_MAX: usize = 64;
 
+/// So many messages of a block are put together. Each may take a millisecond, and a sender
+/// writes hundreds of heads of such with one packet.
+const REJOINED_MAX: u8 = 16;
+
 /// Lines that are read as one.
 struct Joined {
     text: String,
@@ -91,6 +95,10 @@ impl Follower {
         if self.doubted && self.start_of(filter, thread, seen) == Start::Unclear {
             return false;
         }
+        if self.rejoined == REJOINED_MAX {
+            return false;
+        }
+        self.rejoined += 1;
         let joined = self.join(filter, seen);
         let Some(reading) = self.told_by(filter, &joined) else {
             self.doubt_guesses(filter, &joined, seen);

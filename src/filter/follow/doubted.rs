@@ -81,7 +81,12 @@ impl Follower {
         let start = self.start_of(filter, thread?, seen);
         let is_open = groups.full(threads::OPEN).is_some();
         let tail = match is_open {
-            true => self.tail_of(filter, seen.around.after, seen.around.replayed),
+            true => self.tail_of(
+                filter,
+                seen.line.len(),
+                seen.around.after,
+                seen.around.replayed,
+            ),
             false => Tail::None,
         };
         let most = match is_open {
@@ -156,7 +161,8 @@ impl Follower {
                         return vouched;
                     };
                     let behind = tail.get_or_insert_with(|| {
-                        let after = self.tail_of(filter, around.after, false);
+                        let after =
+                            self.tail_of(filter, last.len() + line.len(), around.after, false);
                         after.max(self.tail(filter, line, false))
                     });
                     most = match *behind {
@@ -178,21 +184,35 @@ impl Follower {
         vouched
     }
 
-    /// Can the end of a message stand in these lines that it had before?
-    fn tail_of(&mut self, filter: &Filter, text: &[u8], replayed: bool) -> Tail {
+    /// Can the end of a message of so many bytes stand in these lines behind it? One that is not
+    /// written at once may end later than was looked, unless a known thread goes on.
+    fn tail_of(&mut self, filter: &Filter, bytes: usize, text: &[u8], replayed: bool) -> Tail {
+        let limit = WRITTEN_IN_PARTS_BYTES.saturating_sub(bytes);
         let mut tail = Tail::None;
         let mut rest = text;
-        while tail < Tail::Bare
-            && text.len() - rest.len() < WRITTEN_IN_PARTS_BYTES
-            && let Some((line, behind)) = first_line(rest)
-        {
-            tail = tail.max(self.tail(filter, &String::from_utf8_lossy(line), replayed));
-            if filter.endregex.is_empty() {
-                break;
+        while let Some((line, behind)) = first_line(rest) {
+            let is_far = text.len() - behind.len() >= limit;
+            let line = String::from_utf8_lossy(line);
+            tail = tail.max(self.tail(filter, &line, replayed));
+            if tail == Tail::Bare || filter.endregex.is_empty() {
+                return tail;
+            }
+            if is_far {
+                let next = first_line(text).map(|(line, _)| String::from_utf8_lossy(line));
+                let next = next.and_then(|line| self.head(filter, &line));
+                let goes_on = next.is_some_and(|thread| replayed || self.threads.knows(thread));
+                return if goes_on {
+                    tail.max(Tail::Known)
+                } else {
+                    Tail::Bare
+                };
             }
             rest = behind;
         }
-        tail
+        match text.is_empty() || text.len() < limit {
+            true => tail,
+            false => Tail::Bare,
+        }
     }
 
     /// Can this line be the end of a message before it? Any can in a log whose ends are not known.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::Follower;
+use super::{Follower, Seen};
 use crate::filter::Filter;
 
 /// The groups of `<F-REPEATED>`, what stands before the message, and of `<F-TIMES>` in it.
@@ -17,15 +17,21 @@ pub(super) const TIMES_MAX: usize = 100;
 
 impl Follower {
     /// The message itself, and how often it was written.
-    pub(super) fn unrepeat<'t>(&mut self, filter: &Filter, text: &'t str) -> (Cow<'t, str>, usize) {
-        let mut forms = filter.repeatregex.iter();
+    pub(super) fn unrepeat<'t>(
+        &mut self,
+        filter: &Filter,
+        seen: Seen<'t>,
+    ) -> (Cow<'t, str>, usize) {
+        let text = seen.text;
+        // A syslog daemon writes a date before it.
+        let mut forms = filter.repeatregex.iter().filter(|_| seen.dated);
         let found = forms.find_map(|form| {
             let found = self.look(form, text)??;
             let span = found.group_span(REPEATED)?;
             let times = form.groups(&found).full(TIMES)?.parse().ok();
             Some((
                 span,
-                times.map_or(TIMES_MAX, |times: usize| times.min(TIMES_MAX)),
+                times.map_or(TIMES_MAX, |times: usize| times.clamp(1, TIMES_MAX)),
             ))
         });
         let message = |(span, times): (std::ops::Range<usize>, usize)| {

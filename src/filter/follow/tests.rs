@@ -472,7 +472,7 @@ fn a_line_that_was_repeated_counts_as_often() {
         (format!("srv: {wrong}"), 1),
         (format!("srv: repeated 3 times: [ {wrong}]"), 3),
         (format!("srv: repeated 3 times: [ {wrong}"), 0), // no end
-        (format!("srv: repeated 0 times: [ {wrong}]"), 0),
+        (format!("srv: repeated 0 times: [ {wrong}]"), 1),
         (format!("srv: repeated 101 times: [ {wrong}]"), many),
         (
             format!("srv: repeated {} times: [ {wrong}]", "9".repeat(40)),
