@@ -609,7 +609,8 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             success: ours("successregex"),
             challenge: ours("challengeregex"),
             doubt: {
-                let raw = syslog::keeps_newlines(Path::new("/proc")).then(|| ours("rawdoubtregex"));
+                let raw = syslog::keeps_newlines(Path::new(syslog::SYSLOG_NG), Path::new("/proc"))
+                    .then(|| ours("rawdoubtregex"));
                 let all = ours("doubtregex").into_iter();
                 all.chain(raw.into_iter().flatten()).collect()
             },

@@ -7,8 +7,15 @@
 use std::fs;
 use std::path::Path;
 
-/// Does a syslog daemon run here that keeps newlines? `proc` is where the kernel shows processes.
-pub(super) fn keeps_newlines(proc: &Path) -> bool {
+/// Where it is installed.
+pub(super) const SYSLOG_NG: &str = "/usr/sbin/syslog-ng";
+
+/// Is a syslog daemon installed at `program` that keeps newlines, or does one run? `proc` is
+/// where the kernel shows processes.
+pub(super) fn keeps_newlines(program: &Path, proc: &Path) -> bool {
+    if program.exists() {
+        return true;
+    }
     let processes = fs::read_dir(proc).into_iter().flatten().flatten();
     processes
         .filter_map(|process| fs::read(process.path().join("comm")).ok())
@@ -22,12 +29,14 @@ mod tests {
     #[test]
     fn syslog_ng_is_seen_if_it_runs() {
         let proc = tempfile::tempdir().unwrap();
-        assert!(!keeps_newlines(&proc.path().join("none")));
+        let none = proc.path().join("none");
+        assert!(!keeps_newlines(&none, &none));
+        assert!(keeps_newlines(proc.path(), &none));
         for (name, keeps) in [("rsyslogd", false), ("syslog-ng", true)] {
             let process = proc.path().join(name.len().to_string());
             fs::create_dir(&process).unwrap();
             fs::write(process.join("comm"), format!("{name}\n")).unwrap();
-            assert_eq!(keeps_newlines(proc.path()), keeps, "{name}");
+            assert_eq!(keeps_newlines(&none, proc.path()), keeps, "{name}");
         }
     }
 }

@@ -733,8 +733,8 @@ fn kamailio() {
                   126      0      0     1     0       0         0  line of an administrator, open
                   126      0      0     1     0       0         0  line of an administrator, longer than ours
                   126      0      0     1     0       0         0  line of an administrator, longer than Kamailio's
-                  126      0      0     1     0       0         0  line of an administrator, no prefix
-                 2646      0      0     7  1764      97      1667  all
+                  126      0      0     3     0       0         0  line of an administrator, no prefix
+                 2646      0      0     9  1764      97      1667  all
 
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ ??++++++++ file   Call-ID
             +++++++++++++++++++++++++++++++++?++??+++++++++++++++ +++++++++? syslog Call-ID
@@ -776,7 +776,7 @@ fn kamailio() {
             ..................................................... .......... syslog line of an administrator, longer than ours
             ..............................h...................... .......... file   line of an administrator, longer than Kamailio's
             ..................................................... .......... syslog line of an administrator, longer than Kamailio's
-            ..............................h...................... .......... file   line of an administrator, no prefix
+            ..............................h...................... ...hh..... file   line of an administrator, no prefix
             ..................................................... .......... syslog line of an administrator, no prefix
         "#]],
     );

@@ -47,7 +47,7 @@ struct Joined {
 
 /// What a text says of whom.
 pub(super) struct Reading {
-    addr: Addr,
+    pub(super) addr: Addr,
     host: Host,
     /// Which failregex, or which sighting and what that is.
     form: (usize, Option<Sight>),

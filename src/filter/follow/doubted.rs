@@ -13,6 +13,9 @@ use crate::filter::threads::{self, Around, Start, WRITTEN_IN_PARTS_BYTES};
 use crate::ticket::Trust;
 use crate::time::Time;
 
+/// So many lines behind one may confirm it: a refusal writes up to four.
+const CONFIRMED_LINES: usize = 3;
+
 /// What lines behind a message say of where it ends. What is worse is the more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Tail {
@@ -99,11 +102,35 @@ impl Follower {
         }
         let addr = addr(filter, groups);
         if start == Start::Unclear {
-            self.claims.wrong(addr, seen.time);
+            match self.is_confirmed(filter, addr, seen.around.after) {
+                true => self.threads.note(thread?),
+                false => self.claims.wrong(addr, seen.time),
+            }
         }
         let most = most?;
         let is_by_number = start == Start::Vouched || tail == Tail::Known;
         (!is_by_number || self.claims.right(addr, seen.time)).then_some(most)
+    }
+
+    /// Does a line of a known thread right behind this one name the same address? A connection's
+    /// own thread writes of a refusal, and then the security log's.
+    fn is_confirmed(&mut self, filter: &Filter, addr: Option<Addr>, after: &[u8]) -> bool {
+        let mut rest = after;
+        for _ in 0..CONFIRMED_LINES {
+            let Some((line, behind)) = first_line(rest) else {
+                return false;
+            };
+            let line = String::from_utf8_lossy(line);
+            let thread = self.head(filter, &line);
+            if thread.is_some_and(|thread| self.threads.knows(thread)) {
+                let reading = self.read(filter, &line);
+                if reading.is_some_and(|reading| Some(reading.addr) == addr) {
+                    return true;
+                }
+            }
+            rest = behind;
+        }
+        false
     }
 
     /// How sure it is that a line of this thread begins a message; notes that.

@@ -210,7 +210,7 @@ fn who_tries_many_numbers_hits_in_vain() {
             0 [2] careless: x|[2] careful: 192.0.2.9 failed|[2] careful: 192.0.2.3 failed
                 = 192.0.2.3 hint
             0 [2] careless: x|[2] careful: 192.0.2.9 failed
-                =
+                = 192.0.2.9 hint
             50 [2] careful: 192.0.2.9 failed
                 = 192.0.2.9 proven
             0 [2] careless: x|[2] careful: 192.0.2.9 failed
@@ -234,6 +234,37 @@ fn new_threads_make_nobody_blind() {
     }
     let line = "[2] careful: 192.0.2.1 failed";
     assert_eq!(said(&mut lineup, Mode::Live, NOW, line), " 192.0.2.1 hint");
+}
+
+/// Of a refusal a connection's own thread writes, and then the security log's.
+#[test]
+fn a_line_that_a_known_thread_confirms_is_no_guess() {
+    check(
+        Mode::Live,
+        "0 [2] careless: x
+         0 [2] careless: x|[7] careful: 192.0.2.1 failed|[8] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+         0 [2] careless: x|[9] careful: 192.0.2.1 failed|[10] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+         0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+         0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+         0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+         0 [2] careless: x|[11] careful: 192.0.2.1 failed",
+        expect![[r#"
+            0 [2] careless: x
+                =
+            0 [2] careless: x|[7] careful: 192.0.2.1 failed|[8] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            0 [2] careless: x|[9] careful: 192.0.2.1 failed|[10] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            0 [2] careless: x|[11] careful: 192.0.2.1 failed|[2] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+            0 [2] careless: x|[11] careful: 192.0.2.1 failed
+                = 192.0.2.1 hint
+        "#]],
+    );
 }
 
 /// Two threads write of one request, and either is first.
@@ -418,7 +449,7 @@ fn guesses_behind_a_broken_message_are_counted() {
             50 [1] careless: user 'x|y' of 192.0.2.9 failed|[8] careless: y' of 192.0.2.2 failed
                 =
             50 [1] careless: user 'x|y' of 192.0.2.9 failed|[1] careless: y' of 192.0.2.2 failed
-                =
+                = 192.0.2.9 hint
             50 [1] careless: user 'x|y' of 192.0.2.9 failed|[1] careless: y' of 192.0.2.2 failed
                 = 192.0.2.9 hint
             50 [1] careless: user 'x|y' of 192.0.2.3 failed|[1] careless: y' of 192.0.2.2 failed
