@@ -25,7 +25,7 @@ use crate::time::BanTime;
 use crate::watch::journal::Matches;
 
 /// Keys whose values are compiled with the filter, be they the filter's or the jail's.
-const FILTER_KEYS: [&str; 15] = [
+const FILTER_KEYS: [&str; 16] = [
     "prefregex",
     "failregex",
     "ignoreregex",
@@ -38,6 +38,7 @@ const FILTER_KEYS: [&str; 15] = [
     "wholeregex",
     "endregex",
     "repeatregex",
+    "glueregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",
@@ -617,6 +618,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
             whole: ours("wholeregex"),
             end: ours("endregex"),
             repeat: ours("repeatregex"),
+            glue: ours("glueregex"),
             pulse: ours("pulseregex"),
             unclear: ours("unclearregex"),
             broken: ours("brokenregex"),

@@ -216,6 +216,7 @@ impl Follower {
             tally.next_line();
         }
         self.steps = Steps::default();
+        let seen = self.unglue(&filter, seen);
         let (text, times) = self.unrepeat(&filter, seen);
         let seen = Seen {
             text: &text,
@@ -627,6 +628,7 @@ fn give(made: Option<Match>, ask: Ask, each: &mut dyn FnMut(Match)) {
 mod broken;
 mod doubted;
 mod folded;
+mod glued;
 mod repeated;
 mod strange;
 

@@ -89,6 +89,9 @@ pub struct SightingText {
     /// How messages end in which a sender's words stand before the address; one that has such an
     /// end, and none behind it, has ended. They are searched in the line as it stands.
     pub end: Vec<String>,
+    /// How the head of a message begins that stands on the line of one which was cut off, with
+    /// `<F-THREAD>`.
+    pub glue: Vec<String>,
     /// What a syslog daemon puts before a message that it tells of later, at once: all of that is
     /// `<F-REPEATED>`, and how often it was written `<F-TIMES>`.
     pub repeat: Vec<String>,
@@ -178,6 +181,7 @@ pub struct Filter {
     wholeregex: Vec<Form>,
     endregex: Vec<Form>,
     repeatregex: Vec<Form>,
+    glueregex: Vec<Form>,
     pulseregex: Vec<Form>,
     unclearregex: Vec<Form>,
     brokenregex: Vec<Form>,
@@ -204,6 +208,7 @@ const DOUBTREGEX: &str = "doubtregex";
 const WHOLEREGEX: &str = "wholeregex";
 const ENDREGEX: &str = "endregex";
 const REPEATREGEX: &str = "repeatregex";
+const GLUEREGEX: &str = "glueregex";
 const PULSEREGEX: &str = "pulseregex";
 const UNCLEARREGEX: &str = "unclearregex";
 const BROKENREGEX: &str = "brokenregex";
@@ -219,6 +224,7 @@ impl FilterError {
                 WHOLEREGEX,
                 ENDREGEX,
                 REPEATREGEX,
+                GLUEREGEX,
                 PULSEREGEX,
                 UNCLEARREGEX,
                 BROKENREGEX,
@@ -248,6 +254,7 @@ impl Filter {
             wholeregex: Vec::new(),
             endregex: Vec::new(),
             repeatregex: Vec::new(),
+            glueregex: Vec::new(),
             pulseregex: Vec::new(),
             unclearregex: Vec::new(),
             brokenregex: Vec::new(),
@@ -280,6 +287,7 @@ impl Filter {
             doubt,
             whole,
             end,
+            glue,
             repeat,
             pulse,
             unclear,
@@ -292,6 +300,7 @@ impl Filter {
         let wholeregex = compile_all(WHOLEREGEX, whole.iter(), dns, false)?;
         let endregex = compile_all(ENDREGEX, end.iter(), dns, false)?;
         let repeatregex = compile_all(REPEATREGEX, repeat.iter(), dns, false)?;
+        let glueregex = compile_all(GLUEREGEX, glue.iter(), dns, false)?;
         let pulseregex = compile_all(PULSEREGEX, pulse.iter(), dns, false)?;
         let unclearregex = compile_all(UNCLEARREGEX, unclear.iter(), dns, false)?;
         let brokenregex = compile_all(BROKENREGEX, broken.iter(), dns, false)?;
@@ -342,6 +351,7 @@ impl Filter {
             doubtregex,
             wholeregex,
             endregex,
+            glueregex,
             repeatregex,
             pulseregex,
             unclearregex,

@@ -349,6 +349,51 @@ fn folded_lines_blame_nobody() {
     }
 }
 
+/// Asterisk cuts a message at 8,191 bytes, and the next one stands on its line.
+#[test]
+fn whoever_stands_behind_a_message_that_was_cut_off_is_not_blamed_for_it() {
+    let head = "[2026-11-22 07:51:22] SECURITY[4839] res_security_log.c: ";
+    let event = |what: &str, session: &str| {
+        let times = "EventTV=\"2026-11-22T07:51:22.000+0000\",Severity=\"Error\"";
+        let who = "Service=\"PJSIP\",EventVersion=\"1\",AccountID=\"1001\"";
+        format!("{head}SecurityEvent=\"{what}\",{times},{who},SessionID=\"{session}")
+    };
+    let end = |transport: &str, addr: &str| {
+        let ours = format!("LocalAddress=\"IPV4/{transport}/192.0.2.1/5060\"");
+        format!("\",{ours},RemoteAddress=\"IPV4/{transport}/{addr}/5060\",Challenge=\"\"\n")
+    };
+    let cut = |words: &str| {
+        let mut cut = event("ChallengeResponseFailed", words);
+        cut.truncate(8_191);
+        cut
+    };
+    let long = "c".repeat(9_000);
+    let honest = event("ChallengeSent", "x") + &end("TCP", VICTIM);
+    let guess = "[2026-11-22 07:51:22] SECURITY[1] res_security_log.c: ";
+    let own = |session: &str| event("ChallengeResponseFailed", session) + &end("TCP", TRUE);
+    for (block, failed) in [
+        (own("x"), true),
+        (cut(&long) + &honest, false),
+        (cut(&long) + &cut(&long) + &honest, false),
+        (cut(&guess.repeat(200)) + &honest, false),
+        // What a sender wrote is no head, and what is short is one message.
+        (own(&guess.repeat(200)), true),
+        (own(head), true),
+        (cut(&long) + &own("x"), true),
+    ] {
+        let mut lineup = lineup("asterisk");
+        lineup.block(honest.as_bytes(), Mode::Live, NOW, |_| {});
+        let mut found = Vec::new();
+        lineup.block(block.as_bytes(), Mode::Live, NOW, |one| {
+            if let Found::Failure(failure) = one {
+                found.push(failure.addr.to_string());
+            }
+        });
+        let expected = failed.then_some(TRUE);
+        assert_eq!(found, Vec::from_iter(expected), "{}", block);
+    }
+}
+
 /// Asterisk's lines in the file of a syslog daemon that keeps newlines (syslog-ng).
 #[test]
 fn forged_lines_through_syslog_ng_blame_nobody() {

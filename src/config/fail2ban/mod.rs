@@ -51,6 +51,7 @@ pub const OUR_KEYS: &[&str] = &[
     "wholeregex",
     "endregex",
     "repeatregex",
+    "glueregex",
     "pulseregex",
     "unclearregex",
     "brokenregex",

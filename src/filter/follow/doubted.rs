@@ -102,9 +102,9 @@ impl Follower {
         }
         let addr = addr(filter, groups);
         if start == Start::Unclear {
-            match self.is_confirmed(filter, addr, seen.around.after) {
-                true => self.threads.note(thread?),
-                false => self.claims.wrong(addr, seen.time),
+            // Which teaches no thread: a sender may have written it before a line of his own.
+            if !self.is_confirmed(filter, addr, seen.around.after) {
+                self.claims.wrong(addr, seen.time);
             }
         }
         let most = most?;
@@ -203,7 +203,9 @@ impl Follower {
             if let Some(behind) = &mut tail {
                 *behind = (*behind).max(self.tail(filter, &last, false));
             }
-            if thread.is_some_and(|thread| self.threads.knows(thread)) {
+            // One number that was guessed vouches for one more line.
+            let is_next = text.len() == around.before.len();
+            if is_next && thread.is_some_and(|thread| self.threads.knows(thread)) {
                 vouched = Start::Vouched;
             }
             text = before;
