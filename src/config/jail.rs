@@ -609,12 +609,7 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
         sightings: SightingText {
             success: ours("successregex"),
             challenge: ours("challengeregex"),
-            doubt: {
-                let raw = syslog::keeps_newlines(Path::new(syslog::SYSLOG_NG), Path::new("/proc"))
-                    .then(|| ours("rawdoubtregex"));
-                let all = ours("doubtregex").into_iter();
-                all.chain(raw.into_iter().flatten()).collect()
-            },
+            doubt: doubts(ours("doubtregex"), ours("rawdoubtregex")),
             whole: ours("wholeregex"),
             end: ours("endregex"),
             repeat: ours("repeatregex"),
@@ -633,6 +628,16 @@ pub(super) fn filter_text(text: &fail2ban::FilterText) -> FilterText {
         },
         captures: false,
     }
+}
+
+/// What casts a doubt on a log here.
+fn doubts(mut always: Vec<String>, raw: Vec<String>) -> Vec<String> {
+    let keeps_newlines =
+        || syslog::keeps_newlines(Path::new(syslog::SYSLOG_NG), Path::new("/proc"));
+    if !raw.is_empty() && keeps_newlines() {
+        always.extend(raw);
+    }
+    always
 }
 
 /// The locale by which texts are read, as the C library finds it.
