@@ -1,5 +1,5 @@
-//! Claims: whom lines name that are believed by the number of a thread only, and whom those name
-//! that are not.
+//! Claims: whom lines name that are believed by the number of a thread only, or by a log's
+//! pulse, and whom those name that are not.
 //!
 //! Who writes whole lines into a log must guess the number in them. Each wrong one names his
 //! victim, and is held against later lines that name the same address by a right one: these

@@ -496,6 +496,11 @@ fn lines_of_freeswitch_count_by_their_place() {
         (0, "and in a block of its own", call.clone() + &acl(TRUE)),
         (0, "and a folded one", bare + &folded.clone()),
         (
+            50,
+            "a call's own, and true",
+            format!("{call}{UUID} {}", acl(TRUE)),
+        ),
+        (
             1_001,
             "the pulse of another second",
             forged(call.clone()) + &honest(TRUE),
@@ -521,7 +526,6 @@ fn lines_of_freeswitch_count_by_their_place() {
             "of a call's own",
             format!("{UUID} {}", forged(acl(VICTIM))),
         ),
-        (50, "and true", format!("{call}{UUID} {}", acl(TRUE))),
         (50, "written at once so far", honest(TRUE)),
         (50, "line by line now", rest),
         (50, "which may go on", honest(VICTIM)),
@@ -561,6 +565,7 @@ fn lines_of_freeswitch_count_by_their_place() {
         50 0 proven, 1 hints, 0 unclear: true behind a call's
          0 0 proven, 1 hints, 0 unclear: and in a block of its own
          0 0 proven, 1 hints, 0 unclear: and a folded one
+        50 0 proven, 1 hints, 0 unclear: a call's own, and true
         1001 0 proven, 0 hints, 1 unclear: the pulse of another second
         50 0 proven, 1 hints, 0 unclear: folded in vain
         50 0 proven, 1 hints, 1 unclear: without a date
@@ -571,7 +576,6 @@ fn lines_of_freeswitch_count_by_their_place() {
         50 0 proven, 0 hints, 1 unclear: the rest of a line
          0 0 proven, 0 hints, 0 unclear: and of its message
         50 0 proven, 0 hints, 1 unclear: of a call's own
-        50 0 proven, 1 hints, 0 unclear: and true
         50 1 proven, 0 hints, 0 unclear: written at once so far
         50 0 proven, 0 hints, 0 unclear: line by line now
         50 0 proven, 0 hints, 1 unclear: which may go on
@@ -712,14 +716,14 @@ fn freeswitch() {
                   138      0      0     0   138       0       138  host, unknown
                   138      0      0     0   138       0       138  user, challenge
                   138      0      0     0     0       0         0  User-Agent, no address
-                  138      0      0     2     0       0         0  user of verto, no address
-                  138      0      0     1     0       0         0  session of verto, no address
-                  138      0      0     1     0       0         0  number dialled, no address
-                  138      0      0     1     0       0         0  channel, no address
-                  138      0      0     1     0       0         0  Call-ID, no address
-                  138      0      0     1     0       0         0  SDP, no address
-                  138      0      0     2     0       0         0  SDP, no UUIDs, no address
-                 1794      0      0     9   690       0       690  all
+                  138      0      0     1     0       0         0  user of verto, no address
+                  138      0      0     0     0       0         0  session of verto, no address
+                  138      0      0     0     0       0         0  number dialled, no address
+                  138      0      0     0     0       0         0  channel, no address
+                  138      0      0     0     0       0         0  Call-ID, no address
+                  138      0      0     0     0       0         0  SDP, no address
+                  138      0      0     1     0       0         0  SDP, no UUIDs, no address
+                 1794      0      0     2   690       0       690  all
 
             +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ file   user, failure
             +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, failure
@@ -733,19 +737,19 @@ fn freeswitch() {
             +++++++++++++++++++++++++++++++++++++++++++++++++++++++++++ ++++++++++ syslog user, challenge
             ........................................................... .......... file   User-Agent, no address
             ........................................................... .......... syslog User-Agent, no address
-            ........................................................h.. .h........ file   user of verto, no address
+            ........................................................... .h........ file   user of verto, no address
             ........................................................... .......... syslog user of verto, no address
-            ........................................................h.. .......... file   session of verto, no address
+            ........................................................... .......... file   session of verto, no address
             ........................................................... .......... syslog session of verto, no address
-            ........................................................h.. .......... file   number dialled, no address
+            ........................................................... .......... file   number dialled, no address
             ........................................................... .......... syslog number dialled, no address
-            ........................................................h.. .......... file   channel, no address
+            ........................................................... .......... file   channel, no address
             ........................................................... .......... syslog channel, no address
-            ........................................................h.. .......... file   Call-ID, no address
+            ........................................................... .......... file   Call-ID, no address
             ........................................................... .......... syslog Call-ID, no address
-            ........................................................h.. .......... file   SDP, no address
+            ........................................................... .......... file   SDP, no address
             ........................................................... .......... syslog SDP, no address
-            ........................................................h.. ......h... file   SDP, no UUIDs, no address
+            ........................................................... ......h... file   SDP, no UUIDs, no address
             ........................................................... .......... syslog SDP, no UUIDs, no address
         "#]],
     );

@@ -79,7 +79,7 @@ impl Follower {
             return Some(Trust::Proof);
         }
         if !filter.knows_threads() {
-            return self.begins(filter, seen);
+            return self.begins(filter, addr(filter, groups), seen);
         }
         let start = self.start_of(filter, thread?, seen);
         let is_open = groups.full(threads::OPEN).is_some();
@@ -264,7 +264,12 @@ impl Follower {
 
     /// The same in a log whose lines name no thread: by its place, if it is of a kind that is
     /// written at once, or by its pulse.
-    pub(super) fn begins(&mut self, filter: &Filter, seen: Seen<'_>) -> Option<Trust> {
+    pub(super) fn begins(
+        &mut self,
+        filter: &Filter,
+        addr: Option<Addr>,
+        seen: Seen<'_>,
+    ) -> Option<Trust> {
         if filter.wholeregex.is_empty() || seen.around.replayed {
             return Some(Trust::Hint);
         }
@@ -275,7 +280,11 @@ impl Follower {
         }
         self.feel(filter, seen.around, seen.now);
         let pulse = self.pulse_of(filter, seen.line)?;
-        self.pulse.is(&pulse, seen.now).then_some(Trust::Hint)
+        let is_right = self.pulse.is(&pulse, seen.now)?;
+        if !is_right {
+            self.claims.wrong(addr, seen.time);
+        }
+        (is_right && self.claims.right(addr, seen.time)).then_some(Trust::Hint)
     }
 
     fn is_whole(&mut self, filter: &Filter, line: &str) -> bool {

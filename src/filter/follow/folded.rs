@@ -51,7 +51,7 @@ impl Follower {
             return false;
         };
         let most = match self.doubted {
-            true => self.begins(filter, seen),
+            true => self.begins(filter, Some(reading.addr), seen),
             false => Some(Trust::Proof),
         };
         let Some(most) = most else {
