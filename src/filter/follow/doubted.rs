@@ -159,14 +159,17 @@ impl Follower {
     ) -> Start {
         let mut text = around.before;
         let mut vouched = Start::Unclear;
-        let mut most = Start::Certain;
+        // Messages have ended in between, and by the number of a thread only.
+        let (mut have_ended, mut by_number) = (false, false);
         // What stands behind the line at hand.
         let mut tail = None;
         for _ in 0..LOOK_BACK_LINES {
             let Some(lines) = text.strip_suffix(b"\n") else {
                 return match self.threads.next {
                     Start::Unclear => vouched,
-                    next => next.min(most),
+                    _ if by_number => Start::Vouched,
+                    next if have_ended => next.min(Start::Likely),
+                    next => next,
                 };
             };
             let head = memrchr(b'\n', lines).map_or(0, |newline| newline + 1);
@@ -192,11 +195,11 @@ impl Follower {
                             self.tail_of(filter, last.len() + line.len(), around.after, false);
                         after.max(self.tail(filter, line, false))
                     });
-                    most = match *behind {
-                        Tail::None => most.min(Start::Likely),
-                        Tail::Known => most.min(Start::Vouched),
+                    match *behind {
+                        Tail::None => have_ended = true,
+                        Tail::Known => by_number = true,
                         Tail::Strange | Tail::Bare => return vouched,
-                    };
+                    }
                     Some(thread)
                 }
             };
