@@ -34,7 +34,8 @@ impl Follower {
 
     /// Where a head of a known thread stands within a line.
     fn second_head(&mut self, filter: &Filter, text: &str) -> Option<usize> {
-        let mut from = 1;
+        // Not before the first one was cut off: what stands there is a sender's.
+        let mut from = (LINE_BYTES_MIN..text.len()).find(|at| text.is_char_boundary(*at))?;
         for _ in 0..HEADS_MAX {
             let heads = filter.glueregex.iter();
             let found = heads.filter_map(|form| {
@@ -45,7 +46,7 @@ impl Follower {
             if thread.is_some_and(|thread| self.threads.knows(thread)) {
                 return Some(span.start);
             }
-            from = span.end.max(from + 1);
+            from = span.end;
         }
         None
     }
